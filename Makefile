@@ -1,0 +1,41 @@
+# make demo    set up .venv and send four views of one object through the link
+# make test    set up .venv, lint, type-check and run every test
+# make setup   set up .venv only; TORCH_INDEX_URL=... takes torch from another package index (a CPU build)
+# make bench   how fast, beside what one would use instead
+# make proto   regenerate the gRPC stubs from proto/
+PYTHON ?= python3
+TORCH_INDEX_URL ?=
+ARGS ?=
+BIN := .venv/bin
+
+.PHONY: setup demo test lint bench proto clean
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Semlink needs Python 3.11 or newer; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX_URL),$(BIN)/pip install --quiet --index-url $(TORCH_INDEX_URL) torch torchvision)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/semlink demo $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: setup
+	$(BIN)/python -m benchmarks $(ARGS)
+
+proto: setup
+	$(BIN)/python -m grpc_tools.protoc --proto_path=proto --python_out=. --pyi_out=. --grpc_python_out=. \
+		proto/semlink/v1/link.proto
+
+clean:
+	rm -rf .venv runs build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

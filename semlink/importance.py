@@ -1,0 +1,36 @@
+"""Attention scores into weights of the quantization error."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from semlink.checks import finite_vector
+
+
+def importance_weights(scores: ArrayLike, *, gamma: float = 1.0, floor: float = 1e-7) -> NDArray[np.float64]:
+    """Weight w(a_i) of every patch's quantization error (IAQ, equation 31).
+
+    The scores are stretched to [0, 1], raised to `gamma`, and lifted by `floor` so that no weight is zero.
+    `gamma` above 1 favours the most important patches, below 1 it evens them out.
+
+    Args:
+        scores: (N,) attention scores a_i, any real values; only their order and spacing matter.
+        gamma: shape of the weight function, > 0.
+        floor: smallest weight d, in [0, 1].
+
+    Returns:
+        (N,) weights in [floor, 1]; all ones when every score is the same, as then no patch stands out.
+
+    Raises:
+        ValueError: an argument is outside these ranges.
+    """
+    scores = finite_vector("scores", scores)
+    if not (np.isfinite(gamma) and gamma > 0):
+        raise ValueError(f"gamma must be a finite number above 0, not {gamma}")
+    if not 0 <= floor <= 1:
+        raise ValueError(f"floor must be within [0, 1], not {floor}")
+    low, high = scores.min(), scores.max()
+    if low == high:
+        return np.ones_like(scores)
+    # Halved before subtracting, so that scores near the largest double do not overflow.
+    stretched = (scores / 2 - low / 2) / (high / 2 - low / 2)
+    return (1 - floor) * stretched**gamma + floor

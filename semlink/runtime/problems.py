@@ -1,0 +1,69 @@
+"""Errors over HTTP as problem documents (RFC 9457)."""
+
+from http import HTTPStatus
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+log = structlog.get_logger(__name__)
+
+
+class Problem(BaseModel):
+    """A problem document, RFC 9457."""
+
+    type: str = Field("about:blank", description="the kind of problem; about:blank: the status says it all")
+    title: str = Field(description="the status in words", examples=["Bad Request"])
+    status: int = Field(description="the HTTP status", examples=[400])
+    detail: str = Field(description="what was wrong, and what would be right")
+    instance: str = Field(description="the path that was asked for", examples=["/v1/classify"])
+
+
+def install_problems(app: FastAPI) -> None:
+    """Makes every error of `app` a problem document; unforeseen ones are logged, not shown."""
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        return _response(request, error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        details = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        return _response(request, HTTPStatus.UNPROCESSABLE_ENTITY, details)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> Response:
+        log.error("unforeseen error", path=request.url.path, exc_info=error)
+        return _response(request, HTTPStatus.INTERNAL_SERVER_ERROR, "the error has been logged")
+
+
+def problem_responses(**details: str) -> dict[int | str, dict]:
+    """OpenAPI responses: for each status name (`bad_request="when"`), a problem document."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        HTTPStatus[name.upper()].value: {
+            "description": detail,
+            "model": Problem,
+            "content": {"application/problem+json": {"schema": schema}},
+        }
+        for name, detail in details.items()
+    }
+
+
+def _response(request: Request, status: int, detail: str, headers: object = None) -> Response:
+    problem = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        type="about:blank",
+    )
+    return JSONResponse(
+        problem.model_dump(),
+        status,
+        headers=dict(headers) if isinstance(headers, dict) else None,
+        media_type="application/problem+json",
+    )

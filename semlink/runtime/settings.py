@@ -1,0 +1,66 @@
+"""Settings of a process: flags, then SEMLINK_* environment variables, then defaults."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ProcessSettings(BaseSettings):
+    """What every process can be told. Each setting is a flag and an environment variable."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SEMLINK_",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        env_ignore_empty=True,
+        extra="forbid",
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log shown")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="json: one JSON line each; console: for people; auto: console on a terminal"
+    )
+
+
+class ListenSettings(ProcessSettings):
+    """What a process that listens can be told besides."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all, as in a container")
+    max_concurrent_calls: int = Field(
+        128, ge=1, description="gRPC calls served at once; more are refused with RESOURCE_EXHAUSTED"
+    )
+
+
+S = TypeVar("S", bound=ProcessSettings)
+
+
+def read_settings(settings_class: type[S], program: str, arguments: Sequence[str] | None = None) -> S:
+    """Reads flags (by default this process's own) and environment; explains what is wrong and exits with 2."""
+    settings_class.model_config["cli_prog_name"] = f"python -m {program}"
+    try:
+        return CliApp.run(settings_class, cli_args=list(sys.argv[1:] if arguments is None else arguments))
+    except ValidationError as error:
+        problems = [_problem(settings_class, dict(item)) for item in error.errors()]
+    except SettingsError as error:
+        problems = [str(error)]
+    for problem in problems:
+        print(f"{program}: {problem}", file=sys.stderr)
+    print(f"{program}: python -m {program} --help explains every setting", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _problem(settings_class: type[ProcessSettings], item: dict) -> str:
+    name = ".".join(str(part) for part in item["loc"][:1])
+    if not name:
+        return str(item["msg"])
+    flag, variable = f"--{name.replace('_', '-')}", f"SEMLINK_{name.upper()}"
+    if item["type"] == "missing":
+        return f"{flag} (or {variable}) is required: {settings_class.model_fields[name].description}"
+    return f"{flag} (or {variable}): {item['msg']}, not {item['input']!r}"

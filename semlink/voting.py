@@ -1,0 +1,30 @@
+"""Many views, one answer."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from semlink.checks import finite_vector
+
+
+def majority_vote(labels: Sequence[int], confidences: ArrayLike) -> int:
+    """The label that most views name (IAQ, Section V: the majority rule over single-view outcomes).
+
+    Ties go to the highest summed confidence, then to the lowest label; the paper leaves them open.
+
+    Args:
+        labels: one label per view, at least one view.
+        confidences: one confidence per view, as many as labels.
+
+    Raises:
+        ValueError: no labels, or as many confidences as labels are not given.
+    """
+    confidences = finite_vector("confidences", confidences)
+    if len(labels) != confidences.size:
+        raise ValueError(f"confidences must be as many as labels: {confidences.size}, not {len(labels)}")
+    names, views = np.unique(np.asarray(labels), return_inverse=True)
+    votes = np.bincount(views)
+    summed = np.bincount(views, weights=confidences)
+    # lexsort orders by its last key first: most votes, then confidence, then the lowest label.
+    return int(names[np.lexsort((names, -summed, -votes))[0]])
