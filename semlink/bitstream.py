@@ -26,6 +26,9 @@ PROFILE_IAQ_PIXELS = 0
 MAX_VALUES = 2**22
 """Most values a frame may decode to: a tiny frame must not unpack into gigabytes."""
 
+MAX_FRAME_BYTES = 1 << 20
+"""Longest frame that the processes take."""
+
 _FIXED = struct.Struct(">2sBBBBBBBBB")
 _CRC = struct.Struct(">I")
 

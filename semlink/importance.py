@@ -28,9 +28,10 @@ def importance_weights(scores: ArrayLike, *, gamma: float = 1.0, floor: float = 
         raise ValueError(f"gamma must be a finite number above 0, not {gamma}")
     if not 0 <= floor <= 1:
         raise ValueError(f"floor must be within [0, 1], not {floor}")
+    # Below 1 by a power of two, which rounds nothing: the spread of no two doubles overflows or vanishes then.
+    scores = np.ldexp(scores, -np.frexp(np.abs(scores).max())[1])
     low, high = scores.min(), scores.max()
     if low == high:
         return np.ones_like(scores)
-    # Halved before subtracting, so that scores near the largest double do not overflow.
-    stretched = (scores / 2 - low / 2) / (high / 2 - low / 2)
+    stretched = (scores - low) / (high - low)
     return (1 - floor) * stretched**gamma + floor

@@ -1,5 +1,6 @@
 """Many views, one answer."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,9 +23,10 @@ def majority_vote(labels: Sequence[int], confidences: ArrayLike) -> int:
     """
     confidences = finite_vector("confidences", confidences)
     if len(labels) != confidences.size:
-        raise ValueError(f"confidences must be as many as labels: {confidences.size}, not {len(labels)}")
+        raise ValueError(f"confidences must be as many as labels: {len(labels)}, not {confidences.size}")
     names, views = np.unique(np.asarray(labels), return_inverse=True)
     votes = np.bincount(views)
-    summed = np.bincount(views, weights=confidences)
+    # fsum rounds once, so that views that arrive in another order cannot elect another label.
+    summed = np.array([math.fsum(confidences[views == view]) for view in range(names.size)])
     # lexsort orders by its last key first: most votes, then confidence, then the lowest label.
     return int(names[np.lexsort((names, -summed, -votes))[0]])

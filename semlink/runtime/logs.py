@@ -13,7 +13,12 @@ def configure_logs(settings: ProcessSettings, process: str) -> None:
     """Sets up structlog, and routes the standard library's loggers through it; every line names `process`."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+
+    def name_process(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+        return {"process": process, **event}
+
     shared: list[Any] = [
+        name_process,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -29,7 +34,6 @@ def configure_logs(settings: ProcessSettings, process: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -1,0 +1,51 @@
+"""Pictures from outside into the pixels a model takes (Pillow). Whatever they hold, the cost is bounded."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+MAX_IMAGE_BYTES = 20 << 20
+MAX_PIXELS = 50_000_000
+"""Most pixels a picture may have; checked before any of them is decoded."""
+FORMATS = ("JPEG", "PNG", "WEBP")
+
+
+class ImageError(ValueError):
+    """A picture that can't be used; the message says why."""
+
+
+def open_image(source: Path | bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """Reads a picture as upright RGB.
+
+    Raises:
+        ImageError: no picture in one of `formats`, or one above MAX_IMAGE_BYTES or MAX_PIXELS.
+    """
+    name = str(source) if isinstance(source, Path) else "the image"
+    try:
+        data = source.read_bytes() if isinstance(source, Path) else source
+        if len(data) > MAX_IMAGE_BYTES:
+            raise ImageError(f"{name} has {len(data)} bytes; at most {MAX_IMAGE_BYTES} are taken")
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ImageError(f"{name} has {width} x {height} pixels; at most {MAX_PIXELS} are taken")
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise nearly anything when fed nonsense
+        raise ImageError(f"{name} can't be read as {', '.join(formats)}: {error}") from error
+
+
+def model_pixels(image: Image.Image, size: int = 224) -> NDArray[np.uint8]:
+    """(size, size, 3) 8-bit RGB pixels of the picture's centre, 7/8 of its short side wide, bicubic.
+
+    The same picture as scaling the short side to 256 and cutting out the middle 224, the way DeiT is evaluated,
+    but in one step, whose cost does not depend on how elongated the picture is.
+    """
+    side = min(image.size) * 7 / 8
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))

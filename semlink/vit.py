@@ -1,0 +1,128 @@
+"""The two vision transformers of the link, and the class token's attention (torch, timm)."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import structlog
+import timm
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.data import ImageNetInfo
+from timm.models import VisionTransformer
+from torch import Tensor
+from torch.nn.functional import linear
+
+from semlink.learning.growth import grow_to_double_width
+from semlink.weights import MAX_WEIGHTS_BYTES, Weights, WeightsError, find_weights
+
+log = structlog.get_logger(__name__)
+
+IMAGE_SIZE = 224
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a loaded model is, so that nobody takes it for something else."""
+
+    model: str
+    weights: Weights
+
+    @property
+    def grown(self) -> bool:
+        """The model is a smaller one, widened; not the release of its name."""
+        return self.weights.model != self.model
+
+    def __str__(self) -> str:
+        """In words, such as: deit_tiny_patch16_224 (models/)."""
+        if self.grown:
+            return f"{self.model} grown from {self.weights.model}, not the release ({self.weights.place})"
+        return f"{self.model} ({self.weights.place})"
+
+
+def load_vit(name: str, *, weights: Path | None = None) -> VisionTransformer:
+    """A pretrained timm vision transformer, ready for inference; logs which weights it uses.
+
+    Its `origin` attribute says what it is. Where the weights are searched, see `semlink.weights.find_weights`.
+
+    Args:
+        name: timm's name: deit_tiny_patch16_224 or deit_small_patch16_224.
+        weights: folder to look in first.
+
+    Raises:
+        WeightsError: no weights, or a file that does not fit the model; the message says what to do.
+    """
+    found = find_weights(name, weights)
+    origin = Origin(name, found)
+    if found.path.stat().st_size > MAX_WEIGHTS_BYTES:
+        raise WeightsError(f"{found.path} is larger than {MAX_WEIGHTS_BYTES >> 30} GiB")
+    try:
+        # float16 files are widened: the processors this runs on compute in float32.
+        state = {key: tensor.float() for key, tensor in load_file(found.path).items()}
+        if origin.grown:
+            state = grow_to_double_width(state)
+        model = timm.create_model(name, num_classes=len(state["head.bias"]))
+        model.load_state_dict(state)
+    except (SafetensorError, KeyError, RuntimeError, OSError) as error:
+        raise WeightsError(f"{found.path} holds no weights for {name}: {error}") from error
+    log.info("weights", model=str(origin), path=str(found.path))
+    model.origin = origin
+    return model.eval()
+
+
+@torch.inference_mode()
+def class_attention(model: VisionTransformer, images: Tensor) -> Tensor:
+    """Mean attention a of the last block's class token on the N patches (IAQ, equations 3-4).
+
+    The softmax runs over the patches' keys only, per head; the heads are then averaged. Nothing is computed
+    that this does not need: of the last block only the class token's query and the patches' keys, no values,
+    projection or MLP; no final norm and no head.
+
+    Args:
+        model: a timm vision transformer with a class token.
+        images: (B, 3, H, W) normalised images, see `normalise`.
+
+    Returns:
+        (B, N) attention, each row sums to 1.
+    """
+    *blocks, last = model.blocks
+    tokens = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+    for block in blocks:
+        tokens = block(tokens)
+    tokens = last.norm1(tokens)
+    attention = last.attn
+    query_weight, key_weight, _ = attention.qkv.weight.chunk(3)
+    query_bias, key_bias, _ = attention.qkv.bias.chunk(3)
+    per_head = (attention.num_heads, -1)
+    query = attention.q_norm(linear(tokens[:, 0], query_weight, query_bias).unflatten(-1, per_head))
+    keys = attention.k_norm(
+        linear(tokens[:, model.num_prefix_tokens :], key_weight, key_bias).unflatten(-1, per_head)
+    )
+    scores = torch.einsum("bhd,bnhd->bhn", query * attention.scale, keys)
+    return scores.softmax(dim=-1).mean(dim=1)
+
+
+def normalise(model: VisionTransformer, pixels: NDArray) -> Tensor:
+    """(B, H, W, 3) pixels in [0, 255], any real dtype -> (B, 3, H, W) float32 input of `model`."""
+    mean, std = _moments(model)
+    return ((torch.from_numpy(pixels).float() - mean) / std).permute(0, 3, 1, 2).contiguous()
+
+
+def class_names(model: VisionTransformer) -> list[str]:
+    """Name of every class: ImageNet-1k's first words for 1000 classes, otherwise the bare numbers."""
+    if model.num_classes == 1000:
+        return _imagenet_names()
+    return [str(label) for label in range(model.num_classes)]
+
+
+def _moments(model: VisionTransformer) -> tuple[Tensor, Tensor]:
+    configuration = model.pretrained_cfg
+    return 255 * torch.tensor(configuration["mean"]), 255 * torch.tensor(configuration["std"])
+
+
+@cache
+def _imagenet_names() -> list[str]:
+    info = ImageNetInfo("imagenet-1k")
+    return [info.index_to_description(label).split(",")[0] for label in range(info.num_classes())]

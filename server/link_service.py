@@ -1,0 +1,93 @@
+"""The link service over gRPC."""
+
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import grpc
+from pydantic import ValidationError
+
+from semlink.v1 import link_pb2 as pb
+from semlink.v1 import link_pb2_grpc
+from server.recognition import Recognizer, ViewRequest
+from server.refusals import Refusal
+from server.sessions import Sessions, Standing, Vote
+
+MAX_WAIT_SECONDS = 60.0
+
+T = TypeVar("T")
+
+
+class LinkService(link_pb2_grpc.LinkServiceServicer):
+    """Answers devices; see proto/semlink/v1/link.proto for the contract."""
+
+    def __init__(self, recognizer: Recognizer, sessions: Sessions) -> None:
+        """Both are shared with the REST API."""
+        self._recognizer, self._sessions = recognizer, sessions
+
+    async def Classify(  # noqa: N802 - the contract's name
+        self, request: pb.ClassifyRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ClassifyResponse:
+        """Classifies one frame and counts it as the device's view of the object."""
+        try:
+            view = ViewRequest(
+                object_id=request.object_id,
+                device_id=request.device_id,
+                frame_id=request.frame_id,
+                expected_views=request.expected_views or 1,
+                top_k=request.top_k or 5,
+            )
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problems)
+        answer = await _or_abort(context, self._recognizer.frame(request.frame, view))
+        recognition = answer.recognition
+        response = pb.ClassifyResponse(
+            predictions=[
+                pb.Prediction(label=each.label, name=each.name, confidence=each.confidence)
+                for each in recognition.predictions
+            ],
+            model=answer.model,
+            repeated=answer.repeated,
+            timings=pb.ServerTimings(
+                decode_ms=recognition.decode_ms,
+                queue_ms=recognition.queue_ms,
+                inference_ms=recognition.inference_ms,
+            ),
+            received_frame=request.frame if request.echo_frame else b"",
+        )
+        if answer.standing is not None:
+            _tell(response, answer.standing)
+        return response
+
+    async def WaitVote(  # noqa: N802 - the contract's name
+        self, request: pb.WaitVoteRequest, context: grpc.aio.ServicerContext
+    ) -> pb.WaitVoteResponse:
+        """Waits until all views of an object are in, or until `wait_seconds` have passed."""
+        if not 1 <= len(request.object_id) <= 128:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "object_id must have 1 to 128 characters")
+        if not 0 <= request.wait_seconds <= MAX_WAIT_SECONDS:  # a NaN is refused too
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, f"wait_seconds must be within [0, {MAX_WAIT_SECONDS:.0f}]"
+            )
+        standing = await _or_abort(context, self._sessions.wait(request.object_id, request.wait_seconds))
+        response = pb.WaitVoteResponse()
+        _tell(response, standing)
+        return response
+
+
+async def _or_abort(context: grpc.aio.ServicerContext, answer: Awaitable[T]) -> T:
+    try:
+        return await answer
+    except Refusal as refusal:
+        await context.abort(refusal.code, str(refusal))
+        raise  # abort has raised already
+
+
+def _tell(response: pb.ClassifyResponse | pb.WaitVoteResponse, standing: Standing) -> None:
+    if isinstance(standing, Vote):
+        response.vote.label = standing.label
+        response.vote.name = standing.name
+        response.vote.votes = standing.votes
+        response.vote.views = standing.views
+    else:
+        response.missing_views = standing
