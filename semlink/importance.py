@@ -29,9 +29,8 @@ def importance_weights(scores: ArrayLike, *, gamma: float = 1.0, floor: float = 
     if not 0 <= floor <= 1:
         raise ValueError(f"floor must be within [0, 1], not {floor}")
     # Below 1 by a power of two, which rounds nothing: the spread of no two doubles overflows or vanishes then.
-    scores = np.ldexp(scores, -np.frexp(np.abs(scores).max())[1])
-    low, high = scores.min(), scores.max()
+    scaled = np.ldexp(scores, -np.frexp(np.abs(scores).max())[1])
+    low, high = scaled.min(), scaled.max()
     if low == high:
         return np.ones_like(scores)
-    stretched = (scores - low) / (high - low)
-    return (1 - floor) * stretched**gamma + floor
+    return (1 - floor) * ((scaled - low) / (high - low)) ** gamma + floor

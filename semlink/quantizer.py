@@ -25,8 +25,8 @@ def quantize(patches: ArrayLike, bits: ArrayLike, low: float, high: float) -> ND
         ValueError: a shape does not fit, or a value is outside these ranges.
     """
     patches = np.asarray(patches)
-    if patches.ndim != 2:
-        raise ValueError(f"patches must have shape (N, K), not {patches.shape}")
+    if patches.ndim != 2 or patches.dtype.kind not in "biuf":
+        raise ValueError(f"patches must be real, of shape (N, K), not {patches.dtype} of {patches.shape}")
     levels = _levels(bits, patches.shape[0], low, high)
     # Negated, so that a NaN is refused too.
     if patches.size and not (patches.min() >= low and patches.max() <= high):
@@ -34,7 +34,8 @@ def quantize(patches: ArrayLike, bits: ArrayLike, low: float, high: float) -> ND
     if low == high:
         return np.zeros(patches.shape, np.uint8)
     # float32 holds every 8-bit value exactly, and its quotients of them never round up to an integer.
-    dtype = np.float32 if patches.dtype == np.uint8 else np.float64
+    eight_bit = patches.dtype == np.uint8 and low in range(256) and high in range(256)
+    dtype = np.float32 if eight_bit else np.float64
     scaled = (patches - dtype(low)) * levels.astype(dtype) / dtype(high - low)
     return np.minimum(scaled.astype(np.int32), levels - 1).astype(np.uint8)
 
@@ -57,8 +58,8 @@ def dequantize(codes: ArrayLike, bits: ArrayLike, low: float, high: float) -> ND
         ValueError: a shape does not fit, or a value is outside these ranges.
     """
     codes = np.asarray(codes)
-    if codes.ndim != 2:
-        raise ValueError(f"codes must have shape (N, K), not {codes.shape}")
+    if codes.ndim != 2 or codes.dtype.kind not in "iu":
+        raise ValueError(f"codes must be integers of shape (N, K), not {codes.dtype} of {codes.shape}")
     levels = _levels(bits, codes.shape[0], low, high)
     if codes.size and ((codes.max(axis=1, keepdims=True) >= levels).any() or codes.min() < 0):
         raise ValueError("codes must be 0 or more, and below 2^M in a patch of M bits")
@@ -72,6 +73,7 @@ def _levels(bits: ArrayLike, patches: int, low: float, high: float) -> NDArray[n
         raise ValueError(f"bits must be one per patch: {patches}, not {bits.size}")
     if ((bits < 0) | (bits > 8) | (bits != np.floor(bits))).any():
         raise ValueError("bits must be integers in 0..8")
-    if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+    # Their distance times the most levels too, so that nothing below overflows.
+    if not (low <= high and np.isfinite((high - low) * 256.0)):
         raise ValueError(f"low and high must be finite, low ≤ high, not {low} and {high}")
     return np.exp2(bits).astype(np.int32)[:, None]
