@@ -92,16 +92,7 @@ class Frame:
     def __post_init__(self) -> None:
         """Raise FrameError unless every rule holds."""
         geometry = self.geometry
-        for name in ("rows", "columns", "patch_size"):
-            if not 1 <= getattr(geometry, name) <= 255:
-                raise FrameError("geometry", f"{name} must be 1 to 255, not {getattr(geometry, name)}")
-        if geometry.channels not in (1, 3):
-            raise FrameError("geometry", f"channels must be 1 or 3, not {geometry.channels}")
-        if geometry.values > MAX_VALUES:
-            raise FrameError(
-                "too_many_values",
-                f"the frame decodes to {geometry.values} values; at most {MAX_VALUES} are taken",
-            )
+        _check_geometry(geometry)
         if not 1 <= self.max_bits <= 8:
             raise FrameError("max_bits", f"max bits must be 1 to 8, not {self.max_bits}")
         if not 0 <= self.low <= self.high <= 255:
@@ -143,17 +134,17 @@ class Frame:
             FrameError: a rule of the format is broken.
             ValueError: `codes` has the wrong shape, or a code does not fit its bits.
         """
+        _check_geometry(geometry)
         bits = np.asarray(bits)
-        codes = np.asarray(codes)
-        if codes.shape != (bits.size, geometry.values_per_patch):
-            raise ValueError(
-                f"codes must have shape ({bits.size}, {geometry.values_per_patch}), not {codes.shape}"
-            )
-        if ((bits < 0) | (bits > 8)).any():
-            raise FrameError("bit_map", "the bits of a patch must be 0 to 8")
-        if (codes.max(axis=1) >= 1 << bits).any() or codes.min() < 0:
-            raise ValueError("codes must be 0 or more, and below 2^M in a patch of M bits")
+        if bits.shape != (geometry.patches,) or bits.dtype.kind not in "iu" or bits.min() < 0 or bits.max() > 8:
+            raise FrameError("bit_map", f"the bit map must be ({geometry.patches},) integers within 0..8")
         byte_map = bits.astype(np.uint8)
+        codes = np.asarray(codes)
+        shape = geometry.patches, geometry.values_per_patch
+        if codes.shape != shape or codes.dtype.kind not in "iu":
+            raise ValueError(f"codes must be integers of shape {shape}, not {codes.dtype} of {codes.shape}")
+        if (codes.max(axis=1) >> byte_map).any() or codes.min() < 0:
+            raise ValueError("codes must be 0 or more, and below 2^M in a patch of M bits")
         return cls(geometry, max_bits, low, high, byte_map, _pack(codes.astype(np.uint8), byte_map))
 
     @cached_property
@@ -231,6 +222,19 @@ class Frame:
         fields = np.zeros((geometry.patches, 8), np.uint8)
         fields[:, 8 - width :] = map_bits[: geometry.patches * width].reshape(-1, width)
         return cls(geometry, max_bits, low, high, np.packbits(fields), bytes(data[header_end:]))
+
+
+def _check_geometry(geometry: Geometry) -> None:
+    for name in ("rows", "columns", "patch_size"):
+        if not 1 <= getattr(geometry, name) <= 255:
+            raise FrameError("geometry", f"{name} must be 1 to 255, not {getattr(geometry, name)}")
+    if geometry.channels not in (1, 3):
+        raise FrameError("geometry", f"channels must be 1 or 3, not {geometry.channels}")
+    if geometry.values > MAX_VALUES:
+        raise FrameError(
+            "too_many_values",
+            f"the frame decodes to {geometry.values} values; at most {MAX_VALUES} are taken",
+        )
 
 
 def _map_bytes(geometry: Geometry, max_bits: int) -> int:

@@ -42,7 +42,8 @@ def encode(
     weights = importance_weights(scores, gamma=gamma)
     if weights.size != len(patches):
         raise ValueError(f"scores must be one per patch: {len(patches)}, not {weights.size}")
-    steps = int(MAX_BITS * len(patches) * rho)
+    # The lift is for ratios of whole steps: 1568·(8/1568) is a little below 8, and must not lose a step.
+    steps = int(MAX_BITS * len(patches) * rho + 1e-6)
     bits = incremental(weights, steps, bit_error_rate=design_ber, max_bits=MAX_BITS)
     low, high = int(image.min()), int(image.max())
     height, width, channels = image.shape

@@ -148,13 +148,13 @@ def test_returns_int64_and_takes_numpy_integers():
 
 @pytest.mark.parametrize("weights", [[], [[1.0]], 1.0, [1, np.nan], [np.inf], [1, -1e-9], ["a"], None])
 def test_refuses_weights(weights):
-    with pytest.raises(ValueError, match="^weights must"):
+    with pytest.raises(ValueError, match=r"^weights must"):
         incremental(weights, 0)
 
 
 @pytest.mark.parametrize("steps", [-1, 25, 2.0, "3", None])
 def test_refuses_steps(steps):
-    with pytest.raises(ValueError, match="^steps must"):
+    with pytest.raises(ValueError, match=r"^steps must"):
         incremental([1, 2, 3], steps)
 
 
@@ -165,11 +165,11 @@ def test_refuses_fewer_steps_than_the_least_bits():
 
 @pytest.mark.parametrize("limits", [{"min_bits": -1}, {"min_bits": 9}, {"max_bits": 17}, {"max_bits": -1}])
 def test_refuses_limits(limits):
-    with pytest.raises(ValueError, match=f"^{next(iter(limits))} must"):
+    with pytest.raises(ValueError, match=rf"^{next(iter(limits))} must"):
         incremental([1, 2, 3], 0, **limits)
 
 
 @pytest.mark.parametrize("rate", [-0.01, 0.24, 1.0, np.nan])
 def test_refuses_bit_error_rates_where_greedy_is_not_optimal(rate):
-    with pytest.raises(ValueError, match="^bit_error_rate must"):
+    with pytest.raises(ValueError, match=r"^bit_error_rate must"):
         incremental([1, 2, 3], 4, bit_error_rate=rate)

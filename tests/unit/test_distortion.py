@@ -109,10 +109,10 @@ class TestArguments:
 
     @pytest.mark.parametrize("bits", [-1, [1, -0.5], np.nan])
     def test_refuses_bits(self, function, bits):
-        with pytest.raises(ValueError, match="^bits must"):
+        with pytest.raises(ValueError, match=r"^bits must"):
             function(bits, 0.1)
 
     @pytest.mark.parametrize("rate", [-0.01, 1.0, np.nan])
     def test_refuses_bit_error_rate(self, function, rate):
-        with pytest.raises(ValueError, match="^bit_error_rate must"):
+        with pytest.raises(ValueError, match=r"^bit_error_rate must"):
             function(3, rate)

@@ -80,17 +80,17 @@ def test_ignores_a_scale_that_loses_nothing(scores, exponent):
 
 @pytest.mark.parametrize("scores", [[], [[1, 2]], 3.0, [1, np.nan], [np.inf, 0], ["a"], None, {"a": 1}])
 def test_refuses_scores(scores):
-    with pytest.raises(ValueError, match="^scores must"):
+    with pytest.raises(ValueError, match=r"^scores must"):
         importance_weights(scores)
 
 
 @pytest.mark.parametrize("gamma", [0, -1, np.nan, np.inf])
 def test_refuses_gamma(gamma):
-    with pytest.raises(ValueError, match="^gamma must"):
+    with pytest.raises(ValueError, match=r"^gamma must"):
         importance_weights([1, 2], gamma=gamma)
 
 
 @pytest.mark.parametrize("floor", [-1e-9, 1.1, np.nan])
 def test_refuses_floor(floor):
-    with pytest.raises(ValueError, match="^floor must"):
+    with pytest.raises(ValueError, match=r"^floor must"):
         importance_weights([1, 2], floor=floor)

@@ -41,11 +41,11 @@ def test_keeps_the_dtype():
 
 @pytest.mark.parametrize("shape", [(32, 32), (32, 32, 3, 1), (31, 32, 3), (32, 40, 3)])
 def test_refuses_image(shape):
-    with pytest.raises(ValueError, match="^image must"):
+    with pytest.raises(ValueError, match=r"^image must"):
         to_patches(np.zeros(shape), 16)
 
 
 @pytest.mark.parametrize("shape", [(4, 11), (5, 12), (12,), (4, 3, 4)])
 def test_refuses_patches_that_do_not_fit(shape):
-    with pytest.raises(ValueError, match="^patches must"):
+    with pytest.raises(ValueError, match=r"^patches must"):
         to_image(np.zeros(shape), 2, 2, 2)

@@ -109,13 +109,13 @@ def test_is_neither_rounded_nor_clipped():
 
 @pytest.mark.parametrize("patches", [[1, 2], [[[1]]], [[-0.1]], [[1.1]], [[np.nan]], [["a"]]])
 def test_refuses_patches(patches):
-    with pytest.raises(ValueError, match="^patches must"):
+    with pytest.raises(ValueError, match=r"^patches must"):
         quantize(patches, [1], 0, 1)
 
 
 @pytest.mark.parametrize("codes", [[1, 2], [[-1]], [[4]], [[0.5]], [[np.nan]], [["a"]]])
 def test_refuses_codes(codes):
-    with pytest.raises(ValueError, match="^codes must"):
+    with pytest.raises(ValueError, match=r"^codes must"):
         dequantize(codes, [2], 0, 1)
 
 
@@ -123,10 +123,10 @@ def test_refuses_codes(codes):
 class TestShared:
     @pytest.mark.parametrize("bits", [[-1], [9], [1.5], [np.nan], [1, 1], [[1]], 1, ["a"]])
     def test_refuses_bits(self, function, bits):
-        with pytest.raises(ValueError, match="^bits must"):
+        with pytest.raises(ValueError, match=r"^bits must"):
             function([[0, 0]], bits, 0, 1)
 
     @pytest.mark.parametrize(("low", "high"), [(1, 0), (np.nan, 1), (0, np.nan), (0, np.inf), (-1.7e308, 1.7e308)])
     def test_refuses_limits(self, function, low, high):
-        with pytest.raises(ValueError, match="^low and high must"):
+        with pytest.raises(ValueError, match=r"^low and high must"):
             function([[0]], [1], low, high)

@@ -57,7 +57,7 @@ def test_takes_arrays_and_returns_an_int():
 
 @pytest.mark.parametrize(("labels", "confidences"), [([], []), ([1], []), ([1, 2], [0.5, np.nan])])
 def test_refuses_confidences(labels, confidences):
-    with pytest.raises(ValueError, match="^confidences must"):
+    with pytest.raises(ValueError, match=r"^confidences must"):
         majority_vote(labels, confidences)
 
 

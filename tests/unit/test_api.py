@@ -1,0 +1,29 @@
+"""The names that other code may rely on: present, with these parameters and defaults."""
+
+import inspect
+from importlib import import_module
+
+import pytest
+
+SIGNATURES = {
+    "semlink.importance.importance_weights": "(scores, *, gamma=1.0, floor=1e-07)",
+    "semlink.allocation.incremental": "(weights, steps, *, bit_error_rate=0.0, min_bits=0, max_bits=8)",
+    "semlink.quantizer.quantize": "(patches, bits, low, high)",
+    "semlink.quantizer.dequantize": "(codes, bits, low, high)",
+    "semlink.distortion.one_error_bound": "(bits, bit_error_rate, *, value_range=1.0)",
+    "semlink.distortion.expected_distortion": "(bits, bit_error_rate, *, value_range=1.0)",
+    "semlink.bitstream.Frame.from_bytes": "(data)",
+    "semlink.bitstream.Frame.to_bytes": "(self)",
+    "semlink.voting.majority_vote": "(labels, confidences)",
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), SIGNATURES.items())
+def test_signature(name, expected):
+    module, *path = name.removeprefix("semlink.").split(".")
+    function = import_module(f"semlink.{module}")
+    for part in path:
+        function = getattr(function, part)
+    signature = inspect.signature(function)
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
+    assert str(inspect.Signature(bare)) == expected
