@@ -48,4 +48,4 @@ def model_pixels(image: Image.Image, size: int = 224) -> NDArray[np.uint8]:
     side = min(image.size) * 7 / 8
     left, top = (image.width - side) / 2, (image.height - side) / 2
     box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box=box))

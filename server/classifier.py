@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +61,11 @@ class Classifier:
         Raises:
             NotReady: `start` has not finished.
         """
-        if self._model is None:
+        model, asked = self._model, time.perf_counter()
+        if model is None:
             raise NotReady("the model is still loading; try again")
-        asked = time.perf_counter()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._classify, pixels, top_k, asked)
+        work = partial(self._classify, model, pixels, top_k, asked)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _load(self) -> None:
         if self._threads:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_origin
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
@@ -44,8 +44,9 @@ S = TypeVar("S", bound=ProcessSettings)
 def read_settings(settings_class: type[S], program: str, arguments: Sequence[str] | None = None) -> S:
     """Reads flags (by default this process's own) and environment; explains what is wrong and exits with 2."""
     settings_class.model_config["cli_prog_name"] = f"python -m {program}"
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        return CliApp.run(settings_class, cli_args=list(sys.argv[1:] if arguments is None else arguments))
+        return CliApp.run(settings_class, cli_args=_repeat_list_flags(settings_class, given))
     except ValidationError as error:
         problems = [_problem(settings_class, dict(item)) for item in error.errors()]
     except SettingsError as error:
@@ -54,6 +55,25 @@ def read_settings(settings_class: type[S], program: str, arguments: Sequence[str
         print(f"{program}: {problem}", file=sys.stderr)
     print(f"{program}: python -m {program} --help explains every setting", file=sys.stderr)
     raise SystemExit(2)
+
+
+def _repeat_list_flags(settings_class: type[ProcessSettings], arguments: Sequence[str]) -> list[str]:
+    """Turns `--images a b`, as people write it, into `--images a --images b`, as the parser wants it."""
+    lists = {
+        f"--{name.replace('_', '-')}"
+        for name, field in settings_class.model_fields.items()
+        if get_origin(field.annotation) is list
+    }
+    repeated: list[str] = []
+    flag = ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag = argument
+            if flag not in lists:
+                repeated.append(argument)
+        else:
+            repeated += [flag, argument] if flag in lists else [argument]
+    return repeated
 
 
 def _problem(settings_class: type[ProcessSettings], item: dict) -> str:

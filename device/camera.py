@@ -1,0 +1,58 @@
+"""The camera: a photograph, or one of four views of it that stand in for four cameras around an object."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from semlink.images import model_pixels, open_image
+from semlink.vit import IMAGE_SIZE
+
+
+@dataclass(frozen=True)
+class Viewpoint:
+    """How one camera sees the photograph.
+
+    Attributes:
+        centre: middle of the crop, as shares of the width and the height.
+        scale: side of the crop over the photograph's short side.
+        rotation: degrees, anticlockwise.
+        exposure: factor of the brightness.
+    """
+
+    centre: tuple[float, float]
+    scale: float
+    rotation: float
+    exposure: float
+
+
+VIEWPOINTS = (
+    Viewpoint(centre=(0.50, 0.50), scale=1.00, rotation=0, exposure=1.00),
+    Viewpoint(centre=(0.44, 0.48), scale=0.85, rotation=-8, exposure=0.75),
+    Viewpoint(centre=(0.56, 0.52), scale=0.90, rotation=6, exposure=1.30),
+    Viewpoint(centre=(0.50, 0.47), scale=0.70, rotation=12, exposure=1.10),
+)
+
+
+def take_view(path: Path, viewpoint: Viewpoint | None = None) -> NDArray[np.uint8]:
+    """(224, 224, 3) 8-bit pixels of the picture at `path`, or of what `viewpoint` shows of it.
+
+    Raises:
+        ImageError: no such picture, or too large a one.
+    """
+    photo = open_image(path)
+    if viewpoint is not None:
+        photo = _seen_from(photo, viewpoint)
+    return model_pixels(photo, IMAGE_SIZE)
+
+
+def _seen_from(photo: Image.Image, viewpoint: Viewpoint) -> Image.Image:
+    side = viewpoint.scale * min(photo.size)
+    middle = np.multiply(viewpoint.centre, photo.size)
+    # The crop stays within the photograph; what a rotation turns in from beyond its edge is black.
+    left, top = np.clip(middle - side / 2, 0, np.subtract(photo.size, side))
+    turned = photo.rotate(viewpoint.rotation, Image.Resampling.BICUBIC, center=(left + side / 2, top + side / 2))
+    cropped = turned.crop((round(left), round(top), round(left + side), round(top + side)))
+    return ImageEnhance.Brightness(cropped).enhance(viewpoint.exposure)

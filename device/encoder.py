@@ -1,0 +1,62 @@
+"""The encoder: attention of the device's vision transformer, then importance-aware quantization."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from device.settings import DeviceSettings
+from semlink import iaq
+from semlink.bitstream import Frame
+from semlink.vit import class_attention, load_vit, normalise
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A view, ready to send.
+
+    Attributes:
+        pixels: (H, W, 3) 8-bit view.
+        attention: (N,) attention on each patch.
+        frame: what goes on the air.
+        data: the frame's bytes.
+        attention_ms: time in the vision transformer, normalisation included.
+        encode_ms: time for allocating, quantizing and packing.
+    """
+
+    pixels: NDArray[np.uint8]
+    attention: NDArray[np.float32]
+    frame: Frame
+    data: bytes
+    attention_ms: float
+    encode_ms: float
+
+
+class Encoder:
+    """Turns views into frames."""
+
+    def __init__(self, settings: DeviceSettings) -> None:
+        """Loads the vision transformer.
+
+        Raises:
+            WeightsError: no usable weights.
+        """
+        self._settings = settings
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self._model = load_vit(settings.model, weights=settings.weights)
+
+    def encode(self, pixels: NDArray[np.uint8]) -> Encoded:
+        """Weighs the patches of a (224, 224, 3) view and quantizes them accordingly."""
+        started = time.perf_counter()
+        attention = class_attention(self._model, normalise(self._model, pixels[None]))[0].numpy()
+        weighed = time.perf_counter()
+        settings = self._settings
+        frame = iaq.encode(
+            pixels, attention, rho=settings.rho, gamma=settings.gamma, design_ber=settings.design_ber
+        )
+        data = frame.to_bytes()
+        done = time.perf_counter()
+        return Encoded(pixels, attention, frame, data, 1e3 * (weighed - started), 1e3 * (done - weighed))

@@ -1,0 +1,73 @@
+"""One picture per view: the photo, what attention weighs, the bits it buys, what the server received."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from device.encoder import Encoded
+from semlink import iaq
+from semlink.bitstream import Frame
+
+CAPTION_HEIGHT = 24
+MARGIN = 8
+# Dark blue, teal, green, yellow: even steps of lightness, readable without colour vision.
+COLOURS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], float)
+
+
+def draw_view(path: Path, view: Encoded, received: Frame, answer: str) -> None:
+    """Draws four panels side by side into the PNG at `path`.
+
+    Args:
+        path: file to write.
+        view: what was sent.
+        received: the frame as the server got it.
+        answer: caption of the last panel: what the server saw in it.
+    """
+    frame = view.frame
+    grid = (frame.geometry.rows, frame.geometry.columns)
+    attention = view.attention.reshape(grid)
+    bit_map = _bit_map(frame.bits.reshape(grid), frame.max_bits, frame.geometry.patch_size)
+    panels = [
+        (view.pixels, "photo"),
+        (_map(attention / attention.max(), view.pixels), "attention"),
+        (bit_map, f"bits, ρ = {frame.rho:.3g}"),
+        (np.clip(np.rint(iaq.decode(received)), 0, 255).astype(np.uint8), f"received: {answer}"),
+    ]
+    height, width, _ = view.pixels.shape
+    sheet = Image.new("RGB", (len(panels) * (width + MARGIN) + MARGIN, height + CAPTION_HEIGHT + MARGIN), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for number, (pixels, caption) in enumerate(panels):
+        left = MARGIN + number * (width + MARGIN)
+        sheet.paste(Image.fromarray(pixels), (left, CAPTION_HEIGHT))
+        pen.text((left, 4), caption, fill="black", font=font)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+
+
+def _coloured(shares: NDArray) -> NDArray[np.uint8]:
+    """(rows, columns) in [0, 1] -> (rows, columns, 3) colours."""
+    at = np.linspace(0, 1, len(COLOURS))
+    return np.stack([np.interp(shares, at, channel) for channel in COLOURS.T], axis=-1).astype(np.uint8)
+
+
+def _map(shares: NDArray, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The shares as colours over the greyed photo."""
+    side = pixels.shape[0] // shares.shape[0]
+    colours = np.kron(_coloured(np.sqrt(shares)), np.ones((side, side, 1), np.uint8))
+    grey = pixels.mean(axis=-1, keepdims=True)
+    return (0.35 * grey + 0.65 * colours).astype(np.uint8)
+
+
+def _bit_map(bits: NDArray, max_bits: int, side: int) -> NDArray[np.uint8]:
+    """The bits as colours, with their numbers in the patches."""
+    colours = np.kron(_coloured(bits / max_bits), np.ones((side, side, 1), np.uint8))
+    image = Image.fromarray(colours)
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(10)
+    for (row, column), count in np.ndenumerate(bits):
+        if count:
+            middle = ((column + 0.5) * side, (row + 0.5) * side)
+            ink = "black" if count > max_bits / 2 else "white"
+            pen.text(middle, str(count), fill=ink, font=font, anchor="mm")
+    return np.asarray(image)

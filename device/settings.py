@@ -1,0 +1,70 @@
+"""What a device can be told."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import NoDecode
+
+from semlink.runtime.settings import ProcessSettings
+from semlink.weights import DEVICE_MODEL
+
+
+class DeviceSettings(ProcessSettings):
+    """Sends views of an object through the link and says what the server recognises, one JSON line per view.
+
+    Every setting is also read from the environment: --device-id from SEMLINK_DEVICE_ID, and so on.
+    """
+
+    to: str = Field(description="HOST:PORT of the server, or of a channel emulator in front of it")
+    images: Annotated[list[str], NoDecode] = Field(
+        description="picture files, folders, or names of scikit-image's photographs (chelsea, coffee, ...); "
+        "several are separated by spaces, in the environment by commas",
+    )
+    object_id: str = Field(description="what is looked at; the same for all devices that look at it")
+    device_id: str = Field("device-1", description="who looks; a different one for each device")
+    expected_views: int = Field(1, ge=1, le=64, description="how many devices look at the object")
+    view: int | None = Field(
+        None, ge=1, le=4, description="look from viewpoint 1 to 4: another crop, scale, rotation and exposure"
+    )
+    rho: float = Field(0.25, ge=0, le=1, description="compression ratio of the payload to the 8-bit image")
+    gamma: float = Field(1.0, gt=0, description="how strongly attention steers the bits: shape of the weight (31)")
+    design_ber: float = Field(0.0, ge=0, le=3 / 13, description="bit error rate that the allocation assumes")
+    every: float | None = Field(
+        None, ge=0, description="keep going: a round every so many seconds, its object id being OBJECT_ID/ROUND"
+    )
+    count: int | None = Field(
+        None, ge=0, description="rounds; 0: until stopped. Without it, 1, or with --every until stopped"
+    )
+    model: str = Field(DEVICE_MODEL, description="timm name of the vision transformer")
+    weights: Path | None = Field(None, description="folder with NAME.safetensors, looked into first")
+    threads: int = Field(0, ge=0, description="CPU threads of the model; 0: torch's choice")
+    call_seconds: float = Field(10, gt=0, description="how long one call may take")
+    retry_seconds: float = Field(30, ge=0, description="how long a frame is sent again while nobody answers")
+    vote_seconds: float = Field(30, ge=0, le=60, description="how long the other views are waited for")
+    pictures: Path | None = Field(None, description="folder to draw every view into, with its attention and bits")
+
+    @field_validator("images", mode="before")
+    @classmethod
+    def _separate(cls, value: object) -> object:
+        return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _something_to_send(self) -> Self:
+        if not self.images:
+            raise ValueError("--images (or SEMLINK_IMAGES) must name at least one picture")
+        if not self.object_id:
+            raise ValueError("--object-id (or SEMLINK_OBJECT_ID) must not be empty")
+        return self
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds are gone; 0: until stopped."""
+        if self.count is None:
+            return 1 if self.every is None else 0
+        return self.count
+
+    def object_of(self, number: int) -> str:
+        """Object id of a round, counted from 0."""
+        keeps_going = self.every is not None or self.rounds != 1
+        return f"{self.object_id}/{number}" if keeps_going else self.object_id
