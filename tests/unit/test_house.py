@@ -1,0 +1,125 @@
+"""The rules of the house: who may import whom, what starts without what, how long a file may be."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROCESSES = ("channel_emulator", "device", "server")
+PACKAGES = ("semlink", *PROCESSES)
+GENERATED = ROOT / "semlink" / "v1"
+MATHEMATICS = (
+    *("allocation", "bitstream", "checks", "distortion", "iaq"),
+    *("importance", "ofdm", "patches", "quantizer", "voting"),
+)
+LOOKS_AT_PICTURES = {"PIL", "safetensors", "skimage", "tenacity", "timm", "torch", "torchvision"}
+"""What the extra `vision` installs, and the channel emulator does without."""
+
+
+def sources(*names: str) -> list[Path]:
+    """Written (not generated) files of packages, or of modules, given as paths without their suffix."""
+    files = [ROOT / f"{name}.py" for name in names] + [
+        file for name in names for file in (ROOT / name).rglob("*.py") if GENERATED not in file.parents
+    ]
+    return sorted(file for file in files if file.exists())
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Full names of what a file imports, at its top or within a function."""
+    package = file.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            source = [*above, *([node.module] if node.module else [])]
+            yield from (".".join([*source, alias.name]) for alias in node.names)
+
+
+def families(file: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(file)}
+
+
+def relative(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+def python(code: str) -> str:
+    """Runs code in a fresh interpreter, as a check of what an import brings along."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def mathematics() -> list[str]:
+    """Names of the modules of mathematics that exist, as `import` wants them."""
+    files = sources(*(f"semlink/{name}" for name in MATHEMATICS))
+    return [relative(file).removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in files]
+
+
+@pytest.mark.parametrize("file", sources(*PROCESSES), ids=relative)
+def test_processes_never_import_each_other(file):
+    own = file.relative_to(ROOT).parts[0]
+    assert not families(file) & (set(PROCESSES) - {own})
+
+
+@pytest.mark.parametrize("file", sources("semlink"), ids=relative)
+def test_the_library_imports_no_process(file):
+    assert not families(file) & set(PROCESSES)
+
+
+@pytest.mark.parametrize("file", sources(*(f"semlink/{name}" for name in MATHEMATICS)), ids=relative)
+def test_mathematics_imports_numpy_and_scipy_only(file):
+    assert families(file) <= sys.stdlib_module_names | {"numpy", "scipy", "semlink"}
+    allowed = tuple(f"semlink.{name}" for name in MATHEMATICS)
+    assert all(name.startswith(allowed) for name in imports(file) if name.startswith("semlink"))
+
+
+def test_importing_the_library_and_its_mathematics_loads_neither_torch_nor_grpc():
+    assert len(mathematics()) >= 8
+    loaded = python(f"import sys, semlink, {', '.join(mathematics())}; print(*sys.modules)").split()
+    assert not {"torch", "grpc", "timm"} & set(loaded)
+
+
+def test_the_channel_emulator_starts_without_what_looks_at_pictures():
+    absent = f"import sys; sys.modules.update(dict.fromkeys({sorted(LOOKS_AT_PICTURES)}))"
+    files = sources("channel_emulator")
+    assert files
+    modules = [relative(file).removesuffix(".py").replace("/", ".") for file in files if file.stem != "__main__"]
+    python(f"{absent}; import {', '.join(modules)}")
+    start = "import runpy; sys.argv[1:] = ['--help']; runpy.run_module('channel_emulator', run_name='__main__')"
+    assert "--upstream" in python(f"{absent}; {start}")
+
+
+@pytest.mark.parametrize("file", sources(*PACKAGES), ids=relative)
+def test_a_file_is_one_idea(file):
+    lines = len(file.read_text(encoding="utf-8").splitlines())
+    assert lines <= 400, f"{lines} lines: past 400 it is two ideas"
+
+
+def test_generated_stubs_are_fresh(tmp_path):
+    """Runs the Makefile's own command, into another directory."""
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    command = re.search(r"-m grpc_tools\.protoc (.*)", makefile)
+    assert command, "the Makefile has no target that calls grpc_tools.protoc"
+    arguments = [re.sub(r"(?<=_out=)\.$", str(tmp_path), word) for word in shlex.split(command[1])]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *arguments], cwd=ROOT, check=True, timeout=120)
+    fresh = {file.name: file.read_text() for file in (tmp_path / "semlink" / "v1").iterdir()}
+    assert len(fresh) == 3
+    for name, text in fresh.items():
+        assert (GENERATED / name).read_text() == text, f"semlink/v1/{name} is stale: run `make proto`"
+
+
+def test_no_file_knows_the_machine_it_was_written_on():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    home = re.compile(rb"(?<![\w.~-])/(?:work|home|root|farm|Users)/\w")
+    files = [ROOT / name for name in listed.stdout.split("\0") if name]
+    assert not [relative(file) for file in files if file.is_file() and home.search(file.read_bytes())]
