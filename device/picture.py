@@ -32,7 +32,7 @@ def draw_view(path: Path, view: Encoded, received: Frame, answer: str) -> None:
     panels = [
         (view.pixels, "photo"),
         (_map(attention / attention.max(), view.pixels), "attention"),
-        (bit_map, f"bits, ρ = {frame.rho:.3g}"),
+        (bit_map, f"bits, rho = {frame.rho:.3g}"),
         (np.clip(np.rint(iaq.decode(received)), 0, 255).astype(np.uint8), f"received: {answer}"),
     ]
     height, width, _ = view.pixels.shape

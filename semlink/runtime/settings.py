@@ -1,7 +1,7 @@
 """Settings of a process: flags, then SEMLINK_* environment variables, then defaults."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Literal, TypeVar, get_origin
 
 from pydantic import Field, ValidationError
@@ -45,8 +45,13 @@ def read_settings(settings_class: type[S], program: str, arguments: Sequence[str
     """Reads flags (by default this process's own) and environment; explains what is wrong and exits with 2."""
     settings_class.model_config["cli_prog_name"] = f"python -m {program}"
     given = sys.argv[1:] if arguments is None else arguments
+    lists = {
+        f"--{name.replace('_', '-')}"
+        for name, field in settings_class.model_fields.items()
+        if get_origin(field.annotation) is list
+    }
     try:
-        return CliApp.run(settings_class, cli_args=_repeat_list_flags(settings_class, given))
+        return CliApp.run(settings_class, cli_args=repeat_flags(given, lists))
     except ValidationError as error:
         problems = [_problem(settings_class, dict(item)) for item in error.errors()]
     except SettingsError as error:
@@ -57,22 +62,22 @@ def read_settings(settings_class: type[S], program: str, arguments: Sequence[str
     raise SystemExit(2)
 
 
-def _repeat_list_flags(settings_class: type[ProcessSettings], arguments: Sequence[str]) -> list[str]:
-    """Turns `--images a b`, as people write it, into `--images a --images b`, as the parser wants it."""
-    lists = {
-        f"--{name.replace('_', '-')}"
-        for name, field in settings_class.model_fields.items()
-        if get_origin(field.annotation) is list
-    }
+def repeat_flags(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
+    """Turns `--images a b`, as people write it, into `--images a --images b`, as parsers want it.
+
+    Args:
+        arguments: the command line.
+        flags: the flags that take several values.
+    """
     repeated: list[str] = []
     flag = ""
     for argument in arguments:
         if argument.startswith("--"):
             flag = argument
-            if flag not in lists:
-                repeated.append(argument)
-        else:
-            repeated += [flag, argument] if flag in lists else [argument]
+        if flag not in flags:
+            repeated.append(argument)
+        elif argument != flag:
+            repeated += [flag, argument]
     return repeated
 
 

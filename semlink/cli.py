@@ -1,0 +1,134 @@
+"""The `semlink` command."""
+
+import asyncio
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from semlink.distortion import MAX_CONVEX_BIT_ERROR_RATE
+from semlink.runtime.settings import repeat_flags
+
+app = typer.Typer(
+    help="A semantic image link: cameras send the patches that matter, a server still knows what it sees.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+Rho = Annotated[float, typer.Option(min=0, max=1, help="Compression ratio of the payload to the 8-bit image.")]
+Gamma = Annotated[float, typer.Option(help="How strongly attention steers the bits: shape of the weight (31).")]
+DesignBer = Annotated[
+    float, typer.Option(min=0, max=MAX_CONVEX_BIT_ERROR_RATE, help="Bit error rate that the allocation assumes.")
+]
+WeightsFolder = Annotated[
+    Path | None, typer.Option(help="Folder with NAME.safetensors, looked into first.", envvar="SEMLINK_WEIGHTS")
+]
+
+
+class Channel(StrEnum):
+    """Impairments that the demo's channel knows."""
+
+    none = "none"
+    bsc = "bsc"
+
+
+@app.command()
+def demo(
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One photo, to be seen four ways, or four: files, a folder, or names of scikit-image's "
+            "photographs (chelsea, coffee, ...).  [default: chelsea]"
+        ),
+    ] = None,
+    rho: Rho = 0.25,
+    gamma: Gamma = 1.0,
+    design_ber: DesignBer = 0.0,
+    channel: Annotated[Channel, typer.Option(help="What the channel does to the payload.")] = Channel.bsc,
+    ber: Annotated[float, typer.Option(min=0, max=1, help="Bit error rate μ of the channel.")] = 0.01,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the channel: the same seed, the same flips.")] = 0,
+    weights: WeightsFolder = None,
+    out: Annotated[Path, typer.Option(help="Where summary.json, pictures and logs go.")] = Path("runs/demo"),
+) -> None:
+    """Send four views of one object through the whole link: six processes, real sockets.
+
+    Starts the server, the channel emulator and four devices, prints what each view became and the vote, writes
+    summary.json and a picture of every view, and stops all it started.
+    """
+    from semlink.demo import DemoError, DemoOptions, run_demo, show
+    from semlink.photos import PhotosError
+
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    options = DemoOptions(images or ["chelsea"], rho, gamma, design_ber, channel.value, ber, seed, weights, out)
+    try:
+        summary = asyncio.run(run_demo(options, console))
+    except (DemoError, PhotosError) as error:
+        _fail(error)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        _fail("interrupted; everything it started is stopped", status=130)
+    show(summary, console)
+    console.print(f"Written: {out}/summary.json, {out}/view-1.png to view-4.png, logs in {out}/logs")
+
+
+@app.command()
+def encode(
+    photo: Annotated[str, typer.Argument(help="A picture file, or the name of one of scikit-image's.")],
+    frame: Annotated[Path, typer.Argument(help="The frame file to write.")],
+    rho: Rho = 0.25,
+    gamma: Gamma = 1.0,
+    design_ber: DesignBer = 0.0,
+    weights: WeightsFolder = None,
+) -> None:
+    """Encode a photo into a frame, as a device does."""
+    from semlink import iaq
+    from semlink.images import ImageError, model_pixels, open_image
+    from semlink.photos import PhotosError, find_photos
+    from semlink.vit import class_attention, load_vit, normalise
+    from semlink.weights import DEVICE_MODEL, WeightsError
+
+    try:
+        pixels = model_pixels(open_image(find_photos([photo])[0]))
+        model = load_vit(DEVICE_MODEL, weights=weights)
+        attention = class_attention(model, normalise(model, pixels[None]))[0].numpy()
+        encoded = iaq.encode(pixels, attention, rho=rho, gamma=gamma, design_ber=design_ber)
+        frame.write_bytes(encoded.to_bytes())
+    except (PhotosError, ImageError, WeightsError, ValueError, OSError) as error:
+        _fail(error)
+    typer.echo(
+        f"{frame}: {encoded.header_bits} header bits, {encoded.payload_bits} payload bits, "
+        f"ρ = {encoded.rho:.4f}, true ratio {encoded.true_ratio:.4f}"
+    )
+
+
+@app.command()
+def decode(
+    frame: Annotated[Path, typer.Argument(help="A frame file.")],
+    picture: Annotated[Path, typer.Argument(help="The PNG to write.")],
+) -> None:
+    """Decode a frame into a picture, as the server sees it."""
+    import numpy as np
+    from PIL import Image
+
+    from semlink import iaq
+    from semlink.bitstream import Frame, FrameError
+
+    try:
+        pixels = iaq.decode(Frame.from_bytes(frame.read_bytes()))
+        # A grey picture has no third axis for Pillow.
+        Image.fromarray(np.rint(pixels).astype(np.uint8).squeeze()).save(picture, format="PNG")
+    except (FrameError, OSError) as error:
+        _fail(error)
+    typer.echo(f"{picture}: {pixels.shape[1]} x {pixels.shape[0]} pixels")
+
+
+def _fail(reason: object, status: int = 1) -> NoReturn:
+    typer.echo(f"semlink: {reason}", err=True)
+    raise typer.Exit(status)
+
+
+def main() -> None:
+    """The console command."""
+    app(repeat_flags(sys.argv[1:], {"--images"}))

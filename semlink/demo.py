@@ -1,0 +1,196 @@
+"""The whole link on one machine: a server, a channel emulator and four devices, each its own process."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.table import Table
+
+from semlink.photos import PhotosError, find_photos
+from semlink.provenance import provenance
+
+VIEWS = 4
+START_SECONDS = 120.0
+ANSWER_SECONDS = 300.0
+STOP_SECONDS = 10.0
+
+
+class DemoError(Exception):
+    """The demo can't go on; the message says which process failed and what its log says."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What the demo can be told; see `semlink demo --help`."""
+
+    images: list[str]
+    rho: float
+    gamma: float
+    design_ber: float
+    channel: str
+    ber: float
+    seed: int
+    weights: Path | None
+    out: Path
+
+
+@dataclass
+class _Processes:
+    """Processes that live as long as this context; their logs go to files."""
+
+    logs: Path
+    started: dict[str, Process] = field(default_factory=dict)
+
+    async def __aenter__(self) -> Self:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stops all that still runs, the last started first; whoever does not stop in time is killed."""
+        running = [process for process in reversed(self.started.values()) if process.returncode is None]
+        for process in running:
+            process.terminate()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                for process in running:
+                    await process.wait()
+        for process in running:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    async def start(self, name: str, module: str, *arguments: object) -> Process:
+        """Starts `python -m MODULE ARGUMENTS`."""
+        with (self.logs / f"{name}.log").open("wb") as log:
+            # Its own process group, so that Ctrl-C reaches the demo alone, which then stops all in order.
+            self.started[name] = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", module, *map(str, arguments), stdout=PIPE, stderr=log, start_new_session=True
+            )  # fmt: skip
+        return self.started[name]
+
+    async def line(self, name: str, seconds: float) -> dict:
+        """The next JSON line on a process's standard output.
+
+        Raises:
+            DemoError: it ended, or said nothing for so long.
+        """
+        output = self.started[name].stdout
+        assert output is not None
+        try:
+            async with asyncio.timeout(seconds):
+                line = await output.readline()
+        except TimeoutError:
+            raise DemoError(f"{name} said nothing for {seconds:.0f} s; {self._log_of(name)}") from None
+        if not line:
+            raise DemoError(f"{name} ended early; {self._log_of(name)}")
+        return json.loads(line)
+
+    def _log_of(self, name: str) -> str:
+        path = self.logs / f"{name}.log"
+        last = path.read_text(errors="replace").splitlines()[-5:]
+        return "\n  ".join([f"its log ({path}) ends with:", *last])
+
+
+async def run_demo(options: DemoOptions, console: Console) -> dict:
+    """Sends four views through the link; returns the summary, also written to `out`/summary.json.
+
+    Raises:
+        PhotosError: no such photos.
+        DemoError: a process failed, or a view stayed without answer or vote.
+    """
+    photos, viewpoints = _four_views(options.images)
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    async with AsyncExitStack() as stack:
+        processes = await stack.enter_async_context(_Processes(options.out / "logs"))
+        stack.enter_context(console.status("starting six processes: server, channel, four devices"))
+        weights = ("--weights", options.weights) if options.weights else ()
+        listen = ("--grpc-port", 0, "--http-port", 0)
+        await processes.start("server", "server", *listen, "--threads", 1, *weights)
+        server = await processes.line("server", START_SECONDS)
+        await processes.start(
+            "channel", "channel_emulator", *listen, "--upstream", server["grpc"],
+            "--channel", options.channel, "--ber", options.ber, "--seed", options.seed,
+        )  # fmt: skip
+        channel = await processes.line("channel", START_SECONDS)
+        names = [f"device-{number}" for number in range(1, VIEWS + 1)]
+        for name, photo, viewpoint in zip(names, photos, viewpoints, strict=True):
+            await processes.start(
+                name, "device", "--to", channel["grpc"], "--images", photo, *viewpoint,
+                "--object-id", "demo", "--device-id", name, "--expected-views", VIEWS,
+                "--rho", options.rho, "--gamma", options.gamma, "--design-ber", options.design_ber,
+                "--threads", 1, "--retry-seconds", START_SECONDS, "--pictures", options.out, *weights,
+            )  # fmt: skip
+        views = await asyncio.gather(*(processes.line(name, ANSWER_SECONDS) for name in names))
+    return _summarise(options, views)
+
+
+def _four_views(images: list[str]) -> tuple[list[Path], list[tuple[str, ...]]]:
+    """Four photos, and what each device must be told of its viewpoint."""
+    photos = find_photos(images)
+    if len(photos) == 1:
+        return photos * VIEWS, [("--view", str(number)) for number in range(1, VIEWS + 1)]
+    if len(photos) < VIEWS:
+        raise PhotosError(f"--images must be one photo, to be seen four ways, or four; not {len(photos)}")
+    return photos[:VIEWS], [()] * VIEWS
+
+
+def _summarise(options: DemoOptions, views: list[dict]) -> dict:
+    for number, view in enumerate(views, start=1):
+        view["picture"] = str(Path(view["picture"]).replace(options.out / f"view-{number}.png"))
+    votes = [view["vote"] for view in views]
+    if votes[0] is None or votes != votes[:1] * VIEWS:
+        raise DemoError(f"the views did not come to one vote: {votes}")
+    summary = {
+        "views": views,
+        "vote": votes[0],
+        "channel": {"impairment": options.channel, "ber": options.ber, "seed": options.seed},
+        "design_ber": options.design_ber,
+        "gamma": options.gamma,
+        **provenance(),
+    }
+    (options.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def show(summary: dict, console: Console) -> None:
+    """Prints a demo's summary as a table, then the vote."""
+    table = Table(title="Four views through the link", caption=f"server: {summary['views'][0]['model']}")
+    table.add_column("view")
+    for heading in ("header\nbits", "payload\nbits", "ρ", "true\nratio", "bits\nflipped"):
+        table.add_column(heading, justify="right")
+    table.add_column("top-1")
+    for heading in ("confi-\ndence", "attention\nms", "encode\nms", "channel\nms", "server\nms"):
+        table.add_column(heading, justify="right")
+    for view in summary["views"]:
+        top, times = view["top1"], view["timings_ms"]
+        seen = f"{Path(view['photo']).name}" + (f", viewpoint {view['view']}" if view["view"] else "")
+        table.add_row(
+            f"{view['device_id']}: {seen}",
+            *(f"{view[name]:,}" for name in ("header_bits", "payload_bits")),
+            *(f"{view[name]:.4f}" for name in ("rho", "true_ratio")),
+            f"{view['bits_flipped']:,}",
+            top["name"],
+            f"{top['confidence']:.3f}",
+            *(f"{times[name]:.1f}" for name in ("attention", "encode", "channel", "server")),
+        )
+    console.print(table)
+    vote = summary["vote"]
+    console.print(
+        f"Vote: [bold]{vote['name']}[/] (class {vote['label']}), {vote['votes']} of {vote['views']} views"
+    )
