@@ -73,7 +73,7 @@ def test_chunks_do_not_show(ber):
 
 def test_a_second_chunk_goes_on_where_the_first_ended():
     """Of 160 flips at the mean, now and then there are more than the 192 of the first chunk."""
-    unlucky = [seed for seed in range(500) if draw(0.01, 16_000, seed).size > 192]
+    unlucky = [seed for seed in range(2000) if draw(0.01, 16_000, seed).size > 192]
     assert unlucky
     for seed in unlucky:
         np.testing.assert_array_equal(draw(0.01, 16_000, seed), draw_one_by_one(0.01, 16_000, seed))

@@ -1,0 +1,55 @@
+"""`python -m channel_emulator --upstream HOST:PORT`."""
+
+import asyncio
+
+import structlog
+
+from channel_emulator.control import Impairments, control_plane
+from channel_emulator.metrics import Metrics
+from channel_emulator.proxy import ImpairingProxy, connect
+from channel_emulator.settings import Settings
+from semlink.runtime.listener import Health, StartupError, listen
+from semlink.runtime.logs import configure_logs
+from semlink.runtime.settings import read_settings
+
+log = structlog.get_logger("channel_emulator")
+
+
+async def serve(settings: Settings) -> None:
+    """Runs the emulator until it is told to stop.
+
+    Raises:
+        StartupError: a port is taken.
+    """
+    impairments, metrics, health = Impairments(default=settings.impairment()), Metrics(), Health()
+
+    async def prepare() -> None:
+        # Ready at once: an upstream that is not there yet is each call's own matter.
+        log.info("passing frames on", upstream=settings.upstream, impairment=impairments.default.model_dump())
+
+    async with connect(settings.upstream) as channel:
+        await listen(
+            ImpairingProxy(channel, settings, impairments, metrics),
+            control_plane(impairments, metrics, health),
+            health,
+            host=settings.host,
+            grpc_port=settings.grpc_port,
+            http_port=settings.http_port,
+            max_concurrent_calls=settings.max_concurrent_calls,
+            prepare=prepare,
+        )
+
+
+def main() -> None:
+    """Reads the settings and serves; exits with 1 if it can't start."""
+    settings = read_settings(Settings, "channel_emulator")
+    configure_logs(settings, "channel_emulator")
+    try:
+        asyncio.run(serve(settings))
+    except StartupError as error:
+        log.error("cannot start", reason=str(error))
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

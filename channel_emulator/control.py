@@ -1,0 +1,129 @@
+"""The control plane: what the channel does to whom, read and changed over HTTP while frames pass."""
+
+from typing import Annotated
+
+import structlog
+from fastapi import Body, FastAPI, HTTPException, Path, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field, StringConstraints
+
+from channel_emulator.impairments import Impairment
+from channel_emulator.metrics import Metrics
+from semlink.runtime.listener import Health
+from semlink.runtime.problems import install_problems, problem_responses
+
+log = structlog.get_logger(__name__)
+
+MAX_DEVICES = 1024
+"""Most devices with an impairment of their own."""
+
+_EXAMPLE = {
+    "default": {"type": "bsc", "ber": 0.01},
+    "devices": {"camera-2": {"type": "bsc", "ber": 0.1}, "camera-3": {"type": "none"}},
+}
+
+DeviceId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+DeviceIdInPath = Annotated[str, Path(min_length=1, max_length=128, description="device id", examples=["camera-2"])]
+
+
+class Impairments(BaseModel, extra="forbid", json_schema_extra={"examples": [_EXAMPLE]}):
+    """Who meets what: the default, and the devices that meet something else."""
+
+    default: Impairment = Field(description="what every device meets that is not named in `devices`")
+    devices: dict[DeviceId, Impairment] = Field(
+        {}, max_length=MAX_DEVICES, description="device id → what this device meets instead"
+    )
+
+    def met_by(self, device_id: str) -> Impairment:
+        """What this device's frames meet."""
+        return self.devices.get(device_id, self.default)
+
+
+def control_plane(impairments: Impairments, metrics: Metrics, health: Health) -> FastAPI:
+    """The HTTP application. It changes `impairments` in place; the next frame meets the change.
+
+    What `impairments` holds now is what `/v1/reset` goes back to.
+    """
+    started_with = impairments.model_copy(deep=True)
+    app = FastAPI(
+        title="Semlink channel emulator",
+        summary="What the emulated channel does to whom. Every change holds from the next frame on.",
+        redoc_url=None,
+    )
+    install_problems(app)
+    app.include_router(health.router())
+
+    def replace(new: Impairments) -> Impairments:
+        impairments.default, impairments.devices = new.default, dict(new.devices)
+        log.info("impairments replaced", **impairments.model_dump())
+        return impairments
+
+    @app.get("/v1/impairments", tags=["impairments"], summary="Who meets what")
+    async def read_all() -> Impairments:
+        return impairments
+
+    @app.put(
+        "/v1/impairments",
+        tags=["impairments"],
+        summary="Replace who meets what",
+        description="Replaces the default and all devices' own impairments, so that what GET answers can be put "
+        "back. Without `devices`, every device meets the default.",
+        responses=problem_responses(unprocessable_entity="no such impairment, or a parameter out of its range"),
+    )
+    async def replace_all(new: Impairments) -> Impairments:
+        return replace(new)
+
+    @app.get(
+        "/v1/impairments/{device_id:path}",
+        tags=["impairments"],
+        summary="The impairment that a device has of its own",
+        responses=problem_responses(not_found="the device has none of its own: it meets the default"),
+    )
+    async def read_one(device_id: DeviceIdInPath) -> Impairment:
+        if device_id not in impairments.devices:
+            raise _no_own_impairment(device_id)
+        return impairments.devices[device_id]
+
+    @app.put(
+        "/v1/impairments/{device_id:path}",
+        tags=["impairments"],
+        summary="Give a device an impairment of its own",
+        responses=problem_responses(
+            conflict=f"{MAX_DEVICES} devices have one already",
+            unprocessable_entity="no such impairment, or a parameter out of its range",
+        ),
+    )
+    async def replace_one(
+        device_id: DeviceIdInPath, impairment: Annotated[Impairment, Body(examples=[_EXAMPLE["default"]])]
+    ) -> Impairment:
+        if device_id not in impairments.devices and len(impairments.devices) >= MAX_DEVICES:
+            raise HTTPException(409, f"{MAX_DEVICES} devices have an impairment of their own: delete one first")
+        impairments.devices[device_id] = impairment
+        log.info("impairment of a device replaced", device_id=device_id, impairment=impairment.model_dump())
+        return impairment
+
+    @app.delete(
+        "/v1/impairments/{device_id:path}",
+        tags=["impairments"],
+        summary="Let a device meet the default again",
+        status_code=204,
+        responses=problem_responses(not_found="the device has none of its own: it meets the default"),
+    )
+    async def delete_one(device_id: DeviceIdInPath) -> None:
+        if impairments.devices.pop(device_id, None) is None:
+            raise _no_own_impairment(device_id)
+        log.info("impairment of a device deleted", device_id=device_id)
+
+    @app.post("/v1/reset", tags=["impairments"], summary="Back to what the process was started with")
+    async def reset() -> Impairments:
+        return replace(started_with)
+
+    @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics")
+    async def read_metrics() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _no_own_impairment(device_id: str) -> HTTPException:
+    return HTTPException(404, f"device {device_id!r} has no impairment of its own: it meets the default")

@@ -1,0 +1,34 @@
+"""What the emulator counts. Nothing is labelled by device: their number has no bound."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+OUTCOMES = ("answered", "refused", "failed", "cancelled")
+
+
+class Metrics:
+    """Counters of one emulator, in a registry of their own."""
+
+    def __init__(self) -> None:
+        """Every outcome is shown from the start, as 0."""
+        self.registry = CollectorRegistry()
+        self.frames = Counter(
+            "semlink_channel_frames",
+            "Frames by what became of them: answered by upstream; refused here as malformed; failed upstream "
+            "or on the way there; cancelled by the device.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for outcome in OUTCOMES:
+            self.frames.labels(outcome)
+        self.bits_exposed = Counter(
+            "semlink_channel_bits_exposed", "Bits exposed to the channel.", registry=self.registry
+        )
+        self.bits_flipped = Counter(
+            "semlink_channel_bits_flipped", "Bits that arrived inverted.", registry=self.registry
+        )
+        self.impair_seconds = Histogram(
+            "semlink_channel_impair_seconds",
+            "Time to check and impair one frame.",
+            buckets=(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+            registry=self.registry,
+        )

@@ -1,0 +1,133 @@
+"""The link service as the channel emulator gives it: the upstream's own, over a damaged channel."""
+
+import asyncio
+from typing import Any
+
+import grpc
+import structlog
+
+from channel_emulator.control import Impairments
+from channel_emulator.metrics import Metrics
+from channel_emulator.settings import Settings
+from channel_emulator.transmission import random_stream, transmit
+from semlink.bitstream import FrameError
+from semlink.v1 import link_pb2, link_pb2_grpc
+
+log = structlog.get_logger(__name__)
+
+_CHANNEL_OPTIONS = [
+    # A server that comes back is found within about a second, also under a new address.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # A host that vanished without a word is noticed while calls wait for it. More often than every 30 s,
+    # a server would take the pings for abuse and hang up.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # The upstream is a neighbour: a web proxy named in the environment is not on the way.
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+def connect(upstream: str) -> grpc.aio.Channel:
+    """The one connection to HOST:PORT, made when first needed and again whenever it is lost."""
+    return grpc.aio.insecure_channel(upstream, options=_CHANNEL_OPTIONS)
+
+
+class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
+    """Passes every call on to the upstream; frames are damaged on their way.
+
+    Messages are passed on whole, fields unknown to this version included. A call that the device cancels is
+    cancelled upstream.
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, settings: Settings, impairments: Impairments, metrics: Metrics
+    ) -> None:
+        """`impairments` may change between frames."""
+        self._channel = channel
+        self._upstream = link_pb2_grpc.LinkServiceStub(channel)
+        self._settings = settings
+        self._impairments = impairments
+        self._metrics = metrics
+
+    async def Classify(  # noqa: N802
+        self, request: link_pb2.ClassifyRequest, context: grpc.aio.ServicerContext
+    ) -> link_pb2.ClassifyResponse:
+        """Damages the frame, passes it on, and adds to the answer what was done to it."""
+        try:
+            request.frame, report = transmit(
+                request.frame,
+                self._impairments.met_by(request.device_id),
+                random_stream(self._settings.seed, request.device_id, request.frame_id),
+                impair_header=self._settings.impair_header,
+            )
+        except FrameError as error:
+            self._metrics.frames.labels("refused").inc()
+            log.info("frame refused", device_id=request.device_id, reason=error.reason)
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"frame: {error} ({error.reason})")
+        self._metrics.bits_exposed.inc(report.bits_exposed)
+        self._metrics.bits_flipped.inc(report.bits_flipped)
+        self._metrics.impair_seconds.observe(report.channel_ms / 1000)
+
+        timeout = self._settings.upstream_timeout_seconds
+        remaining = context.time_remaining()
+        outcome = "failed"
+        try:
+            response: link_pb2.ClassifyResponse = await self._pass_on(
+                self._upstream.Classify,
+                request,
+                context,
+                timeout if remaining is None else min(timeout, remaining),
+            )
+            outcome = "answered"
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            self._metrics.frames.labels(outcome).inc()
+            log.debug(
+                "frame passed on",
+                device_id=request.device_id,
+                frame_id=request.frame_id,
+                impairment=report.impairment,
+                bits_flipped=report.bits_flipped,
+                bits_exposed=report.bits_exposed,
+                outcome=outcome,
+            )
+        response.channel.CopyFrom(_in_series(report, response.channel) if response.HasField("channel") else report)
+        return response
+
+    async def WaitVote(  # noqa: N802
+        self, request: link_pb2.WaitVoteRequest, context: grpc.aio.ServicerContext
+    ) -> link_pb2.WaitVoteResponse:
+        """Passes the call on untouched, its deadline too."""
+        return await self._pass_on(self._upstream.WaitVote, request, context, context.time_remaining())
+
+    async def _pass_on(
+        self, call: Any, request: Any, context: grpc.aio.ServicerContext, timeout: float | None
+    ) -> Any:
+        try:
+            return await call(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            code, details = error.code(), error.details()
+            # The upstream may say UNAVAILABLE itself; if the connection is gone, it is this end that says it.
+            if (
+                code is grpc.StatusCode.UNAVAILABLE
+                and self._channel.get_state() is not grpc.ChannelConnectivity.READY
+            ):
+                details = f"upstream {self._settings.upstream} cannot be reached, try again: {details}"
+            elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                details = f"upstream {self._settings.upstream} did not answer in time: {details}"
+            log.warning("upstream failed", code=code.name, details=details)
+            await context.abort(code, details)
+
+
+def _in_series(first: link_pb2.ChannelReport, second: link_pb2.ChannelReport) -> link_pb2.ChannelReport:
+    """The report of two emulators in a row; a bit that both flipped counts twice."""
+    return link_pb2.ChannelReport(
+        impairment=f"{first.impairment}+{second.impairment}",
+        bits_flipped=first.bits_flipped + second.bits_flipped,
+        bits_exposed=first.bits_exposed + second.bits_exposed,
+        channel_ms=first.channel_ms + second.channel_ms,
+    )

@@ -1,0 +1,52 @@
+"""What the channel emulator can be told."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from channel_emulator.impairments import BinarySymmetricChannel, Impairment, NoImpairment
+from semlink.runtime.settings import ListenSettings, Port
+
+
+def _host_and_port(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:50051")
+    return address
+
+
+class Settings(ListenSettings):
+    """Stands between devices and server, and damages the frames on their way as a radio channel would."""
+
+    upstream: Annotated[str, AfterValidator(_host_and_port)] = Field(
+        description="HOST:PORT of the server's gRPC port, or of another emulator's: where frames go on to"
+    )
+    grpc_port: Port = Field(
+        50052, description="port that devices send to, as if it were the server's; 0: any free one, printed"
+    )
+    http_port: Port = Field(
+        8001,
+        description="port that changes the damage at run time (see /docs there), and answers /metrics and health; "
+        "0: any free one, printed",
+    )
+    channel: Literal["none", "bsc"] = Field(
+        "bsc", description="the damage to start with; none: nothing; bsc: every bit flips on its own, at --ber"
+    )
+    ber: float = Field(0.01, ge=0, le=1, allow_inf_nan=False, description="bit error rate μ of bsc, from 0 to 1")
+    impair_header: bool = Field(
+        False,
+        description="expose the frame's header too; a damaged header makes the server refuse the frame. "
+        "By default only the payload is exposed, as in the papers",
+    )
+    seed: int = Field(
+        0, ge=0, description="what is flipped follows from this, the device's id and the frame's number alone"
+    )
+    upstream_timeout_seconds: float = Field(
+        30,
+        gt=0,
+        description="longest that a frame may wait for its answer, if the device's deadline is not sooner",
+    )
+
+    def impairment(self) -> Impairment:
+        """The damage to start with."""
+        return BinarySymmetricChannel(ber=self.ber) if self.channel == "bsc" else NoImpairment()
