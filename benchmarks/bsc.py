@@ -1,0 +1,114 @@
+"""A binary symmetric channel on one frame, bytes in and bytes out: geometric skips beside what one would write
+without thinking, a random number for every bit, and beside sionna's BinarySymmetricChannel.
+
+The three take turns of a few frames each, in random order, so that all meet the same neighbours on the machine;
+medians over all frames are compared.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from sionna.phy.channel import BinarySymmetricChannel as SionnaChannel
+
+from channel_emulator.impairments import BinarySymmetricChannel
+from channel_emulator.transmission import invert_bits
+
+BER = 0.01
+PAYLOAD_BITS = 224 * 224 * 3 * 8 // 4  # ρ = 0.25
+ROUNDS = 40
+FRAMES_PER_TURN = 5
+
+SKIPS = "geometric skips (ours)"
+PER_BIT = "one float64 draw per bit"
+SIONNA = "sionna BinarySymmetricChannel"
+
+
+def channels(seed: int = 0) -> dict[str, Callable[[bytes], bytes]]:
+    """The three ways to send bytes through the same channel."""
+    generator = np.random.default_rng(seed)
+    skipping = BinarySymmetricChannel(ber=BER)
+    sionna = SionnaChannel(device="cpu")
+    torch.manual_seed(seed)
+
+    def by_skips(payload: bytes) -> bytes:
+        received = bytearray(payload)
+        invert_bits(received, skipping.flips(8 * len(payload), generator))
+        return bytes(received)
+
+    def by_draw_per_bit(payload: bytes) -> bytes:
+        bits = np.unpackbits(np.frombuffer(payload, np.uint8))
+        bits ^= generator.random(bits.size) < BER
+        return np.packbits(bits).tobytes()
+
+    def by_sionna(payload: bytes) -> bytes:
+        # As floats: version 2.2 inverts no bits given as integers.
+        bits = torch.from_numpy(np.unpackbits(np.frombuffer(payload, np.uint8))).float()
+        return np.packbits(sionna(bits, BER).numpy() > 0.5).tobytes()
+
+    return {SKIPS: by_skips, PER_BIT: by_draw_per_bit, SIONNA: by_sionna}
+
+
+def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
+    """Times the three and prints a table.
+
+    Returns:
+        For each way: `milliseconds` (median of one frame), `mbit_per_s`, `times_as_long` as ours takes, and
+        `flip_share`, the share of bits that it inverted.
+    """
+    generator = np.random.default_rng(1)
+    payload = generator.bytes(PAYLOAD_BITS // 8)
+    sent = np.frombuffer(payload, np.uint8)
+    seconds: dict[str, list[float]] = {name: [] for name in (SKIPS, PER_BIT, SIONNA)}
+    flipped = dict.fromkeys(seconds, 0)
+    ways = channels()
+    for send in ways.values():
+        send(payload)
+    for _ in range(rounds):
+        for name in generator.permutation(list(ways)):
+            for _ in range(FRAMES_PER_TURN):
+                started = time.perf_counter()
+                received = ways[name](payload)
+                seconds[name].append(time.perf_counter() - started)
+                flipped[name] += int(np.bitwise_count(sent ^ np.frombuffer(received, np.uint8)).sum())
+
+    frames = rounds * FRAMES_PER_TURN
+    medians = {name: float(np.median(values)) for name, values in seconds.items()}
+    measured = {
+        name: {
+            "milliseconds": 1000 * median,
+            "mbit_per_s": PAYLOAD_BITS / median / 1e6,
+            "times_as_long": median / medians[SKIPS],
+            "flip_share": flipped[name] / (frames * PAYLOAD_BITS),
+        }
+        for name, median in medians.items()
+    }
+    spread = (BER * (1 - BER) / (frames * PAYLOAD_BITS)) ** 0.5
+    for name, numbers in measured.items():
+        if abs(numbers["flip_share"] - BER) > 5 * spread:
+            raise AssertionError(f"{name} flips {numbers['flip_share']:.5f} of all bits, not {BER}")
+    _print(measured, frames)
+    return measured
+
+
+def _print(measured: dict[str, dict[str, float]], frames: int) -> None:
+    table = Table(title=f"BSC, μ = {BER}, {PAYLOAD_BITS} bits, bytes to bytes, median of {frames} frames")
+    table.add_column("")
+    for heading in ("ms", "Mbit/s", "× ours", "share flipped"):
+        table.add_column(heading, justify="right")
+    for name, numbers in measured.items():
+        table.add_row(
+            name,
+            f"{numbers['milliseconds']:.3f}",
+            f"{numbers['mbit_per_s']:.0f}",
+            f"{numbers['times_as_long']:.1f}",
+            f"{numbers['flip_share']:.5f}",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    run()
