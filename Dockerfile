@@ -1,0 +1,41 @@
+# Two images from one file:
+#   docker build --target emulator .   the channel emulator, without torch
+#   docker build --target vision .     the server and the device
+# --build-arg TORCH_INDEX_URL=... takes torch from another package index (a CPU build), which makes the second
+# one much smaller; see the README.
+
+FROM python:3.11-slim AS builder
+ENV PATH=/opt/semlink/bin:$PATH PIP_CACHE_DIR=/var/cache/pip PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/semlink
+WORKDIR /src
+
+FROM builder AS build-emulator
+COPY . .
+RUN --mount=type=cache,target=/var/cache/pip pip install .
+
+FROM builder AS build-vision
+ARG TORCH_INDEX_URL=
+# Before the source is copied: a changed line of code must not download torch again.
+RUN --mount=type=cache,target=/var/cache/pip if [ -n "$TORCH_INDEX_URL" ]; then \
+        pip install --index-url "$TORCH_INDEX_URL" torch torchvision; \
+    fi
+COPY . .
+RUN --mount=type=cache,target=/var/cache/pip pip install '.[vision]'
+
+FROM python:3.11-slim AS runtime
+ENV PATH=/opt/semlink/bin:$PATH PYTHONUNBUFFERED=1
+# What timm's hub downloads is kept in /cache, a volume in docker-compose.yml that the containers share.
+ENV HF_HOME=/cache
+RUN useradd --uid 10001 --no-create-home --home-dir /cache semlink && install --directory --owner=semlink /cache
+USER 10001
+WORKDIR /cache
+
+FROM runtime AS emulator
+COPY --from=build-emulator /opt/semlink /opt/semlink
+EXPOSE 50052 8001
+CMD ["python", "-m", "channel_emulator"]
+
+FROM runtime AS vision
+COPY --from=build-vision /opt/semlink /opt/semlink
+EXPOSE 50051 8000
+CMD ["python", "-m", "server"]

@@ -1,0 +1,285 @@
+"""The compose file and the Dockerfile against the processes as they are: names, ports, commands, health, steps."""
+
+import importlib.util
+import inspect
+import os
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from semlink.runtime.listener import Health
+from semlink.runtime.settings import ProcessSettings, read_settings
+
+ROOT = Path(__file__).parents[2]
+DEVICES = ["device-1", "device-2", "device-3", "device-4"]
+LISTENERS = ["server", "channel"]
+SERVICES = [*LISTENERS, *DEVICES]
+
+
+def interpolate(text: str) -> str:
+    """What compose does to the file where none of its variables is set: ${NAME:-default} -> default."""
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+    assert "$" not in text, "a variable has no default"
+    return text
+
+
+COMPOSE = yaml.safe_load(interpolate((ROOT / "docker-compose.yml").read_text()))
+
+
+def dockerfile() -> dict[str, tuple[str, list[tuple[str, str]]]]:
+    """Stages of the Dockerfile: name -> (what it starts from, its instructions with their arguments)."""
+    stages: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+    instructions: list[tuple[str, str]] = []
+    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    for line in filter(None, text.replace("\\\n", " ").splitlines()):
+        instruction, _, arguments = line.partition(" ")
+        if instruction == "FROM":
+            base, _, name = arguments.partition(" AS ")
+            instructions = []
+            stages[name] = base, instructions
+        else:
+            instructions.append((instruction, re.sub(r"\s+", " ", arguments).strip()))
+    return stages
+
+
+STAGES = dockerfile()
+
+
+def instructions_of(stage: str) -> list[tuple[str, str]]:
+    """A stage's own instructions after those of the stages that it starts from."""
+    if stage not in STAGES:
+        return []
+    base, own = STAGES[stage]
+    return [*instructions_of(base), *own]
+
+
+def pip_steps(text: str) -> list[str]:
+    """The `pip install` commands of a text, in their order."""
+    return [command.strip() for command in re.findall(r"pip install [^;\n#]*", text)]
+
+
+def service_of(name: str) -> dict:
+    return COMPOSE["services"][name]
+
+
+def module_of(name: str) -> str:
+    words = shlex.split(service_of(name)["command"])
+    assert words[:2] == ["python", "-m"]
+    return words[2]
+
+
+def settings_class(module: str) -> type[ProcessSettings]:
+    """The one settings class that the process defines."""
+    settings = import_module(f"{module}.settings")
+    defined = [
+        value
+        for value in vars(settings).values()
+        if inspect.isclass(value) and issubclass(value, ProcessSettings) and value.__module__ == settings.__name__
+    ]
+    assert len(defined) == 1
+    return defined[0]
+
+
+@pytest.fixture
+def settings_of(monkeypatch):
+    """Reads a service's settings as its process would: flags of its command, variables of its environment."""
+
+    def read(name: str) -> ProcessSettings:
+        for variable in [variable for variable in os.environ if variable.startswith("SEMLINK_")]:
+            monkeypatch.delenv(variable)
+        for variable, value in service_of(name).get("environment", {}).items():
+            monkeypatch.setenv(variable, str(value))
+        module = module_of(name)
+        return read_settings(settings_class(module), module, shlex.split(service_of(name)["command"])[3:])
+
+    return read
+
+
+def app_of(module: str, health: Health) -> FastAPI:
+    """The HTTP application that the process serves."""
+    if module == "server":
+        from server.recognition import Recognizer
+        from server.rest import create_app
+        from server.sessions import Sessions
+
+        sessions = Sessions(max_objects=1, ttl_seconds=60)
+        return create_app(Recognizer(None, sessions), sessions, health)
+    from channel_emulator.control import Impairments, control_plane
+    from channel_emulator.impairments import NoImpairment
+    from channel_emulator.metrics import Metrics
+
+    return control_plane(Impairments(default=NoImpairment()), Metrics(), health)
+
+
+def test_the_services_are_the_demos():
+    assert list(COMPOSE["services"]) == SERVICES
+
+
+@pytest.mark.parametrize("name", SERVICES)
+class TestService:
+    def test_module_can_be_run(self, name):
+        assert importlib.util.find_spec(f"{module_of(name)}.__main__")
+
+    def test_settings_are_the_processes_own(self, name, settings_of):
+        settings_of(name)  # an unknown flag, or a value that is refused, exits
+        # Unknown variables are ignored by a process, so a misspelt one would go unnoticed.
+        known = {f"SEMLINK_{field.upper()}" for field in settings_class(module_of(name)).model_fields}
+        assert set(service_of(name).get("environment", {})) <= known
+
+    def test_starts_after_what_it_needs(self, name):
+        needed = {"server": None, "channel": "server"}.get(name, "channel")
+        dependencies = service_of(name).get("depends_on", {})
+        assert dependencies == ({needed: {"condition": "service_healthy"}} if needed else {})
+        assert needed is None or "healthcheck" in service_of(needed)
+
+
+@pytest.mark.parametrize("name", LISTENERS)
+class TestListener:
+    def test_build_target_and_arguments_are_the_dockerfiles(self, name):
+        build = service_of(name)["build"]
+        assert build["context"] == "."
+        copies = [arguments for kind, arguments in instructions_of(build["target"]) if kind == "COPY"]
+        (stage,) = re.findall(r"--from=(\S+)", " ".join(copies))
+        declared = {arguments.partition("=")[0] for kind, arguments in instructions_of(stage) if kind == "ARG"}
+        assert set(build.get("args", {})) == declared
+
+    def test_listens_where_others_reach_it(self, name, settings_of):
+        settings = settings_of(name)
+        assert settings.host == "0.0.0.0"
+        published = {mapping.rpartition(":")[2] for mapping in service_of(name)["ports"]}
+        assert published == {str(settings.grpc_port), str(settings.http_port)}
+
+    def test_image_tells_its_ports(self, name, settings_of):
+        settings = settings_of(name)
+        target = service_of(name)["build"]["target"]
+        exposed = [
+            arguments.split() for instruction, arguments in instructions_of(target) if instruction == "EXPOSE"
+        ]
+        assert exposed == [[str(settings.grpc_port), str(settings.http_port)]]
+
+    def test_image_starts_it(self, name):
+        commands = [
+            arguments
+            for instruction, arguments in instructions_of(service_of(name)["build"]["target"])
+            if instruction == "CMD"
+        ]
+        assert yaml.safe_load(commands[-1]) == ["python", "-m", module_of(name)]
+
+    def test_health_check_asks_what_the_process_serves(self, name, settings_of):
+        kind, program, flag, code = service_of(name)["healthcheck"]["test"]
+        assert (kind, program, flag) == ("CMD", "python", "-c")
+        compile(code, "healthcheck", "exec")
+        (address,) = re.findall(r'urlopen\("([^"]+)"', code)
+        url = urlsplit(address)
+        assert url.scheme == "http"
+        assert url.hostname == "127.0.0.1"
+        assert url.port == settings_of(name).http_port
+        for ready, status in [(True, 200), (False, 503)]:
+            client = TestClient(app_of(module_of(name), Health(ready=ready)))
+            assert client.get(url.path).status_code == status
+
+
+def test_each_image_is_built_once():
+    """Compose builds in parallel, and two builds of one name can fail."""
+    images = {name: service_of(name)["image"] for name in SERVICES}
+    assert [name for name in SERVICES if "build" in service_of(name)] == LISTENERS
+    assert images["channel"] != images["server"]
+    for name in DEVICES:
+        assert images[name] == images["server"]
+        assert service_of(name)["pull_policy"] == "never"
+
+
+def test_the_channel_leads_to_the_server(settings_of):
+    assert settings_of("channel").upstream == f"server:{settings_of('server').grpc_port}"
+
+
+def test_devices_see_one_object_from_four_sides_through_the_channel(settings_of):
+    devices = [settings_of(name) for name in DEVICES]
+    assert {device.to for device in devices} == {f"channel:{settings_of('channel').grpc_port}"}
+    assert [device.device_id for device in devices] == DEVICES
+    assert [device.view for device in devices] == [1, 2, 3, 4]
+    assert len({device.object_id for device in devices}) == 1
+    assert {device.expected_views for device in devices} == {len(DEVICES)}
+
+
+def test_a_photograph_of_that_name_is_carried_along(settings_of):
+    from semlink.photos import find_photos
+
+    assert find_photos(settings_of("device-1").images)
+
+
+@pytest.mark.parametrize("name", ["server", *DEVICES])
+def test_weights_are_mounted_where_they_are_looked_for(name, settings_of):
+    mounts = {
+        target: (source, rest) for source, target, *rest in (m.split(":") for m in service_of(name)["volumes"])
+    }
+    assert mounts[str(settings_of(name).weights)] == ("./models", ["ro"])
+    caches = [
+        arguments.partition("=")[2] for kind, arguments in instructions_of("vision") if "HF_HOME" in arguments
+    ]
+    (source, rest) = mounts[caches[0]]
+    assert source in COMPOSE["volumes"]
+    assert not rest
+
+
+@pytest.mark.parametrize("target", ["emulator", "vision"])
+class TestImage:
+    def test_runs_as_nobody_special(self, target):
+        users = [arguments for instruction, arguments in instructions_of(target) if instruction == "USER"]
+        assert users
+        assert users[-1].partition(":")[0] not in {"root", "0"}
+
+    def test_holds_an_environment_and_no_tools(self, target):
+        instructions = instructions_of(target)
+        assert not [a for kind, a in instructions if kind == "RUN" and re.search(r"\b(pip|apt|apt-get|gcc)\b", a)]
+        ((stage, source, destination),) = [
+            re.fullmatch(r"--from=(\S+) (\S+) (\S+)", arguments).groups()
+            for instruction, arguments in instructions
+            if instruction == "COPY"
+        ]
+        # A virtual environment only works where it was made.
+        assert source == destination
+        assert ("RUN", f"python -m venv {source}") in instructions_of(stage)
+        paths = [a for kind, a in [*instructions, *instructions_of(stage)] if kind == "ENV" and "PATH=" in a]
+        assert len(paths) == 2
+        assert all(f"PATH={source}/bin:$PATH" in path for path in paths)
+
+
+class TestInstallation:
+    def test_the_dockerfile_installs_as_the_readme_says(self):
+        readme = (ROOT / "README.md").read_text()
+        section = re.search(r"^#+ Install\b.*?$(.*?)(?=^#+ |\Z)", readme, re.MULTILINE | re.DOTALL)
+        assert section, "README.md has no section Install"
+        fenced = "\n".join(re.findall(r"^```\w*\n(.*?)^```", section[1], re.MULTILINE | re.DOTALL))
+        built = [step for stage in STAGES for step in pip_steps("\n".join(a for _, a in STAGES[stage][1]))]
+        assert sorted(built) == sorted(set(pip_steps(fenced)))
+
+    def test_torch_comes_first_and_only_where_pictures_are_looked_at(self):
+        steps = {stage: pip_steps("\n".join(a for _, a in instructions_of(stage))) for stage in STAGES}
+        assert steps["build-emulator"] == ["pip install ."]
+        assert steps["build-vision"] == [
+            'pip install --index-url "$TORCH_INDEX_URL" torch torchvision',
+            "pip install '.[vision]'",
+        ]
+
+    def test_what_is_installed_is_not_ignored(self):
+        lines = (ROOT / ".dockerignore").read_text().splitlines()
+        assert "*" in lines
+        kept = {line[1:] for line in lines if line.startswith("!")}
+        assert kept == {
+            "pyproject.toml",
+            "README.md",
+            "LICENSE",
+            "semlink",
+            "device",
+            "channel_emulator",
+            "server",
+        }
+        assert all((ROOT / name).exists() for name in kept)
