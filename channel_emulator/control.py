@@ -55,7 +55,7 @@ def control_plane(impairments: Impairments, metrics: Metrics, health: Health) ->
 
     def replace(new: Impairments) -> Impairments:
         impairments.default, impairments.devices = new.default, dict(new.devices)
-        log.info("impairments replaced", **impairments.model_dump())
+        log.info("impairments replaced", default=new.default.model_dump(), devices_with_their_own=len(new.devices))
         return impairments
 
     @app.get("/v1/impairments", tags=["impairments"], summary="Who meets what")

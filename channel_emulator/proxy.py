@@ -45,7 +45,6 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         self, channel: grpc.aio.Channel, settings: Settings, impairments: Impairments, metrics: Metrics
     ) -> None:
         """`impairments` may change between frames."""
-        self._channel = channel
         self._upstream = link_pb2_grpc.LinkServiceStub(channel)
         self._settings = settings
         self._impairments = impairments
@@ -111,12 +110,9 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
             return await call(request, timeout=timeout)
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details()
-            # The upstream may say UNAVAILABLE itself; if the connection is gone, it is this end that says it.
-            if (
-                code is grpc.StatusCode.UNAVAILABLE
-                and self._channel.get_state() is not grpc.ChannelConnectivity.READY
-            ):
-                details = f"upstream {self._settings.upstream} cannot be reached, try again: {details}"
+            # Whether the upstream said so itself or could not be asked, gRPC does not tell.
+            if code is grpc.StatusCode.UNAVAILABLE:
+                details = f"upstream {self._settings.upstream} is unavailable, try again: {details}"
             elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 details = f"upstream {self._settings.upstream} did not answer in time: {details}"
             log.warning("upstream failed", code=code.name, details=details)

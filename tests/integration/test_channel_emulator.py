@@ -1,0 +1,545 @@
+"""The channel emulator as a process, between a real client and a real upstream, over real sockets.
+
+All emulators but one run where torch and the other libraries that look at pictures cannot be imported.
+"""
+
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent import futures
+from contextlib import contextmanager
+from typing import IO
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from semlink.bitstream import MAX_FRAME_BYTES, Frame
+from semlink.iaq import encode
+from semlink.v1 import link_pb2, link_pb2_grpc
+
+WITHOUT_VISION = """
+import runpy, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "torchvision", "timm", "PIL", "skimage", "safetensors", "sionna"}:
+            raise ImportError(f"{name} is absent from this test")
+
+sys.meta_path.insert(0, Absent())
+runpy.run_module("channel_emulator", run_name="__main__", alter_sys=True)
+"""
+
+UNKNOWN_FIELD = b"\xfa\x3e\x05later"  # field 1007, from a later version of the contract
+
+
+class Emulator:
+    """A running emulator, as those who use it see it."""
+
+    def __init__(self, process: subprocess.Popen, listening: dict[str, str], logs: IO[str]) -> None:
+        self.process = process
+        self.logs = logs  # once it has ended: what it wrote on standard error
+        self.grpc_address = listening["grpc"]
+        self.channel = grpc.insecure_channel(self.grpc_address)
+        self.link = link_pb2_grpc.LinkServiceStub(self.channel)
+        self.http = httpx.Client(base_url=f"http://{listening['http']}", timeout=5)
+
+    def metric(self, name: str) -> float:
+        lines = self.http.get("/metrics").text.splitlines()
+        return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")))
+
+
+def command(*flags: str, without_vision: bool = True) -> list[str]:
+    start = ["-c", WITHOUT_VISION] if without_vision else ["-m", "channel_emulator"]
+    return [sys.executable, *start, *flags]
+
+
+@contextmanager
+def running(upstream: str, *flags: str, without_vision: bool = True, **environment: str):
+    flags = ("--upstream", upstream, "--grpc-port", "0", "--http-port", "0", *flags)
+    with (
+        tempfile.TemporaryFile("w+") as logs,
+        subprocess.Popen(
+            command(*flags, without_vision=without_vision),
+            stdout=subprocess.PIPE,
+            stderr=logs,
+            text=True,
+            env=os.environ | environment,
+        ) as process,
+    ):
+        emulator = None
+        try:
+            listening = json.loads(process.stdout.readline() or "{}")
+            assert listening.get("event") == "listening", f"exit {process.wait(5)}"
+            emulator = Emulator(process, listening, logs)
+            wait_until(lambda: emulator.http.get("/v2/health/ready").is_success)
+            yield emulator
+        finally:
+            process.kill()
+            if emulator:
+                emulator.channel.close()
+                emulator.http.close()
+
+
+class Upstream(link_pb2_grpc.LinkServiceServicer):
+    """Answers as a server would, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.start()
+        self.forget()
+
+    def forget(self) -> None:
+        self.received: list[link_pb2.ClassifyRequest] = []
+        self.remaining: list[float | None] = []
+        self.answer = link_pb2.ClassifyResponse()
+        self.error: tuple[grpc.StatusCode, str] | None = None
+        self.hold = threading.Event()
+        self.hold.set()
+        self.entered = threading.Event()
+        self.cancelled = threading.Event()
+
+    def start(self) -> None:
+        self._server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
+        link_pb2_grpc.add_LinkServiceServicer_to_server(self, self._server)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def Classify(self, request, context):  # noqa: N802
+        self.received.append(request)
+        self._meet(context)
+        return self.answer
+
+    def WaitVote(self, request, context):  # noqa: N802
+        self._meet(context)
+        return link_pb2.WaitVoteResponse(vote=link_pb2.Vote(name=request.object_id, views=4))
+
+    def _meet(self, context: grpc.ServicerContext) -> None:
+        self.remaining.append(context.time_remaining())
+        context.add_callback(lambda: None if context.is_active() else self.cancelled.set())
+        self.entered.set()
+        self.hold.wait(10)
+        if self.error:
+            context.abort(*self.error)
+
+
+def wait_until(condition, seconds: float = 5) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def one_upstream():
+    upstream = Upstream()
+    yield upstream
+    upstream.stop()
+
+
+@pytest.fixture
+def upstream(one_upstream):
+    one_upstream.forget()
+    yield one_upstream
+    one_upstream.hold.set()
+
+
+@pytest.fixture(scope="module")
+def one_emulator(one_upstream):
+    with running(one_upstream.address, "--ber", "0.02", "--seed", "5") as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def emulator(one_emulator, upstream):
+    one_emulator.http.post("/v1/reset").raise_for_status()
+    return one_emulator
+
+
+@pytest.fixture(scope="module")
+def frame() -> bytes:
+    rng = np.random.default_rng(0)
+    return encode(rng.integers(0, 256, (224, 224, 3), np.uint8), rng.random(196), rho=0.25).to_bytes()
+
+
+def request(frame: bytes, device_id: str = "camera-1", frame_id: int = 0, **fields) -> link_pb2.ClassifyRequest:
+    return link_pb2.ClassifyRequest(frame=frame, device_id=device_id, frame_id=frame_id, **fields)
+
+
+def flips(sent: bytes, received: bytes) -> np.ndarray:
+    assert len(sent) == len(received)
+    return np.flatnonzero(np.unpackbits(np.frombuffer(sent, np.uint8) ^ np.frombuffer(received, np.uint8)))
+
+
+# What happens to a frame
+
+
+def test_only_the_payload_is_damaged_and_every_flip_is_reported(emulator, upstream, frame):
+    report = emulator.link.Classify(request(frame), timeout=5).channel
+    flipped = flips(frame, upstream.received[0].frame)
+    assert report.impairment == "bsc"
+    assert report.bits_exposed == Frame.from_bytes(frame).payload_bits == 301_056
+    assert report.bits_flipped == flipped.size
+    assert 0.015 < flipped.size / report.bits_exposed < 0.025
+    assert flipped.min() >= Frame.from_bytes(frame).header_bits
+    assert report.channel_ms > 0
+
+
+def test_a_retry_meets_the_same_flips_and_another_frame_or_device_does_not(emulator, upstream, frame):
+    for device_id, frame_id in [("a", 0), ("a", 1), ("b", 0), ("a", 0)]:
+        emulator.link.Classify(request(frame, device_id, frame_id), timeout=5)
+    first, other_frame, other_device, retry = (received.frame for received in upstream.received)
+    assert retry == first
+    assert len({first, other_frame, other_device}) == 3
+
+
+def test_everything_else_passes_unchanged_both_ways(emulator, upstream, frame):
+    sent = request(frame, object_id="cup/1", expected_views=4, top_k=3, echo_frame=True)
+    sent.MergeFromString(UNKNOWN_FIELD)
+    upstream.answer.MergeFromString(UNKNOWN_FIELD)
+    upstream.answer.MergeFrom(
+        link_pb2.ClassifyResponse(
+            predictions=[link_pb2.Prediction(label=281, name="tabby", confidence=0.5)],
+            missing_views=3,
+            model="deit",
+            repeated=True,
+            timings=link_pb2.ServerTimings(decode_ms=1),
+            received_frame=b"x",
+        )
+    )
+    answer = emulator.link.Classify(sent, timeout=5)
+    received = upstream.received[0]
+    received.frame = frame
+    assert received.SerializeToString(deterministic=True) == sent.SerializeToString(deterministic=True)
+    answer.ClearField("channel")
+    assert answer.SerializeToString(deterministic=True) == upstream.answer.SerializeToString(deterministic=True)
+
+
+def test_two_emulators_in_a_row_add_up(emulator, frame):
+    with running(emulator.grpc_address, SEMLINK_IMPAIR_HEADER="true", SEMLINK_BER="0") as first:
+        alone = emulator.link.Classify(request(frame), timeout=5).channel
+        both = first.link.Classify(request(frame), timeout=5).channel
+    assert both.impairment == "bsc+bsc"
+    assert both.bits_flipped == alone.bits_flipped
+    assert both.bits_exposed == 8 * len(frame) + alone.bits_exposed
+    assert both.channel_ms > 0
+
+
+# The control plane
+
+
+def flipped_share(emulator: Emulator, frame: bytes, device_id: str) -> float:
+    report = emulator.link.Classify(request(frame, device_id), timeout=5).channel
+    return report.bits_flipped / report.bits_exposed
+
+
+def test_a_change_for_all_holds_from_the_next_frame_until_reset(emulator, frame):
+    at_start = emulator.http.get("/v1/impairments").json()
+    assert at_start == {"default": {"type": "bsc", "ber": 0.02}, "devices": {}}
+    changed = emulator.http.put("/v1/impairments", json={"default": {"type": "none"}})
+    assert changed.json() == {"default": {"type": "none"}, "devices": {}}
+    report = emulator.link.Classify(request(frame), timeout=5).channel
+    assert (report.impairment, report.bits_flipped) == ("none", 0)
+    assert emulator.http.post("/v1/reset").json() == at_start
+    assert flipped_share(emulator, frame, "camera-1") > 0
+
+
+@pytest.mark.parametrize("device_id", ["camera-2", "hall/camera 2", "Ü"])
+def test_one_device_can_meet_something_else(emulator, frame, device_id):
+    path = "/v1/impairments/" + httpx.URL(path=f"/{device_id}").raw_path.decode()[1:]
+    assert emulator.http.get(path).status_code == 404
+    everything = {"type": "bsc", "ber": 1}
+    assert emulator.http.put(path, json=everything).json() == everything
+    assert emulator.http.get(path).json() == everything
+    assert emulator.http.get("/v1/impairments").json()["devices"] == {device_id: everything}
+    assert flipped_share(emulator, frame, device_id) == 1
+    assert flipped_share(emulator, frame, "camera-1") < 0.1
+    assert emulator.http.delete(path).status_code == 204
+    assert flipped_share(emulator, frame, device_id) < 0.1
+    assert emulator.http.delete(path).status_code == 404
+
+
+def test_what_is_read_can_be_put_back(emulator):
+    emulator.http.put("/v1/impairments/camera-3", json={"type": "none"})
+    state = emulator.http.get("/v1/impairments").json()
+    emulator.http.post("/v1/reset")
+    assert emulator.http.put("/v1/impairments", json=state).json() == state
+    emulator.http.put("/v1/impairments", json={"default": state["default"]})
+    assert emulator.http.get("/v1/impairments").json()["devices"] == {}
+
+
+def test_devices_with_an_impairment_of_their_own_are_bounded(emulator):
+    none = {"type": "none"}
+    devices = {f"camera-{number}": none for number in range(1024)}
+    state = {"default": none, "devices": devices}
+    assert emulator.http.put("/v1/impairments", json=state).status_code == 200
+    assert emulator.http.put("/v1/impairments/camera-0", json=none).status_code == 200
+    one_more = emulator.http.put("/v1/impairments/one-more", json=none)
+    assert one_more.status_code == 409
+    assert "1024" in one_more.json()["detail"]
+    devices["one-more"] = none
+    assert emulator.http.put("/v1/impairments", json=state).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ({"type": "bsc", "ber": 1.5}, "less than or equal to 1"),
+        ({"type": "bsc", "ber": -0.1}, "greater than or equal to 0"),
+        ({"type": "bsc"}, "ber"),
+        ({"type": "bsc", "ber": 0.1, "bre": 0.2}, "bre"),
+        ({"type": "awgn"}, "'none', 'bsc'"),
+        ({}, "type"),
+    ],
+)
+def test_a_wrong_impairment_is_a_problem_and_changes_nothing(emulator, body, complaint):
+    before = emulator.http.get("/v1/impairments").json()
+    for answer in (
+        emulator.http.put("/v1/impairments/camera-1", json=body),
+        emulator.http.put("/v1/impairments", json={"default": body}),
+        emulator.http.put("/v1/impairments", json={"default": {"type": "none"}, "devices": {"camera-1": body}}),
+    ):
+        assert answer.status_code == 422
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert complaint in answer.json()["detail"]
+    assert emulator.http.get("/v1/impairments").json() == before
+
+
+def test_device_ids_have_a_length(emulator):
+    for device_id in ("", "x" * 129):
+        assert emulator.http.put(f"/v1/impairments/{device_id}", json={"type": "none"}).status_code == 422
+
+
+def test_metrics_count_frames_and_bits(emulator, upstream, frame):
+    names = [f"semlink_channel_bits_{what}_total" for what in ("exposed", "flipped")]
+    names += [
+        f'semlink_channel_frames_total{{outcome="{outcome}"}}' for outcome in ("answered", "refused", "failed")
+    ]
+    names += ["semlink_channel_impair_seconds_count"]
+    before = np.array([emulator.metric(name) for name in names])
+    report = emulator.link.Classify(request(frame), timeout=5).channel
+    with pytest.raises(grpc.RpcError):
+        emulator.link.Classify(request(b""), timeout=5)
+    upstream.error = (grpc.StatusCode.ALREADY_EXISTS, "again")
+    with pytest.raises(grpc.RpcError):
+        emulator.link.Classify(request(frame), timeout=5)
+    after = np.array([emulator.metric(name) for name in names])
+    assert (after - before).tolist() == [2 * report.bits_exposed, 2 * report.bits_flipped, 1, 1, 1, 2]
+    assert "camera-1" not in emulator.http.get("/metrics").text
+
+
+def test_openapi_describes_every_operation(emulator):
+    paths = emulator.http.get("/openapi.json").json()["paths"]
+    assert {"/v1/impairments", "/v1/impairments/{device_id}", "/v1/reset", "/metrics"} < paths.keys()
+    operations = itertools.chain.from_iterable(path.values() for path in paths.values())
+    assert all(operation.get("summary") for operation in operations)
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("break_it", "reason"),
+    [
+        (lambda f: b"", "truncated"),
+        (lambda f: f[:20], "truncated"),
+        (lambda f: b"XX" + f[2:], "magic"),
+        (lambda f: f[:2] + b"\x09" + f[3:], "version"),
+        (lambda f: f[:12] + bytes([f[12] ^ 1]) + f[13:], "crc"),
+        (lambda f: f[:-1], "payload_length"),
+        (lambda f: f + b"\0", "payload_length"),
+        (lambda f: f.ljust(MAX_FRAME_BYTES + 1, b"\0"), "oversized"),
+    ],
+)
+def test_a_malformed_frame_is_refused_here_with_the_reason(emulator, upstream, frame, break_it, reason):
+    with pytest.raises(grpc.RpcError) as error:
+        emulator.link.Classify(request(break_it(frame)), timeout=5)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.value.details().startswith("frame: ")
+    assert error.value.details().endswith(f"({reason})")
+    assert not upstream.received
+
+
+@pytest.mark.parametrize("code", ["ALREADY_EXISTS", "FAILED_PRECONDITION", "NOT_FOUND", "INTERNAL"])
+def test_errors_of_the_upstream_pass_unchanged(emulator, upstream, frame, code):
+    upstream.error = (grpc.StatusCode[code], "as the upstream says")
+    for call in (
+        lambda: emulator.link.Classify(request(frame), timeout=5),
+        lambda: emulator.link.WaitVote(link_pb2.WaitVoteRequest(object_id="cup"), timeout=5),
+    ):
+        with pytest.raises(grpc.RpcError) as error:
+            call()
+        assert error.value.code().name == code
+        assert error.value.details() == "as the upstream says"
+
+
+def test_an_upstream_that_is_not_ready_is_named(emulator, upstream, frame):
+    upstream.error = (grpc.StatusCode.UNAVAILABLE, "the model is still loading")
+    with pytest.raises(grpc.RpcError) as error:
+        emulator.link.Classify(request(frame), timeout=5)
+    assert_unavailable(error.value, upstream.address)
+    assert error.value.details().endswith("the model is still loading")
+
+
+def assert_unavailable(error: grpc.RpcError, address: str) -> None:
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert f"upstream {address} is unavailable, try again" in error.details()
+
+
+def test_an_upstream_that_dies_under_a_call_is_told_and_found_again(emulator, upstream, frame):
+    upstream.hold.clear()
+    under_way = emulator.link.Classify.future(request(frame), timeout=10)
+    assert upstream.entered.wait(5)
+    upstream.stop()
+    with pytest.raises(grpc.RpcError) as error:
+        under_way.result()
+    assert_unavailable(error.value, upstream.address)
+    upstream.hold.set()
+
+    with pytest.raises(grpc.RpcError) as error:
+        emulator.link.Classify(request(frame), timeout=5)
+    assert_unavailable(error.value, upstream.address)
+    assert emulator.http.get("/v2/health/ready").is_success
+
+    upstream.start()
+
+    def answered() -> bool:
+        try:
+            return emulator.link.Classify(request(frame), timeout=5).HasField("channel")
+        except grpc.RpcError as error:
+            assert_unavailable(error, upstream.address)
+            return False
+
+    wait_until(answered, seconds=3)
+
+
+def test_an_upstream_that_is_killed_under_a_call_is_told(upstream, frame):
+    with running(upstream.address) as second, running(second.grpc_address) as first:
+        upstream.hold.clear()
+        under_way = first.link.Classify.future(request(frame), timeout=10)
+        assert upstream.entered.wait(5)
+        second.process.kill()
+        with pytest.raises(grpc.RpcError) as error:
+            under_way.result()
+        assert_unavailable(error.value, second.grpc_address)
+
+
+def test_a_call_that_the_device_gives_up_is_cancelled_upstream(emulator, upstream, frame):
+    cancelled = emulator.metric('semlink_channel_frames_total{outcome="cancelled"}')
+    upstream.hold.clear()
+    under_way = emulator.link.Classify.future(request(frame), timeout=10)
+    assert upstream.entered.wait(5)
+    under_way.cancel()
+    assert upstream.cancelled.wait(2)
+    wait_until(lambda: emulator.metric('semlink_channel_frames_total{outcome="cancelled"}') == cancelled + 1)
+
+
+# Deadlines
+
+
+def test_deadlines_are_passed_on(emulator, upstream, frame):
+    vote = emulator.link.WaitVote(link_pb2.WaitVoteRequest(object_id="cup", wait_seconds=40), timeout=45).vote
+    emulator.link.WaitVote(link_pb2.WaitVoteRequest())
+    emulator.link.Classify(request(frame), timeout=7)
+    emulator.link.Classify(request(frame), timeout=60)
+    emulator.link.Classify(request(frame))
+    assert vote == link_pb2.Vote(name="cup", views=4)
+    wait, unbounded_wait, short, long, unbounded = upstream.remaining
+    # gRPC rounds deadlines up a little.
+    assert 43 < wait < 45.5
+    assert unbounded_wait is None or unbounded_wait > 1e6
+    assert 5 < short < 7.5
+    assert 28 < long < 30.5
+    assert 28 < unbounded < 30.5
+
+
+# Starting and ending
+
+
+def test_it_reflects_its_service_and_tells_its_health(emulator):
+    reflection = ProtoReflectionDescriptorDatabase(emulator.channel)
+    assert "semlink.v1.LinkService" in reflection.get_services()
+    assert reflection.FindFileContainingSymbol("semlink.v1.LinkService").name == "semlink/v1/link.proto"
+    health = health_pb2_grpc.HealthStub(emulator.channel)
+    for service in ("", "semlink.v1.LinkService"):
+        status = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5).status
+        assert status == health_pb2.HealthCheckResponse.SERVING
+    assert emulator.http.get("/v2/health/live").json() == {"live": True}
+    assert emulator.http.get("/v2/health/ready").json() == {"ready": True}
+
+
+def test_sigterm_lets_the_call_under_way_end(upstream, frame):
+    # An upstream timeout that is no bound here shows that the flag is taken.
+    flags = ("--upstream-timeout-seconds", "9", "--channel", "none", "--log-level", "debug")
+    with running(upstream.address, *flags, without_vision=False) as emulator:
+        upstream.hold.clear()
+        under_way = emulator.link.Classify.future(request(frame), timeout=20)
+        assert upstream.entered.wait(5)
+        assert 7 < upstream.remaining[0] < 9.5
+        emulator.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not accepts(emulator.grpc_address))
+        upstream.hold.set()
+        assert under_way.result().channel.impairment == "none"
+        assert emulator.process.wait(10) == 0
+        assert emulator.process.stdout.read() == ""
+        emulator.logs.seek(0)
+        logs = [json.loads(line) for line in emulator.logs if line.startswith("{")]
+    assert [line["event"] for line in logs if line["level"] in ("warning", "error")] == []
+    assert {"listening", "ready", "frame passed on", "stopped"} <= {line["event"] for line in logs}
+
+
+def accepts(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as sock:
+        return sock.connect_ex((host, int(port))) == 0
+
+
+def test_an_upstream_that_does_not_answer_in_time(upstream, frame):
+    with running(upstream.address, "--upstream-timeout-seconds", "0.3") as emulator:
+        upstream.hold.clear()
+        with pytest.raises(grpc.RpcError) as error:
+            emulator.link.Classify(request(frame), timeout=5)
+        assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert f"upstream {upstream.address} did not answer in time" in error.value.details()
+
+
+@pytest.mark.parametrize("flag", ["--grpc-port", "--http-port"])
+def test_a_port_that_is_taken(flag):
+    ports = {"--grpc-port": "0", "--http-port": "0"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports[flag] = str(taken.getsockname()[1])
+        flags = itertools.chain.from_iterable(ports.items())
+        ended = subprocess.run(
+            command("--upstream", "127.0.0.1:1", *flags), capture_output=True, text=True, timeout=20, check=False
+        )
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    (line,) = [line for line in ended.stderr.splitlines() if "cannot start" in line]
+    assert f"cannot listen on 127.0.0.1:{ports[flag]} ({flag})" in json.loads(line)["reason"]
+    assert "Traceback" not in ended.stderr
+
+
+def test_wrong_settings_end_it_at_once():
+    ended = subprocess.run(command("--ber", "2"), capture_output=True, text=True, timeout=20, check=False)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert "--upstream (or SEMLINK_UPSTREAM) is required" in ended.stderr
+    assert "--ber (or SEMLINK_BER)" in ended.stderr
+    assert "Traceback" not in ended.stderr

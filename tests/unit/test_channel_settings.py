@@ -1,0 +1,60 @@
+"""What the channel emulator can be told, and how it explains what it can't."""
+
+import pytest
+
+from channel_emulator.impairments import BinarySymmetricChannel, NoImpairment
+from channel_emulator.settings import Settings
+from semlink.runtime.settings import read_settings
+
+
+def read(*flags: str) -> Settings:
+    return read_settings(Settings, "channel_emulator", flags)
+
+
+def test_defaults():
+    settings = read("--upstream", "server:50051")
+    assert (settings.grpc_port, settings.http_port, settings.seed) == (50052, 8001, 0)
+    assert settings.impairment() == BinarySymmetricChannel(ber=0.01)
+    assert not settings.impair_header
+    assert settings.upstream_timeout_seconds == 30
+
+
+def test_flags_and_environment(monkeypatch):
+    monkeypatch.setenv("SEMLINK_UPSTREAM", "[::1]:50051")
+    monkeypatch.setenv("SEMLINK_BER", "0.2")
+    settings = read("--ber", "0.05", "--impair-header")
+    assert settings.upstream == "[::1]:50051"
+    assert settings.impair_header
+    assert settings.impairment() == BinarySymmetricChannel(ber=0.05)
+    assert read("--channel", "none").impairment() == NoImpairment()
+
+
+def test_every_setting_is_explained(capsys):
+    with pytest.raises(SystemExit) as end:
+        read("--help")
+    assert end.value.code == 0
+    assert "--upstream" in capsys.readouterr().out
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ([], "--upstream (or SEMLINK_UPSTREAM) is required"),
+        (["--upstream", "somewhere"], "must be HOST:PORT"),
+        (["--upstream", ":50051"], "must be HOST:PORT"),
+        (["--upstream", "server:0"], "must be HOST:PORT"),
+        (["--upstream", "server:65536"], "must be HOST:PORT"),
+        (["--upstream", "a:1", "--ber", "1.01"], "--ber (or SEMLINK_BER)"),
+        (["--upstream", "a:1", "--ber", "nan"], "--ber (or SEMLINK_BER)"),
+        (["--upstream", "a:1", "--seed", "-1"], "--seed"),
+        (["--upstream", "a:1", "--channel", "awgn"], "--channel"),
+        (["--upstream", "a:1", "--grpc-port", "65536"], "--grpc-port"),
+        (["--upstream", "a:1", "--upstream-timeout-seconds", "0"], "--upstream-timeout-seconds"),
+    ],
+)
+def test_wrong_settings_are_explained(capsys, flags, complaint):
+    with pytest.raises(SystemExit) as end:
+        read(*flags)
+    assert end.value.code == 2
+    assert complaint in capsys.readouterr().err
