@@ -1,11 +1,9 @@
 """A binary symmetric channel on one frame, bytes in and bytes out: geometric skips beside what one would write
 without thinking, a random number for every bit, and beside sionna's BinarySymmetricChannel.
 
-The three take turns of a few frames each, in random order, so that all meet the same neighbours on the machine;
-medians over all frames are compared.
+python -m benchmarks.bsc
 """
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from sionna.phy.channel import BinarySymmetricChannel as SionnaChannel
 
+from benchmarks.timing import take_turns
 from channel_emulator.impairments import BinarySymmetricChannel
 from channel_emulator.transmission import invert_bits
 
@@ -59,38 +58,38 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
         For each way: `milliseconds` (median of one frame), `mbit_per_s`, `times_as_long` as ours takes, and
         `flip_share`, the share of bits that it inverted.
     """
-    generator = np.random.default_rng(1)
-    payload = generator.bytes(PAYLOAD_BITS // 8)
-    sent = np.frombuffer(payload, np.uint8)
-    seconds: dict[str, list[float]] = {name: [] for name in (SKIPS, PER_BIT, SIONNA)}
-    flipped = dict.fromkeys(seconds, 0)
-    ways = channels()
-    for send in ways.values():
-        send(payload)
-    for _ in range(rounds):
-        for name in generator.permutation(list(ways)):
-            for _ in range(FRAMES_PER_TURN):
-                started = time.perf_counter()
-                received = ways[name](payload)
-                seconds[name].append(time.perf_counter() - started)
-                flipped[name] += int(np.bitwise_count(sent ^ np.frombuffer(received, np.uint8)).sum())
+    payload = np.random.default_rng(1).bytes(PAYLOAD_BITS // 8)
+    received: dict[str, list[bytes]] = {SKIPS: [], PER_BIT: [], SIONNA: []}
 
-    frames = rounds * FRAMES_PER_TURN
+    def keeping(name: str, send: Callable[[bytes], bytes]) -> Callable[[], None]:
+        return lambda: received[name].append(send(payload))
+
+    ways = {name: keeping(name, send) for name, send in channels().items()}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # one core each: NumPy takes no more
+    seconds = take_turns(ways, rounds, FRAMES_PER_TURN)
+    torch.set_num_threads(threads)
+    sent = np.frombuffer(payload, np.uint8)
+    flips = {
+        name: sum(int(np.bitwise_count(sent ^ np.frombuffer(data, np.uint8)).sum()) for data in frames)
+        for name, frames in received.items()
+    }
+    exposed = PAYLOAD_BITS * len(received[SKIPS])
     medians = {name: float(np.median(values)) for name, values in seconds.items()}
     measured = {
         name: {
             "milliseconds": 1000 * median,
             "mbit_per_s": PAYLOAD_BITS / median / 1e6,
             "times_as_long": median / medians[SKIPS],
-            "flip_share": flipped[name] / (frames * PAYLOAD_BITS),
+            "flip_share": flips[name] / exposed,
         }
         for name, median in medians.items()
     }
-    spread = (BER * (1 - BER) / (frames * PAYLOAD_BITS)) ** 0.5
+    spread = (BER * (1 - BER) / exposed) ** 0.5
     for name, numbers in measured.items():
         if abs(numbers["flip_share"] - BER) > 5 * spread:
             raise AssertionError(f"{name} flips {numbers['flip_share']:.5f} of all bits, not {BER}")
-    _print(measured, frames)
+    _print(measured, rounds * FRAMES_PER_TURN)
     return measured
 
 
