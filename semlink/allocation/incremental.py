@@ -1,12 +1,12 @@
-"""How many bits each patch gets."""
+"""Bits one by one where they help most: optimal, by selection instead of by a loop."""
 
 from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semlink.checks import finite_vector, integer_within
-from semlink.distortion import MAX_CONVEX_BIT_ERROR_RATE, one_error_bound
+from semlink.allocation.arguments import checked_problem
+from semlink.distortion import one_error_bound
 
 
 def incremental(
@@ -37,16 +37,7 @@ def incremental(
     Raises:
         ValueError: an argument is outside these ranges.
     """
-    weights = finite_vector("weights", weights)
-    if (weights < 0).any():
-        raise ValueError("weights must be 0 or more")
-    max_bits = integer_within("max_bits", max_bits, 0, 16)
-    min_bits = integer_within("min_bits", min_bits, 0, max_bits)
-    steps = integer_within("steps", steps, weights.size * min_bits, weights.size * max_bits)
-    if not 0 <= bit_error_rate <= MAX_CONVEX_BIT_ERROR_RATE:
-        raise ValueError(
-            f"bit_error_rate must be within [0, 3/13], where the distortion is convex, not {bit_error_rate}"
-        )
+    weights, steps = checked_problem(weights, steps, bit_error_rate, min_bits, max_bits)
     # Scaled to at most 1, which changes no order but keeps the products from overflowing.
     scale = weights.max() or 1.0
     drop = -np.diff(one_error_bound(np.arange(min_bits, max_bits + 1), bit_error_rate))
