@@ -1,4 +1,9 @@
 import pytest
+from hypothesis import settings
+
+# How long one example takes says more about the machine than about the code.
+settings.register_profile("semlink", deadline=None)
+settings.load_profile("semlink")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

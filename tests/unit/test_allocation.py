@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from semlink.allocation import incremental
@@ -65,7 +65,6 @@ def solve(problem) -> np.ndarray:
 
 
 @given(problems(largest=5))
-@settings(deadline=None)
 def test_is_optimal(problem):
     weights, steps, rate, min_bits, max_bits = problem
     bits = solve(problem)
@@ -77,7 +76,6 @@ def test_is_optimal(problem):
 
 
 @given(problems(largest=10))
-@settings(deadline=None)
 def test_is_the_papers_loop(problem):
     np.testing.assert_array_equal(solve(problem), one_bit_at_a_time(*problem))
 
@@ -101,12 +99,13 @@ def test_each_further_step_adds_one_bit(rate):
 
 
 @given(problems(largest=10))
-@settings(deadline=None)
 def test_more_important_patches_get_no_fewer_bits(problem):
-    bits = solve(problem)
-    assert (np.diff(bits[np.argsort(problem[0], kind="stable")[::-1]]) <= 1).all()
-    for weight in set(problem[0]):
-        assert bits[problem[0] > weight].min(initial=99) >= bits[problem[0] == weight].max()
+    weights, bits = problem[0], solve(problem)
+    for weight in set(weights):
+        equals = bits[weights == weight]
+        assert bits[weights > weight].min(initial=99) >= equals.max()
+        # Equal patches share evenly, unless they do not matter: those are filled one after the other.
+        assert weight == 0 or equals.max() - equals.min() <= 1
 
 
 def test_ties_go_to_the_lower_index():
@@ -137,7 +136,8 @@ def test_no_bits_at_all():
 @pytest.mark.parametrize("scale", [2.0**-1060, 1e-300, 1e300, 2.0**1022])
 def test_scale_of_the_weights_does_not_matter(scale):
     weights = np.array([1.0, 0.5, 0.25, 0.125, 1.0])
-    np.testing.assert_array_equal(incremental(weights * scale, 13), incremental(weights, 13))
+    for steps in (13, 36):
+        np.testing.assert_array_equal(incremental(weights * scale, steps), incremental(weights, steps))
 
 
 def test_returns_int64_and_takes_numpy_integers():

@@ -95,7 +95,6 @@ def reason_of(data: bytes) -> str:
 
 class TestRoundTrip:
     @given(coded_images())
-    @settings(deadline=None)
     def test_any_frame_comes_back(self, case):
         codes, bits, rest = case
         sent = frame_of(case)
@@ -109,20 +108,17 @@ class TestRoundTrip:
         assert received.to_bytes() == sent.to_bytes()
 
     @given(coded_images())
-    @settings(deadline=None)
     def test_bytes_are_the_formats(self, case):
         frame = frame_of(case)
         assert frame.to_bytes() == naive_frame(frame, case[0])
 
     @given(coded_images())
-    @settings(deadline=None)
     def test_a_received_frame_can_be_packed_again(self, case):
         frame = frame_of(case)
         rest = {"geometry": frame.geometry, "low": frame.low, "high": frame.high, "max_bits": frame.max_bits}
         assert Frame.from_codes(frame.codes, frame.bits, **rest).to_bytes() == frame.to_bytes()
 
     @given(coded_images())
-    @settings(deadline=None)
     def test_lengths_and_ratios(self, case):
         frame = frame_of(case)
         values = frame.geometry.values
@@ -349,17 +345,15 @@ class TestHostileBytes:
         assert peak < 64 * 1024 + 32 * len(data)
 
     @given(st.binary(max_size=200))
-    @settings(deadline=None)
     def test_arbitrary_bytes(self, data):
         self.read(data)
 
     @given(st.lists(st.integers(0, 255), min_size=9, max_size=9), st.binary(max_size=100), st.binary(max_size=60))
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     def test_arbitrary_fields_behind_a_right_crc(self, fields, bit_map, payload):
         self.read(seal(b"SL" + bytes([1, 0, *fields[2:]]) + bit_map, payload))
 
     @given(coded_images(), st.data())
-    @settings(deadline=None)
     def test_mutated_frames(self, case, data):
         frame = bytearray(frame_of(case).to_bytes())
         for _ in range(data.draw(st.integers(1, 4))):
@@ -369,7 +363,6 @@ class TestHostileBytes:
         self.read(bytes(frame))
 
     @given(coded_images(), st.data())
-    @settings(deadline=None)
     def test_mutated_headers_behind_a_right_crc(self, case, data):
         frame = frame_of(case)
         header = bytearray(frame.to_bytes()[: frame.header_bits // 8 - 4])

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -31,7 +31,6 @@ def real_patches(draw):
 
 
 @given(real_patches())
-@settings(deadline=None)
 def test_takes_the_nearest_level(case):
     patches, bits, low, high = case
     codes = quantize(patches, bits, low, high)
@@ -55,7 +54,6 @@ def test_is_exact_for_8_bit_values(low, high, dtype):
 
 
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255), st.integers(0, 8))
-@settings(deadline=None)
 def test_is_exact_for_every_8_bit_value_and_range(low, value, high, bits):
     low, value, high = sorted((low, value, high))
     expected = integer_code(value, bits, low, high) if low < high else 0
