@@ -38,7 +38,7 @@ def incremental(
         ValueError: an argument is outside these ranges.
     """
     weights, steps = checked_problem(weights, steps, bit_error_rate, min_bits, max_bits)
-    # Scaled to at most 1, which changes no order but keeps the products from overflowing.
+    # Scaled to at most 1, which changes no order but keeps the products from vanishing.
     scale = weights.max() or 1.0
     drop = -np.diff(one_error_bound(np.arange(min_bits, max_bits + 1), bit_error_rate))
     gains = np.outer(weights / scale, drop)
