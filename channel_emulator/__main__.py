@@ -6,8 +6,9 @@ import structlog
 
 from channel_emulator.control import Impairments, control_plane
 from channel_emulator.metrics import Metrics
-from channel_emulator.proxy import ImpairingProxy, connect
+from channel_emulator.proxy import ImpairingProxy
 from channel_emulator.settings import Settings
+from semlink.runtime.connection import connect
 from semlink.runtime.listener import Health, StartupError, listen
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import read_settings

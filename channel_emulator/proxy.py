@@ -15,24 +15,6 @@ from semlink.v1 import link_pb2, link_pb2_grpc
 
 log = structlog.get_logger(__name__)
 
-_CHANNEL_OPTIONS = [
-    # A server that comes back is found within about a second, also under a new address.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.dns_min_time_between_resolutions_ms", 1000),
-    # A host that vanished without a word is noticed while calls wait for it. More often than every 30 s,
-    # a server would take the pings for abuse and hang up.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    # The upstream is a neighbour: a web proxy named in the environment is not on the way.
-    ("grpc.enable_http_proxy", 0),
-]
-
-
-def connect(upstream: str) -> grpc.aio.Channel:
-    """The one connection to HOST:PORT, made when first needed and again whenever it is lost."""
-    return grpc.aio.insecure_channel(upstream, options=_CHANNEL_OPTIONS)
-
 
 class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
     """Passes every call on to the upstream; frames are damaged on their way.

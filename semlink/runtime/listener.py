@@ -15,6 +15,7 @@ from fastapi import APIRouter, FastAPI, HTTPException
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from semlink.runtime.problems import problem_responses
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 log = structlog.get_logger(__name__)
@@ -39,12 +40,13 @@ class Health:
     def router(self) -> APIRouter:
         """The health endpoints of the Open Inference Protocol."""
         router = APIRouter(prefix="/v2/health", tags=["health"])
+        not_ready = problem_responses(service_unavailable="Still starting, or about to stop.")
 
         @router.get("/live", summary="Is the process alive?")
         async def live() -> dict[str, bool]:
             return {"live": True}
 
-        @router.get("/ready", summary="Is the process ready to serve?")
+        @router.get("/ready", summary="Is the process ready to serve?", responses=not_ready)
         async def ready() -> dict[str, bool]:
             if not self.ready:
                 raise HTTPException(503, "not ready yet: still starting, or about to stop")

@@ -42,5 +42,6 @@ def configure_logs(settings: ProcessSettings, process: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+    logging.captureWarnings(True)
     logging.getLogger(process).setLevel(level)
     logging.getLogger("semlink").setLevel(level)

@@ -1,6 +1,8 @@
 """Errors over HTTP as problem documents (RFC 9457)."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -24,6 +26,15 @@ class Problem(BaseModel):
 
 def install_problems(app: FastAPI) -> None:
     """Makes every error of `app` a problem document; unforeseen ones are logged, not shown."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = describe()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = Problem.model_json_schema()
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -36,7 +47,7 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> Response:
-        log.error("unforeseen error", path=request.url.path, exc_info=error)
+        log.error("unforeseen error", path=request.scope["path"], exc_info=error)
         return _response(request, HTTPStatus.INTERNAL_SERVER_ERROR, "the error has been logged")
 
 
@@ -46,24 +57,24 @@ def problem_responses(**details: str) -> dict[int | str, dict]:
     return {
         HTTPStatus[name.upper()].value: {
             "description": detail,
-            "model": Problem,
             "content": {"application/problem+json": {"schema": schema}},
         }
         for name, detail in details.items()
     }
 
 
-def _response(request: Request, status: int, detail: str, headers: object = None) -> Response:
+def _response(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     problem = Problem(
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
-        instance=request.url.path,
+        instance=request.scope["path"],
         type="about:blank",
     )
     return JSONResponse(
         problem.model_dump(),
         status,
-        headers=dict(headers) if isinstance(headers, dict) else None,
+        # The rest of a refused body is not waited for: it may be endless.
+        headers={**(headers or {}), "Connection": "close"},
         media_type="application/problem+json",
     )

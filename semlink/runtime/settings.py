@@ -1,13 +1,23 @@
 """Settings of a process: flags, then SEMLINK_* environment variables, then defaults."""
 
+import inspect
 import sys
 from collections.abc import Collection, Sequence
 from typing import Annotated, Literal, TypeVar, get_origin
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
+
+def _host_and_port(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:50051")
+    return address
+
+
 Port = Annotated[int, Field(ge=0, le=65535)]
+Address = Annotated[str, AfterValidator(_host_and_port)]
 
 
 class ProcessSettings(BaseSettings):
@@ -20,6 +30,7 @@ class ProcessSettings(BaseSettings):
         cli_hide_none_type=True,
         cli_avoid_json=True,
         env_ignore_empty=True,
+        allow_inf_nan=False,
         extra="forbid",
     )
 
@@ -43,6 +54,7 @@ S = TypeVar("S", bound=ProcessSettings)
 
 def read_settings(settings_class: type[S], program: str, arguments: Sequence[str] | None = None) -> S:
     """Reads flags (by default this process's own) and environment; explains what is wrong and exits with 2."""
+    settings_class.__doc__ = inspect.cleandoc(settings_class.__doc__ or "")
     settings_class.model_config["cli_prog_name"] = f"python -m {program}"
     given = sys.argv[1:] if arguments is None else arguments
     lists = {
@@ -72,9 +84,9 @@ def repeat_flags(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
     repeated: list[str] = []
     flag = ""
     for argument in arguments:
-        if argument.startswith("--"):
-            flag = argument
-        if flag not in flags:
+        if argument.startswith("-"):
+            flag = argument.partition("=")[0]
+        if flag not in flags or argument.startswith(f"{flag}="):
             repeated.append(argument)
         elif argument != flag:
             repeated += [flag, argument]

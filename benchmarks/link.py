@@ -1,0 +1,73 @@
+"""What the link adds to the two vision transformers, for one image, and what the device's shortcut saves.
+
+python -m benchmarks.link
+"""
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.timing import take_turns
+from semlink import iaq
+from semlink.bitstream import Frame
+from semlink.images import model_pixels, open_image
+from semlink.photos import find_photos
+from semlink.vit import class_attention, load_vit, normalise
+from semlink.weights import DEVICE_MODEL, SERVER_MODEL
+
+ROUNDS = 60
+RHO = 0.25
+
+
+def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
+    """Times both ends and prints a table.
+
+    Returns:
+        `milliseconds` (medians) by step, and `ratios` to the vision transformer of the same end.
+    """
+    pixels = model_pixels(open_image(find_photos(["chelsea"])[0]))
+    device, server = load_vit(DEVICE_MODEL), load_vit(SERVER_MODEL)
+    device_input, server_input = normalise(device, pixels[None]), normalise(server, pixels[None])
+    attention = class_attention(device, device_input)[0].numpy()
+    data = iaq.encode(pixels, attention, rho=RHO).to_bytes()
+
+    def forward(model: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return model(image)
+
+    seconds = take_turns(
+        {
+            "DeiT-Tiny, timm's whole forward": lambda: forward(device, device_input),
+            "DeiT-Tiny, only what attention needs": lambda: class_attention(device, device_input),
+            "allocate + quantize + pack": lambda: iaq.encode(pixels, attention, rho=RHO).to_bytes(),
+            "DeiT-Small, timm's whole forward": lambda: forward(server, server_input),
+            "unpack + dequantize + normalise": lambda: normalise(server, iaq.decode(Frame.from_bytes(data))[None]),
+        },
+        rounds,
+    )
+    milliseconds = {name: 1e3 * float(np.median(values)) for name, values in seconds.items()}
+    tiny, short, encode, small, decode = milliseconds.values()
+    ratios = {
+        "device: allocate + quantize + pack / DeiT-Tiny forward": encode / tiny,
+        "device: only what attention needs / DeiT-Tiny forward": short / tiny,
+        "server: unpack + dequantize + normalise / DeiT-Small forward": decode / small,
+    }
+    _print(milliseconds, ratios, rounds)
+    return {"milliseconds": milliseconds, "ratios": ratios}
+
+
+def _print(milliseconds: dict[str, float], ratios: dict[str, float], rounds: int) -> None:
+    table = Table(title=f"One 224 x 224 image, ρ = {RHO}, {torch.get_num_threads()} threads, median of {rounds}")
+    table.add_column("")
+    table.add_column("ms, or ratio", justify="right")
+    for name, value in milliseconds.items():
+        table.add_row(name, f"{value:.2f}")
+    table.add_section()
+    for name, value in ratios.items():
+        table.add_row(name, f"{value:.3f}")
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    run()
