@@ -10,32 +10,33 @@ from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import read_settings
 from semlink.weights import WeightsError
 
-
-async def run(settings: DeviceSettings) -> int:
-    """Runs the device until its rounds are over or it is told to stop; returns how many frames failed."""
-    # Settings are checked and explained before torch is loaded, which takes seconds.
-    from device.encoder import Encoder
-    from device.rounds import Rounds
-
-    photos = find_photos(settings.images)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    encoder = await asyncio.to_thread(Encoder, settings)
-    rounds = Rounds(settings, encoder, photos, stop)
-    await rounds.run()
-    return rounds.failures
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> None:
-    """Reads the settings and runs the device. Exits with 1 if a frame was not answered."""
+    """Reads the settings and goes all rounds, or until told to stop. Exits with 1 if a frame failed."""
     settings = read_settings(DeviceSettings, "device")
     configure_logs(settings, "device")
+    for number in STOPPING:  # until the first round there is nothing to finish
+        signal.signal(number, lambda *_: sys.exit(0))
+    stop = asyncio.Event()
     try:
-        failures = asyncio.run(run(settings))
+        photos = find_photos(settings.images)
+        # Mistakes are explained before torch is loaded, which takes seconds.
+        from device.encoder import Encoder
+        from device.rounds import Rounds
+
+        rounds = Rounds(settings, Encoder(settings), photos, stop)
     except (PhotosError, WeightsError) as error:
         sys.exit(f"device: {error}")
-    sys.exit(1 if failures else 0)
+
+    async def run() -> None:
+        for number in STOPPING:
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await rounds.run()
+
+    asyncio.run(run())
+    sys.exit(1 if rounds.failures else 0)
 
 
 if __name__ == "__main__":

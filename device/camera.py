@@ -49,10 +49,10 @@ def take_view(path: Path, viewpoint: Viewpoint | None = None) -> NDArray[np.uint
 
 
 def _seen_from(photo: Image.Image, viewpoint: Viewpoint) -> Image.Image:
-    side = viewpoint.scale * min(photo.size)
-    middle = np.multiply(viewpoint.centre, photo.size)
+    side = max(round(viewpoint.scale * min(photo.size)), 1)
+    corner = np.rint(np.multiply(viewpoint.centre, photo.size) - side / 2).astype(int)
     # The crop stays within the photograph; what a rotation turns in from beyond its edge is black.
-    left, top = np.clip(middle - side / 2, 0, np.subtract(photo.size, side))
+    left, top = np.clip(corner, 0, np.subtract(photo.size, side)).tolist()
     turned = photo.rotate(viewpoint.rotation, Image.Resampling.BICUBIC, center=(left + side / 2, top + side / 2))
-    cropped = turned.crop((round(left), round(top), round(left + side), round(top + side)))
+    cropped = turned.crop((left, top, left + side, top + side))
     return ImageEnhance.Brightness(cropped).enhance(viewpoint.exposure)

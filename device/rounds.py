@@ -12,8 +12,8 @@ from device.camera import VIEWPOINTS, take_view
 from device.encoder import Encoded, Encoder
 from device.picture import draw_view
 from device.settings import DeviceSettings
-from device.uplink import Uplink, UplinkError
-from semlink.bitstream import Frame
+from device.uplink import Uplink, UplinkError, UplinkStopped
+from semlink.bitstream import Frame, FrameError
 from semlink.images import ImageError
 from semlink.v1 import link_pb2 as pb
 
@@ -87,6 +87,9 @@ class Rounds:
         started = time.perf_counter()
         try:
             response = await uplink.classify(request)
+        except UplinkStopped as error:
+            log.warning("frame given up", object_id=request.object_id, frame_id=number, reason=str(error))
+            return
         except UplinkError as error:
             self.failures += 1
             log.error("frame given up", object_id=request.object_id, frame_id=number, reason=str(error))
@@ -110,6 +113,19 @@ class Rounds:
         waiting.cancel()
         return response
 
+    async def _draw(
+        self, folder: Path, request: pb.ClassifyRequest, view: Encoded, response: pb.ClassifyResponse
+    ) -> Path | None:
+        """Draws the view into a picture; one that can't be drawn is logged, and costs no answer."""
+        path = folder / f"{request.object_id}-{request.device_id}.png".replace("/", "-")
+        try:
+            received = Frame.from_bytes(response.received_frame)
+            await asyncio.to_thread(draw_view, path, view, received, response.predictions[0].name)
+        except (OSError, FrameError) as error:
+            log.error("no picture", picture=str(path), reason=str(error))
+            return None
+        return path
+
     async def _report(
         self,
         uplink: Uplink,
@@ -131,11 +147,7 @@ class Rounds:
         if vote is None:
             log.warning("views are missing", object_id=request.object_id, missing=standing.missing_views)
         frame, top, channel, server = view.frame, response.predictions[0], response.channel, response.timings
-        picture = None
-        if settings.pictures is not None:
-            picture = settings.pictures / f"{request.object_id.replace('/', '-')}-{settings.device_id}.png"
-            received = Frame.from_bytes(response.received_frame)
-            await asyncio.to_thread(draw_view, picture, view, received, top.name)
+        picture = await self._draw(settings.pictures, request, view, response) if settings.pictures else None
         report = {
             "event": "answer",
             "object_id": request.object_id,

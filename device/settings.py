@@ -1,12 +1,13 @@
 """What a device can be told."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from semlink.runtime.settings import ProcessSettings
+from semlink.runtime.settings import Address, ProcessSettings
 from semlink.weights import DEVICE_MODEL
 
 
@@ -16,10 +17,10 @@ class DeviceSettings(ProcessSettings):
     Every setting is also read from the environment: --device-id from SEMLINK_DEVICE_ID, and so on.
     """
 
-    to: str = Field(description="HOST:PORT of the server, or of a channel emulator in front of it")
+    to: Address = Field(description="HOST:PORT of the server, or of a channel emulator in front of it")
     images: Annotated[list[str], NoDecode] = Field(
         description="picture files, folders, or names of scikit-image's photographs (chelsea, coffee, ...); "
-        "several are separated by spaces, in the environment by commas",
+        "several are separated by spaces or, in the environment, by commas; a comma in a name is written \\,",
     )
     object_id: str = Field(description="what is looked at; the same for all devices that look at it")
     device_id: str = Field("device-1", description="who looks; a different one for each device")
@@ -47,7 +48,9 @@ class DeviceSettings(ProcessSettings):
     @field_validator("images", mode="before")
     @classmethod
     def _separate(cls, value: object) -> object:
-        return [part for part in value.split(",") if part] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return [part.replace(r"\,", ",") for part in re.split(r"(?<!\\),", value) if part]
 
     @model_validator(mode="after")
     def _something_to_send(self) -> Self:

@@ -1,9 +1,9 @@
-"""The uplink: one connection to the link service, frames sent again until they are answered or given up."""
+"""The uplink: one connection to the link service, calls made again until they are answered or given up."""
 
 import asyncio
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 import structlog
@@ -11,11 +11,11 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception,
-    stop_after_delay,
+    stop_before_delay,
     wait_random_exponential,
 )
-from tenacity.stop import stop_base
 
+from semlink.runtime.connection import connect
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 
@@ -30,7 +30,11 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 3.0
 
 
 class UplinkError(Exception):
-    """A frame was not answered; the message says by whom and why."""
+    """A call was not answered; the message says by whom and why."""
+
+
+class UplinkStopped(UplinkError):
+    """The device was told to stop before anybody answered."""
 
 
 @dataclass
@@ -40,8 +44,8 @@ class Uplink:
     Attributes:
         target: HOST:PORT.
         call_seconds: deadline of one call.
-        retry_seconds: how long a frame is sent again while nobody answers.
-        stop: once set, nothing is sent again.
+        retry_seconds: how long a call is made again while nobody answers.
+        stop: once set, no call is made again.
     """
 
     target: str
@@ -50,12 +54,8 @@ class Uplink:
     stop: asyncio.Event
 
     async def __aenter__(self) -> Self:
-        """Opens the channel; it connects on the first call."""
-        self._channel = grpc.aio.insecure_channel(
-            self.target,
-            # A link that comes back is found again within a second, not within gRPC's two minutes.
-            options=[("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 1000)],
-        )
+        """Opens the connection; it connects on the first call."""
+        self._channel = connect(self.target)
         self._stub = link_pb2_grpc.LinkServiceStub(self._channel)
         return self
 
@@ -65,40 +65,16 @@ class Uplink:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Closes the channel."""
+        """Closes the connection."""
         await self._channel.close()
 
     async def classify(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
-        """Sends a frame; again, with the same frame id and growing random pauses, while nobody answers.
+        """Sends a frame.
 
         Raises:
-            UplinkError: the frame was refused, or nobody answered within `retry_seconds`.
+            UplinkError: it was refused, or nobody answered within `retry_seconds`.
         """
-
-        async def send() -> pb.ClassifyResponse:
-            return await self._stub.Classify(request, timeout=self.call_seconds)
-
-        def note(attempt: RetryCallState) -> None:
-            error = attempt.outcome.exception() if attempt.outcome else None
-            log.warning(
-                "no answer, sending again",
-                frame_id=request.frame_id,
-                attempt=attempt.attempt_number,
-                reason=_reason(error),
-                pause_seconds=round(attempt.upcoming_sleep, 2),
-            )
-
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, grpc.RpcError) and error.code() in RETRIED),
-            wait=wait_random_exponential(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS),
-            stop=stop_after_delay(self.retry_seconds) | _StopWhenSet(self.stop),
-            before_sleep=note,
-            reraise=True,
-        )
-        try:
-            return await retrying(send)
-        except grpc.RpcError as error:
-            raise UplinkError(f"{self.target} did not take frame {request.frame_id}: {_reason(error)}") from None
+        return await self._insist(self._stub.Classify, request, self.call_seconds, f"frame {request.frame_id}")
 
     async def wait_vote(self, object_id: str, seconds: float) -> pb.WaitVoteResponse:
         """Waits for the vote on an object, at most `seconds`.
@@ -107,18 +83,44 @@ class Uplink:
             UplinkError: there is no such object, or nobody answered.
         """
         request = pb.WaitVoteRequest(object_id=object_id, wait_seconds=seconds)
+        wish = f"the vote on {object_id!r}"
+        return await self._insist(self._stub.WaitVote, request, seconds + self.call_seconds, wish)
+
+    async def _insist(self, call: Any, request: Any, seconds: float, wish: str) -> Any:
+        """Makes a call; the same again, after growing random pauses, while nobody answers."""
+
+        async def attempt() -> Any:
+            return await call(request, timeout=seconds)
+
+        def note(state: RetryCallState) -> None:
+            log.warning(
+                "no answer, asking again",
+                wish=wish,
+                attempt=state.attempt_number,
+                reason=_reason(state.outcome.exception() if state.outcome else None),
+                pause_seconds=round(state.upcoming_sleep, 2),
+            )
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: isinstance(error, grpc.RpcError) and error.code() in RETRIED),
+            wait=wait_random_exponential(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS),
+            stop=stop_before_delay(self.retry_seconds),
+            sleep=self._pause,
+            before_sleep=note,
+            reraise=True,
+        )
         try:
-            return await self._stub.WaitVote(request, timeout=seconds + self.call_seconds)
+            return await retrying(attempt)
         except grpc.RpcError as error:
-            raise UplinkError(f"no vote on {object_id!r} from {self.target}: {_reason(error)}") from None
+            raise UplinkError(f"{wish}: {self.target} says {_reason(error)}") from None
 
-
-class _StopWhenSet(stop_base):
-    def __init__(self, event: asyncio.Event) -> None:
-        self._event = event
-
-    def __call__(self, retry_state: RetryCallState) -> bool:
-        return self._event.is_set()
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stop.wait()
+        except TimeoutError:
+            return
+        raise UplinkStopped(f"told to stop before {self.target} answered")
 
 
 def _reason(error: BaseException | None) -> str:

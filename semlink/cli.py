@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 
 from semlink.distortion import MAX_CONVEX_BIT_ERROR_RATE
-from semlink.runtime.settings import repeat_flags
+from semlink.runtime.logs import configure_logs
+from semlink.runtime.settings import ProcessSettings, read_settings, repeat_flags
 
 app = typer.Typer(
     help="A semantic image link: cameras send the patches that matter, a server still knows what it sees.",
@@ -65,7 +66,7 @@ def demo(
     options = DemoOptions(images or ["chelsea"], rho, gamma, design_ber, channel.value, ber, seed, weights, out)
     try:
         summary = asyncio.run(run_demo(options, console))
-    except (DemoError, PhotosError) as error:
+    except (DemoError, PhotosError, OSError) as error:
         _fail(error)
     except (KeyboardInterrupt, asyncio.CancelledError):
         _fail("interrupted; everything it started is stopped", status=130)
@@ -117,8 +118,9 @@ def decode(
 
     try:
         pixels = iaq.decode(Frame.from_bytes(frame.read_bytes()))
+        values = np.rint(pixels).astype(np.uint8)
         # A grey picture has no third axis for Pillow.
-        Image.fromarray(np.rint(pixels).astype(np.uint8).squeeze()).save(picture, format="PNG")
+        Image.fromarray(values[..., 0] if values.shape[2] == 1 else values).save(picture, format="PNG")
     except (FrameError, OSError) as error:
         _fail(error)
     typer.echo(f"{picture}: {pixels.shape[1]} x {pixels.shape[0]} pixels")
@@ -130,5 +132,6 @@ def _fail(reason: object, status: int = 1) -> NoReturn:
 
 
 def main() -> None:
-    """The console command."""
+    """The console command; its logs go to standard error, as the processes' do."""
+    configure_logs(read_settings(ProcessSettings, "semlink", []), "semlink")
     app(repeat_flags(sys.argv[1:], {"--images"}))

@@ -6,11 +6,12 @@ import json
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +23,9 @@ VIEWS = 4
 START_SECONDS = 120.0
 ANSWER_SECONDS = 300.0
 STOP_SECONDS = 10.0
+LOG_LINES_SHOWN = 12
+
+T = TypeVar("T")
 
 
 class DemoError(Exception):
@@ -61,6 +65,7 @@ class _Processes:
         traceback: TracebackType | None,
     ) -> None:
         """Stops all that still runs, the last started first; whoever does not stop in time is killed."""
+        _when_interrupted(lambda: None)  # a second Ctrl-C must not cut this short
         running = [process for process in reversed(self.started.values()) if process.returncode is None]
         for process in running:
             process.terminate()
@@ -74,11 +79,12 @@ class _Processes:
                 await process.wait()
 
     async def start(self, name: str, module: str, *arguments: object) -> Process:
-        """Starts `python -m MODULE ARGUMENTS`."""
+        """Starts `python -m MODULE ARGUMENTS`; not what the working directory may hold by the same name."""
         with (self.logs / f"{name}.log").open("wb") as log:
             # Its own process group, so that Ctrl-C reaches the demo alone, which then stops all in order.
             self.started[name] = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", module, *map(str, arguments), stdout=PIPE, stderr=log, start_new_session=True
+                sys.executable, "-P", "-m", module, *map(str, arguments),
+                stdout=PIPE, stderr=log, start_new_session=True,
             )  # fmt: skip
         return self.started[name]
 
@@ -99,9 +105,27 @@ class _Processes:
             raise DemoError(f"{name} ended early; {self._log_of(name)}")
         return json.loads(line)
 
+    async def through(self, names: tuple[str, ...], work: Awaitable[T]) -> T:
+        """The result of `work`, which needs processes that never end by themselves.
+
+        Raises:
+            DemoError: one of them ended.
+        """
+        working = asyncio.ensure_future(work)
+        ends = {asyncio.ensure_future(self.started[name].wait()): name for name in names}
+        try:
+            done, _ = await asyncio.wait({working, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if working in done:
+                return working.result()
+            name = next(ends[end] for end in ends if end in done)
+            raise DemoError(f"{name} ended early; {self._log_of(name)}")
+        finally:
+            for task in (working, *ends):
+                task.cancel()
+
     def _log_of(self, name: str) -> str:
         path = self.logs / f"{name}.log"
-        last = path.read_text(errors="replace").splitlines()[-5:]
+        last = path.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
         return "\n  ".join([f"its log ({path}) ends with:", *last])
 
 
@@ -113,9 +137,11 @@ async def run_demo(options: DemoOptions, console: Console) -> dict:
         DemoError: a process failed, or a view stayed without answer or vote.
     """
     photos, viewpoints = _four_views(options.images)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "summary.json").unlink(missing_ok=True)  # nobody shall take the last run's for this one's
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    _when_interrupted(task.cancel)
     async with AsyncExitStack() as stack:
         processes = await stack.enter_async_context(_Processes(options.out / "logs"))
         stack.enter_context(console.status("starting six processes: server, channel, four devices"))
@@ -131,13 +157,21 @@ async def run_demo(options: DemoOptions, console: Console) -> dict:
         names = [f"device-{number}" for number in range(1, VIEWS + 1)]
         for name, photo, viewpoint in zip(names, photos, viewpoints, strict=True):
             await processes.start(
-                name, "device", "--to", channel["grpc"], "--images", photo, *viewpoint,
+                name, "device", "--to", channel["grpc"], "--images", str(photo).replace(",", r"\,"), *viewpoint,
                 "--object-id", "demo", "--device-id", name, "--expected-views", VIEWS,
                 "--rho", options.rho, "--gamma", options.gamma, "--design-ber", options.design_ber,
                 "--threads", 1, "--retry-seconds", START_SECONDS, "--pictures", options.out, *weights,
             )  # fmt: skip
-        views = await asyncio.gather(*(processes.line(name, ANSWER_SECONDS) for name in names))
+        answers = asyncio.gather(*(processes.line(name, ANSWER_SECONDS) for name in names))
+        views = await processes.through(("server", "channel"), answers)
     return _summarise(options, views)
+
+
+def _when_interrupted(call: Callable[[], object]) -> None:
+    """Calls it on Ctrl-C, on being told to end, and when the terminal is closed; not on what nohup ignores."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, call)
 
 
 def _four_views(images: list[str]) -> tuple[list[Path], list[tuple[str, ...]]]:
@@ -152,6 +186,8 @@ def _four_views(images: list[str]) -> tuple[list[Path], list[tuple[str, ...]]]:
 
 def _summarise(options: DemoOptions, views: list[dict]) -> dict:
     for number, view in enumerate(views, start=1):
+        if view["picture"] is None:
+            raise DemoError(f"no picture of view {number} could be drawn; see {options.out}/logs")
         view["picture"] = str(Path(view["picture"]).replace(options.out / f"view-{number}.png"))
     votes = [view["vote"] for view in views]
     if votes[0] is None or votes != votes[:1] * VIEWS:

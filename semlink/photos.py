@@ -28,7 +28,7 @@ def _photos(source: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
+        found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES and entry.is_file())
         if not found:
             raise PhotosError(f"the folder {source} holds no pictures ({', '.join(SUFFIXES)})")
         return found
