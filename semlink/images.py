@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_IMAGE_BYTES = 20 << 20
 MAX_PIXELS = 50_000_000
@@ -32,9 +32,11 @@ def open_image(source: Path | bytes, formats: tuple[str, ...] = FORMATS) -> Imag
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ImageError(f"{name} has {width} x {height} pixels; at most {MAX_PIXELS} are taken")
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
     except ImageError:
         raise
+    except UnidentifiedImageError:
+        raise ImageError(f"{name} can't be read as {', '.join(formats)}: it is none of these") from None
     except Exception as error:  # decoders raise nearly anything when fed nonsense
         raise ImageError(f"{name} can't be read as {', '.join(formats)}: {error}") from error
 
@@ -49,3 +51,10 @@ def model_pixels(image: Image.Image, size: int = 224) -> NDArray[np.uint8]:
     left, top = (image.width - side) / 2, (image.height - side) / 2
     box = (left, top, left + side, top + side)
     return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits, which Pillow would clip to white at 255, as grey of 8; any other picture as it is."""
+    if not image.mode.startswith("I;16"):
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

@@ -9,13 +9,13 @@ import timm
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.data import ImageNetInfo
 from timm.models import VisionTransformer
 from torch import Tensor
 from torch.nn.functional import linear
 
 from semlink.learning.growth import grow_to_double_width
+from semlink.learning.storage import read_weights
 from semlink.weights import MAX_WEIGHTS_BYTES, Weights, WeightsError, find_weights
 
 log = structlog.get_logger(__name__)
@@ -59,16 +59,17 @@ def load_vit(name: str, *, weights: Path | None = None) -> VisionTransformer:
     if found.path.stat().st_size > MAX_WEIGHTS_BYTES:
         raise WeightsError(f"{found.path} is larger than {MAX_WEIGHTS_BYTES >> 30} GiB")
     try:
-        # float16 files are widened: the processors this runs on compute in float32.
-        state = {key: tensor.float() for key, tensor in load_file(found.path).items()}
+        state, classes = read_weights(found.path)
         if origin.grown:
             state = grow_to_double_width(state)
         model = timm.create_model(name, num_classes=len(state["head.bias"]))
         model.load_state_dict(state)
-    except (SafetensorError, KeyError, RuntimeError, OSError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise WeightsError(f"{found.path} holds no weights for {name}: {error}") from error
+    if not isinstance(model, VisionTransformer) or model.patch_embed.img_size != (IMAGE_SIZE, IMAGE_SIZE):
+        raise WeightsError(f"{name} is no vision transformer for pictures of {IMAGE_SIZE} x {IMAGE_SIZE} pixels")
     log.info("weights", model=str(origin), path=str(found.path))
-    model.origin = origin
+    model.origin, model.class_names = origin, classes
     return model.eval()
 
 
@@ -111,7 +112,9 @@ def normalise(model: VisionTransformer, pixels: NDArray) -> Tensor:
 
 
 def class_names(model: VisionTransformer) -> list[str]:
-    """Name of every class: ImageNet-1k's first words for 1000 classes, otherwise the bare numbers."""
+    """Name of every class: as its weights file says, or ImageNet-1k's for 1000 classes, or the bare numbers."""
+    if model.class_names is not None and len(model.class_names) == model.num_classes:
+        return list(model.class_names)
     if model.num_classes == 1000:
         return _imagenet_names()
     return [str(label) for label in range(model.num_classes)]

@@ -85,7 +85,10 @@ def _from_hub(model: str) -> Path | str:
     import timm
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
-    configuration = timm.models.get_pretrained_cfg(model)
+    try:
+        configuration = timm.models.get_pretrained_cfg(model)
+    except RuntimeError:  # a model that timm knows, with a tag that it does not
+        configuration = None
     if configuration is None or not configuration.hf_hub_id:
         return f"timm knows no model {model} with pretrained weights"
     cached = try_to_load_from_cache(configuration.hf_hub_id, "model.safetensors")
