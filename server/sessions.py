@@ -96,6 +96,8 @@ class Sessions:
             WrongViews: the object has all its views, or expects another number of them.
         """
         thing = self._find(object_id) or self._open(object_id, expected_views)
+        if not thing.views:
+            thing.expected_views = expected_views  # whoever opened the object got no answer: it starts afresh
         view = thing.views.get(device_id)
         repeated = view is not None
         if view is None:
@@ -126,7 +128,7 @@ class Sessions:
             UnknownObject: no view of it has arrived, or it has been forgotten.
         """
         thing = self._find(object_id)
-        if thing is None:
+        if thing is None or not thing.views:
             raise UnknownObject(f"no view of object {object_id!r} has arrived, or it has been forgotten")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
