@@ -6,7 +6,9 @@ from typing import Annotated
 
 from fastapi import FastAPI, HTTPException, Path, Query, Request
 from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
 
+from semlink.bitstream import MAX_FRAME_BYTES
 from semlink.images import MAX_IMAGE_BYTES, ImageError
 from semlink.runtime.listener import Health
 from semlink.runtime.problems import install_problems, problem_responses
@@ -101,7 +103,7 @@ def create_app(recognizer: Recognizer, sessions: Sessions, health: Health) -> Fa
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 f"Content-Type must be {FRAME_TYPE}, {' or '.join(PICTURE_TYPES)}, not {media_type!r}",
             )
-        body = await _read_body(request)
+        body = await _read_body(request, MAX_FRAME_BYTES if media_type == FRAME_TYPE else MAX_IMAGE_BYTES)
         try:
             if media_type == FRAME_TYPE:
                 return _answer_body(await recognizer.frame(body, view))
@@ -120,7 +122,7 @@ def create_app(recognizer: Recognizer, sessions: Sessions, health: Health) -> Fa
         ),
     )
     async def vote(
-        object_id: Annotated[str, Path(max_length=128, examples=["chelsea"])],
+        object_id: Annotated[str, Path(min_length=1, max_length=128, examples=["chelsea"])],
         wait_seconds: Annotated[
             float, Query(ge=0, le=MAX_WAIT_SECONDS, description="wait so long for missing views")
         ] = 0,
@@ -134,21 +136,23 @@ def create_app(recognizer: Recognizer, sessions: Sessions, health: Health) -> Fa
     return app
 
 
-async def _read_body(request: Request) -> bytes:
-    """The body, never holding more than the largest picture."""
+async def _read_body(request: Request, longest: int) -> bytes:
+    """The body, never holding more than `longest` bytes and a chunk."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > MAX_IMAGE_BYTES:
+                if len(body) > longest:
                     raise HTTPException(
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MAX_IMAGE_BYTES} bytes are taken"
+                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {longest} bytes are taken (oversized)"
                     )
     except TimeoutError:
         raise HTTPException(
             HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_SECONDS:.0f} s"
         ) from None
+    except ClientDisconnect:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "the body broke off") from None
     return bytes(body)
 
 
