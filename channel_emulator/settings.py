@@ -1,24 +1,20 @@
 """What the channel emulator can be told."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from channel_emulator.impairments import BinarySymmetricChannel, Impairment, NoImpairment
-from semlink.runtime.settings import ListenSettings, Port
-
-
-def _host_and_port(address: str) -> str:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
-        raise ValueError("must be HOST:PORT, such as 127.0.0.1:50051")
-    return address
+from semlink.runtime.settings import Address, ListenSettings, Port
 
 
 class Settings(ListenSettings):
-    """Stands between devices and server, and damages the frames on their way as a radio channel would."""
+    """Stands between devices and server, and damages the frames on their way as a radio channel would.
 
-    upstream: Annotated[str, AfterValidator(_host_and_port)] = Field(
+    Every setting is also read from the environment: --upstream from SEMLINK_UPSTREAM, and so on.
+    """
+
+    upstream: Address = Field(
         description="HOST:PORT of the server's gRPC port, or of another emulator's: where frames go on to"
     )
     grpc_port: Port = Field(
@@ -32,7 +28,7 @@ class Settings(ListenSettings):
     channel: Literal["none", "bsc"] = Field(
         "bsc", description="the damage to start with; none: nothing; bsc: every bit flips on its own, at --ber"
     )
-    ber: float = Field(0.01, ge=0, le=1, allow_inf_nan=False, description="bit error rate μ of bsc, from 0 to 1")
+    ber: float = Field(0.01, ge=0, le=1, description="bit error rate μ of bsc, from 0 to 1")
     impair_header: bool = Field(
         False,
         description="expose the frame's header too; a damaged header makes the server refuse the frame. "

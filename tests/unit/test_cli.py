@@ -1,0 +1,140 @@
+import shlex
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from semlink.bitstream import Frame, Geometry
+from semlink.cli import app
+from semlink.demo import VIEWS
+from semlink.images import model_pixels, open_image
+from semlink.photos import find_photos
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def assert_one_clear_line(result, *words):
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("semlink: ")
+    assert all(word in line for word in words), line
+
+
+@pytest.fixture(scope="module")
+def cat_frame(tmp_path_factory):
+    path = tmp_path_factory.mktemp("frames") / "cat.frame"
+    result = run("encode", "chelsea", path)
+    assert result.exit_code == 0, result.output
+    assert f"{path}: 904 header bits, 301056 payload bits, ρ = 0.2500, true ratio 0.2508" in result.stdout
+    return path
+
+
+def test_encode_writes_a_frame(cat_frame):
+    frame = Frame.from_bytes(cat_frame.read_bytes())
+    assert frame.geometry == Geometry(14, 14, 16, 3)
+    assert frame.rho == 0.25
+    assert len(np.unique(frame.bits)) > 2
+
+
+def test_decode_gives_back_the_picture(cat_frame, tmp_path):
+    path = tmp_path / "cat"
+    result = run("decode", cat_frame, path)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{path}: 224 x 224 pixels\n"
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        received = np.asarray(picture).astype(float)
+    sent = model_pixels(open_image(find_photos(["chelsea"])[0]))
+    assert received.shape == sent.shape
+    frame = Frame.from_bytes(cat_frame.read_bytes())
+    half_step = (frame.high - frame.low) / 2.0 ** (frame.bits + 1)
+    bound = np.kron(half_step.reshape(14, 14), np.ones((16, 16)))[..., None]
+    assert (np.abs(received - sent) <= bound + 1).all()
+
+
+def test_encode_takes_its_options(tmp_path):
+    path = tmp_path / "cat.frame"
+    result = run("encode", "chelsea", path, "--rho", 0.5, "--gamma", 2, "--design-ber", 0.1)
+    assert result.exit_code == 0, result.output
+    assert Frame.from_bytes(path.read_bytes()).rho == 0.5
+
+
+@pytest.mark.parametrize(
+    ("geometry", "shape"),
+    [
+        (Geometry(1, 5, 1, 1), (1, 5)),
+        (Geometry(1, 1, 1, 1), (1, 1)),
+        (Geometry(1, 4, 1, 3), (1, 4, 3)),
+        (Geometry(3, 1, 1, 3), (3, 1, 3)),
+        (Geometry(2, 3, 8, 1), (16, 24)),
+    ],
+)
+def test_decode_takes_frames_of_any_shape(tmp_path, geometry, shape):
+    bits = np.full(geometry.patches, 8)
+    codes = np.full((geometry.patches, geometry.values_per_patch), 255)
+    frame = Frame.from_codes(codes, bits, geometry=geometry, low=0, high=200)
+    (tmp_path / "frame").write_bytes(frame.to_bytes())
+    result = run("decode", tmp_path / "frame", tmp_path / "picture.png")
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert np.asarray(picture).shape == shape
+        assert (np.asarray(picture) == 200).all()
+
+
+def test_encode_refuses_what_is_no_photo(tmp_path):
+    out = tmp_path / "x.frame"
+    text = tmp_path / "text.jpg"
+    text.write_text("no picture")
+    assert_one_clear_line(run("encode", "nosuch", out), "nosuch", "chelsea")
+    assert_one_clear_line(run("encode", text, out), "text.jpg", "JPEG, PNG, WEBP")
+    assert not out.exists()
+
+
+def test_encode_refuses_settings_out_of_range(tmp_path):
+    assert_one_clear_line(run("encode", "chelsea", tmp_path / "x", "--gamma", 0), "gamma", "above 0")
+    assert_one_clear_line(
+        run("encode", "chelsea", tmp_path / "x", "--weights", tmp_path / "none"), "--weights", "must be a folder"
+    )
+    assert_one_clear_line(run("encode", "chelsea", tmp_path / "none" / "x"), "No such file or directory")
+    for option in ("--rho", "--design-ber"):
+        result = run("encode", "chelsea", tmp_path / "x", option, 1.5)
+        assert result.exit_code == 2
+        assert option in result.stderr
+
+
+def test_decode_refuses_what_is_no_frame(cat_frame, tmp_path):
+    data = cat_frame.read_bytes()
+    damaged = bytearray(data)
+    damaged[20] ^= 1
+    for name, content, reason in (
+        ("empty", b"", "too few"),
+        ("picture", b"\x89PNG" + bytes(200), "starts with"),
+        ("cut", data[:-1], "payload has"),
+        ("damaged", bytes(damaged), "CRC-32"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert_one_clear_line(run("decode", tmp_path / name, tmp_path / "out.png"), reason)
+    assert not (tmp_path / "out.png").exists()
+    assert_one_clear_line(run("decode", tmp_path / "missing", tmp_path / "out.png"), "No such file")
+    assert_one_clear_line(run("decode", cat_frame, tmp_path / "none" / "out.png"), "No such file")
+
+
+@pytest.mark.parametrize("count", [2, VIEWS - 1])
+def test_demo_wants_one_photo_or_four(tmp_path, count):
+    images = shlex.split("--images chelsea " * count)
+    assert_one_clear_line(run("demo", *images, "--out", tmp_path / "out"), f"not {count}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_demo_refuses_photos_that_are_not_there_before_it_starts_anything(tmp_path):
+    assert_one_clear_line(run("demo", "--images", "nosuch", "--out", tmp_path / "out"), "nosuch")
+    assert not (tmp_path / "out").exists()
+
+
+def test_demo_says_where_it_could_not_write(tmp_path):
+    (tmp_path / "out").write_text("a file")
+    assert_one_clear_line(run("demo", "--out", tmp_path / "out"), "out", "File exists")

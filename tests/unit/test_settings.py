@@ -1,0 +1,217 @@
+"""Settings as people give them: flags, environment, mistakes."""
+
+import re
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+
+from channel_emulator.settings import Settings as ChannelSettings
+from device.settings import DeviceSettings
+from semlink.runtime.settings import read_settings, repeat_flags
+from server.settings import ServerSettings
+
+ROOT = Path(__file__).parents[2]
+PROCESSES = {
+    "device": (DeviceSettings, ["--to", "host:1", "--images", "chelsea", "--object-id", "cup"]),
+    "channel_emulator": (ChannelSettings, ["--upstream", "host:1"]),
+    "server": (ServerSettings, []),
+}
+EVERY_SETTING = [(process, name) for process, (kind, _) in PROCESSES.items() for name in kind.model_fields]
+DEVICE = PROCESSES["device"][1]
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch):
+    for _, name in EVERY_SETTING:
+        monkeypatch.delenv(f"SEMLINK_{name.upper()}", raising=False)
+
+
+def device(*arguments):
+    return read_settings(DeviceSettings, "device", [*DEVICE, *arguments])
+
+
+def mistake(capsys, process, arguments):
+    kind, _ = PROCESSES[process]
+    with pytest.raises(SystemExit) as exit_:
+        read_settings(kind, process, arguments)
+    assert exit_.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err
+
+
+def sample(kind, name):
+    """Another value than the default, as text, and as the setting then reads."""
+    field = kind.model_fields[name]
+    inner = [each for each in typing.get_args(field.annotation) if each is not type(None)]
+    if typing.get_origin(field.annotation) is typing.Literal:
+        value = next(each for each in inner if each != field.default)
+        return value, value
+    if name in ("to", "upstream"):
+        return "there:7", "there:7"
+    if name == "images":
+        return "coffee,rocket", ["coffee", "rocket"]
+    wanted = inner[0] if inner else field.annotation
+    samples = {int: ("3", 3), float: ("0.125", 0.125), bool: ("true", True), Path: ("a/b", Path("a/b"))}
+    return samples.get(wanted, ("name", "name"))
+
+
+@pytest.fixture(scope="module")
+def help_of():
+    started = {
+        name: subprocess.Popen([sys.executable, "-m", name, "--help"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for name in PROCESSES
+    }
+    return {name: (process.communicate(timeout=120)[0], process.wait()) for name, process in started.items()}
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_help_names_each_setting_and_says_what_it_does(process, help_of):
+    text, status = help_of[process]
+    assert status == 0
+    words = " ".join(text.split())
+    for name, field in PROCESSES[process][0].model_fields.items():
+        assert re.search(rf"--{name.replace('_', '-')}\b", text), name
+        assert field.description, name
+        assert " ".join(field.description.split())[:40] in words.replace("%%", "%"), name
+    assert "SEMLINK_" in text
+
+
+@pytest.mark.parametrize(("process", "name"), EVERY_SETTING)
+def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(process, name, monkeypatch):
+    kind, required = PROCESSES[process]
+    flag, variable = f"--{name.replace('_', '-')}", f"SEMLINK_{name.upper()}"
+    text, value = sample(kind, name)
+    if name == "object_ttl_seconds":
+        text, value = "75", 75
+    monkeypatch.setenv(variable, text)
+    others = list(required)
+    if flag in others:
+        start = others.index(flag)
+        del others[start : start + 2]
+    assert getattr(read_settings(kind, process, others), name) == value
+    monkeypatch.setenv(variable, "99999999999")
+    arguments = [*others, flag] if value is True else [*others, flag, text]
+    if not isinstance(value, bool):
+        assert getattr(read_settings(kind, process, arguments), name) == value
+
+
+@pytest.mark.parametrize(("process", "name"), EVERY_SETTING)
+def test_an_empty_variable_counts_as_none(process, name, monkeypatch):
+    kind, required = PROCESSES[process]
+    without = read_settings(kind, process, required)
+    monkeypatch.setenv(f"SEMLINK_{name.upper()}", "")
+    assert read_settings(kind, process, required) == without
+
+
+@pytest.mark.parametrize(
+    ("process", "arguments", "flag", "says"),
+    [
+        ("device", ["--rho", "1.5"], "--rho", "less than or equal to 1"),
+        ("device", ["--rho", "nan"], "--rho", "finite"),
+        ("device", ["--rho", "much"], "--rho", "number"),
+        ("device", ["--every", "inf"], "--every", "finite"),
+        ("device", ["--every", "-1"], "--every", "greater than or equal to 0"),
+        ("device", ["--count", "-1"], "--count", "greater than or equal to 0"),
+        ("device", ["--gamma", "0"], "--gamma", "greater than 0"),
+        ("device", ["--design-ber", "0.5"], "--design-ber", "less than or equal"),
+        ("device", ["--view", "5"], "--view", "less than or equal to 4"),
+        ("device", ["--expected-views", "0"], "--expected-views", "greater than or equal to 1"),
+        ("device", ["--vote-seconds", "61"], "--vote-seconds", "less than or equal to 60"),
+        ("device", ["--call-seconds", "0"], "--call-seconds", "greater than 0"),
+        ("device", ["--to", "localhost"], "--to", "HOST:PORT"),
+        ("device", ["--to", "localhost:0"], "--to", "HOST:PORT"),
+        ("device", ["--to", ":50051"], "--to", "HOST:PORT"),
+        ("device", ["--log-level", "loud"], "--log-level", "'debug', 'info', 'warning' or 'error'"),
+        ("channel_emulator", ["--upstream", "nowhere"], "--upstream", "HOST:PORT"),
+        ("channel_emulator", ["--ber", "nan"], "--ber", "finite"),
+        ("channel_emulator", ["--grpc-port", "70000"], "--grpc-port", "less than or equal to 65535"),
+        ("server", ["--http-port", "-1"], "--http-port", "greater than or equal to 0"),
+        ("server", ["--threads", "x"], "--threads", "integer"),
+    ],
+)
+def test_a_mistake_exits_with_2_and_names_flag_and_variable(capsys, process, arguments, flag, says):
+    message = mistake(capsys, process, [*PROCESSES[process][1], *arguments])
+    assert flag in message
+    assert says in message
+    assert f"SEMLINK_{flag[2:].replace('-', '_').upper()}" in message
+    assert f"python -m {process} --help" in message
+
+
+def test_a_mistake_in_the_environment_is_explained_likewise(capsys, monkeypatch):
+    monkeypatch.setenv("SEMLINK_RHO", "lots")
+    assert "--rho (or SEMLINK_RHO)" in mistake(capsys, "device", DEVICE)
+
+
+@pytest.mark.parametrize("missing", ["--to", "--images", "--object-id"])
+def test_what_is_required_is_asked_for(capsys, missing):
+    start = DEVICE.index(missing)
+    message = mistake(capsys, "device", DEVICE[:start] + DEVICE[start + 2 :])
+    assert f"{missing} (or SEMLINK_{missing[2:].replace('-', '_').upper()}) is required: " in message
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--images", ","), ("--object-id", "")])
+def test_what_is_required_must_not_be_empty(capsys, flag, value):
+    others = [*DEVICE]
+    start = others.index(flag)
+    others[start : start + 2] = [f"{flag}={value}"]
+    message = mistake(capsys, "device", others)
+    assert f"{flag} (or SEMLINK_" in message
+
+
+def test_an_unknown_flag_is_a_mistake(capsys):
+    assert "--colour" in mistake(capsys, "device", [*DEVICE, "--colour", "red"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "images"),
+    [
+        (["--images", "a", "b", "c"], ["a", "b", "c"]),
+        (["--images", "a", "b", "--rho", "0.5"], ["a", "b"]),
+        (["--images", "a", "--images", "b"], ["a", "b"]),
+        (["--images=a", "b"], ["a", "b"]),
+        (["--images", "a,b"], ["a", "b"]),
+        (["--images", r"at sea\, 2024/me.jpg", "b"], ["at sea, 2024/me.jpg", "b"]),
+        (["--images", "[1].png", '{"a"}', "x=y"], ["[1].png", '{"a"}', "x=y"]),
+    ],
+)
+def test_images_are_given_in_a_row(arguments, images):
+    settings = read_settings(DeviceSettings, "device", ["--to", "host:1", "--object-id", "cup", *arguments])
+    assert settings.images == images
+
+
+@pytest.mark.parametrize(
+    ("text", "images"), [("a", ["a"]), ("a,b", ["a", "b"]), (r"a\,b,c d", ["a,b", "c d"]), ("a,", ["a"])]
+)
+def test_images_are_separated_by_commas_in_the_environment(text, images, monkeypatch):
+    monkeypatch.setenv("SEMLINK_IMAGES", text)
+    settings = read_settings(DeviceSettings, "device", ["--to", "host:1", "--object-id", "cup"])
+    assert settings.images == images
+
+
+def test_only_flags_of_lists_are_repeated():
+    given = ["run", "--images", "a", "b", "--ber", "-1", "c", "--images", "d", "-h"]
+    wanted = ["run", "--images", "a", "--images", "b", "--ber", "-1", "c", "--images", "d", "-h"]
+    assert repeat_flags(given, {"--images"}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rounds", "objects"),
+    [
+        ([], 1, ["cup"]),
+        (["--count", "1"], 1, ["cup"]),
+        (["--count", "3"], 3, ["cup/0", "cup/1", "cup/2"]),
+        (["--count", "0"], 0, ["cup/0", "cup/1"]),
+        (["--every", "2"], 0, ["cup/0", "cup/1"]),
+        (["--every", "0"], 0, ["cup/0", "cup/1"]),
+        (["--every", "2", "--count", "1"], 1, ["cup/0"]),
+        (["--every", "2", "--count", "4"], 4, ["cup/0", "cup/1"]),
+    ],
+)
+def test_rounds_and_their_objects(arguments, rounds, objects):
+    settings = device(*arguments)
+    assert settings.rounds == rounds
+    assert [settings.object_of(number) for number in range(len(objects))] == objects
