@@ -69,6 +69,7 @@ def create_app(recognizer: Recognizer, sessions: Sessions, health: Health) -> Fa
         title="Semlink server",
         summary="Recognises what cameras send over the semantic image link.",
         version="1",
+        redirect_slashes=False,
     )
     install_problems(app)
     app.include_router(health.router())

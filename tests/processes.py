@@ -1,0 +1,73 @@
+"""Processes of the link as tests need them: real ones, on free ports, ended with the test."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import httpx
+
+from semlink.v1 import link_pb2_grpc
+
+START_SECONDS = 120.0
+
+
+class Running:
+    """A process that listens, as those who use it see it."""
+
+    def __init__(self, process: subprocess.Popen, logs: Path, listening: dict[str, str]) -> None:
+        self.process = process
+        self.grpc_address, self.http_address = listening["grpc"], listening["http"]
+        self.channel = grpc.insecure_channel(self.grpc_address)
+        self.link = link_pb2_grpc.LinkServiceStub(self.channel)
+        self.http = httpx.Client(base_url=f"http://{self.http_address}", timeout=30, trust_env=False)
+        self._logs = logs
+
+    @property
+    def logs(self) -> str:
+        """What it has written on standard error."""
+        return self._logs.read_text()
+
+    @property
+    def is_ready(self) -> bool:
+        return self.http.get("/v2/health/ready").is_success
+
+    def close(self) -> None:
+        self.channel.close()
+        self.http.close()
+
+
+@contextmanager
+def running(*arguments: object, **environment: str) -> Iterator[Running]:
+    """Starts `python ARGUMENTS --grpc-port 0 --http-port 0`; it listens, but need not be ready."""
+    command = [sys.executable, *map(str, arguments), "--grpc-port", "0", "--http-port", "0"]
+    with (
+        tempfile.NamedTemporaryFile("w+", suffix=".log") as logs,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=logs, text=True, env=os.environ | environment
+        ) as process,
+    ):
+        started = None
+        try:
+            line = process.stdout.readline()
+            assert line, f"exit {process.wait(5)}: {Path(logs.name).read_text()}"
+            started = Running(process, Path(logs.name), json.loads(line))
+            yield started
+        finally:
+            process.kill()
+            if started:
+                started.close()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS, pause: float = 0.05) -> None:
+    """Returns once `condition` holds; fails after `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds:.0f} s"
+        time.sleep(pause)
