@@ -12,6 +12,7 @@ from rich.console import Console
 from semlink.distortion import MAX_CONVEX_BIT_ERROR_RATE
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import ProcessSettings, read_settings, repeat_flags
+from semlink.weights import DEVICE_MODEL
 
 app = typer.Typer(
     help="A semantic image link: cameras send the patches that matter, a server still knows what it sees.",
@@ -88,7 +89,7 @@ def encode(
     from semlink.images import ImageError, model_pixels, open_image
     from semlink.photos import PhotosError, find_photos
     from semlink.vit import class_attention, load_vit, normalise
-    from semlink.weights import DEVICE_MODEL, WeightsError
+    from semlink.weights import WeightsError
 
     try:
         pixels = model_pixels(open_image(find_photos([photo])[0]))
@@ -124,6 +125,58 @@ def decode(
     except (FrameError, OSError) as error:
         _fail(error)
     typer.echo(f"{picture}: {pixels.shape[1]} x {pixels.shape[0]} pixels")
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder with a manifest.csv, or with one folder a class.")],
+    out: Annotated[Path, typer.Argument(help="Folder for NAME.safetensors, its card and its checkpoint.")],
+    model: Annotated[str, typer.Option(help="timm name of the vision transformer.")] = DEVICE_MODEL,
+    hold_out: Annotated[
+        str,
+        typer.Option(help="Measured on, never trained on: COLUMN=VALUE of the manifest, or label=odd."),
+    ] = "fold=0",
+    epochs: Annotated[int, typer.Option(min=0, help="Most passes over the images.")] = 10,
+    patience: Annotated[int, typer.Option(min=1, help="Stop after so many passes without gain.")] = 3,
+    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="Adam's step size.")] = 1e-4,
+    frozen_blocks: Annotated[
+        int, typer.Option(min=0, max=12, help="Blocks left as they are, and computed once per image.")
+    ] = 8,
+    patch_dropout: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of patches a step leaves out.")
+    ] = 0.0,
+    distil: Annotated[
+        bool, typer.Option(help="Keep the classes of the pretrained model; learn from its own probabilities.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    weights: WeightsFolder = None,
+) -> None:
+    """Fine-tune a device's or server's model on labelled images, without any channel.
+
+    Goes on from its checkpoint when it was interrupted. Uses a GPU where there is one.
+    """
+    from rich.progress import Progress
+
+    from semlink.images import ImageError
+    from semlink.learning.image_sets import ImageSetError, load_image_set
+    from semlink.learning.train import TrainOptions, train
+    from semlink.weights import WeightsError
+
+    options = TrainOptions(
+        model, weights, epochs, batch, learning_rate, frozen_blocks, patch_dropout, distil, patience, seed
+    )
+    try:
+        held_out, kept = load_image_set(data).where(hold_out)
+        with Progress(console=Console(stderr=True)) as progress:
+            card = train(options, kept, held_out, out, progress)
+    except (ImageSetError, ImageError, WeightsError) as error:
+        _fail(error)
+    measured = card["held_out"]
+    typer.echo(
+        f"{out}/{model}.safetensors: {measured['accuracy']:.1%} of {measured['images']} images right "
+        f"(95 % interval {measured['low']:.1%} to {measured['high']:.1%})"
+    )
 
 
 def _fail(reason: object, status: int = 1) -> NoReturn:

@@ -1,0 +1,208 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.progress import Progress
+from scipy.stats import binom
+
+from semlink.learning.image_sets import ImageSet, ImageSetError, load_image_set
+from semlink.learning.intervals import accuracy
+from semlink.learning.storage import read_weights, save_small
+from semlink.learning.train import TrainOptions, train
+from semlink.learning.train import _score as score
+from semlink.vit import class_names, load_vit
+from semlink.weights import DEVICE_MODEL
+
+COLOURS = {"red": (200, 30, 30), "blue": (30, 30, 200)}
+OPTIONS = TrainOptions(
+    model=DEVICE_MODEL,
+    weights=None,
+    epochs=2,
+    batch=8,
+    learning_rate=1e-3,
+    frozen_blocks=11,
+    patch_dropout=0.5,
+    distil=False,
+    patience=5,
+    seed=0,
+)
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory) -> Path:
+    """Forty plain pictures of two colours, twenty objects, with a manifest."""
+    folder = tmp_path_factory.mktemp("coloured")
+    generator = np.random.default_rng(0)
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "class", "label", "object", "fold"])
+        for number in range(40):
+            label = number % 2
+            name = list(COLOURS)[label]
+            noise = generator.integers(-25, 25, (64, 64, 3))
+            pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+            rows.writerow([f"{number}.png", name, label, f"thing{number // 4}", number // 8])
+    return folder
+
+
+def halves(folder: Path) -> tuple[ImageSet, ImageSet]:
+    return load_image_set(folder).where("fold=0")
+
+
+class TestImageSets:
+    def test_manifest(self, coloured):
+        data = load_image_set(coloured)
+        assert data.classes == ("red", "blue")
+        assert len(data.examples) == 40
+        assert data.examples[5].label == 1
+        assert data.examples[5].thing == "1/thing1"  # an object belongs to its class
+
+    def test_tree_of_classes(self, tmp_path):
+        for name in ("cat", "dog"):
+            (tmp_path / name / "young").mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / name / "young" / "a.jpg")
+            (tmp_path / name / "notes.txt").write_text("no image")
+        data = load_image_set(tmp_path)
+        assert data.classes == ("cat", "dog")
+        assert [example.label for example in data.examples] == [0, 1]
+
+    def test_where_divides(self, coloured):
+        held_out, kept = halves(coloured)
+        assert len(held_out.examples) == 8
+        assert len(kept.examples) == 32
+        odd, even = load_image_set(coloured).where("label=odd")
+        assert {example.label for example in odd.examples} == {1}
+        assert {example.label for example in even.examples} == {0}
+
+    @pytest.mark.parametrize(
+        ("condition", "said"), [("fold", "COLUMN=VALUE"), ("size=3", "fold"), ("fold=9", "0 of 40")]
+    )
+    def test_bad_conditions_are_explained(self, coloured, condition, said):
+        with pytest.raises(ImageSetError, match=said):
+            load_image_set(coloured).where(condition)
+
+    @pytest.mark.parametrize(
+        ("manifest", "said"),
+        [
+            ("path,class\na.png,cat\n", "line 2"),
+            ("path,class,label\na.png,cat,0\nb.png,cat,one\n", "line 3"),
+            ("path,class,label\na.png,cat,0\nb.png,dog,0\n", "label 0 is 'cat' and 'dog'"),
+            ("path,class,label\na.png,cat,1\n", "without gaps"),
+            ("path,class,label\n", "no images"),
+        ],
+    )
+    def test_malformed_manifests_are_explained(self, tmp_path, manifest, said):
+        (tmp_path / "manifest.csv").write_text(manifest)
+        with pytest.raises(ImageSetError, match=said):
+            load_image_set(tmp_path)
+
+    def test_no_such_folder(self, tmp_path):
+        with pytest.raises(ImageSetError, match=r"manifest\.csv"):
+            load_image_set(tmp_path / "nowhere")
+
+
+class TestIntervals:
+    def test_of_independent_images_it_is_nearly_the_binomial_one(self):
+        correct = [True] * 800 + [False] * 200
+        measured = accuracy(correct, [str(number) for number in range(1000)])
+        low, high = binom.interval(0.95, 1000, 0.8)
+        assert measured["accuracy"] == 0.8
+        assert measured["low"] == pytest.approx(low / 1000, abs=0.006)
+        assert measured["high"] == pytest.approx(high / 1000, abs=0.006)
+
+    def test_images_that_err_together_make_it_wider(self):
+        correct = [number % 5 != 0 for number in range(50) for _ in range(20)]
+        together = accuracy(correct, [str(number) for number in range(50) for _ in range(20)])
+        alone = accuracy(correct, [str(number) for number in range(1000)])
+        assert together["accuracy"] == alone["accuracy"]
+        assert together["high"] - together["low"] > 3 * (alone["high"] - alone["low"])
+        assert (together["things"], together["images"]) == (50, 1000)
+
+
+class TestStorage:
+    def test_matrices_keep_their_rows_to_half_a_step(self, tmp_path):
+        generator = torch.Generator().manual_seed(0)
+        state = {
+            "blocks.0.mlp.fc1.weight": torch.randn(7, 5, generator=generator) * torch.logspace(-3, 3, 7)[:, None],
+            "patch_embed.proj.weight": torch.randn(4, 3, 2, 2, generator=generator),
+            "norm.weight": torch.randn(9, generator=generator),
+            "pos_embed": torch.randn(1, 3, 4, generator=generator),
+            "head.weight": torch.zeros(2, 4),
+        }
+        path = tmp_path / "model.safetensors"
+        save_small(path, state, ("cat", "dog"))
+        read, classes = read_weights(path)
+        assert classes == ("cat", "dog")
+        assert read.keys() == state.keys()
+        for name, tensor in state.items():
+            assert read[name].shape == tensor.shape
+            assert read[name].dtype == torch.float32
+        for name in ("blocks.0.mlp.fc1.weight", "patch_embed.proj.weight"):
+            rows, kept = state[name].flatten(1), read[name].flatten(1)
+            step = rows.abs().amax(dim=1, keepdim=True) / 127
+            assert ((rows - kept).abs() <= step * 0.5001).all()
+        torch.testing.assert_close(read["norm.weight"], state["norm.weight"].half().float())
+        assert (read["head.weight"] == 0).all()
+        assert not list(tmp_path.glob("*.partial"))
+
+    def test_is_a_quarter_of_float32(self, tmp_path):
+        state = {"weight": torch.randn(256, 1024)}
+        save_small(tmp_path / "model.safetensors", state, ())
+        assert (tmp_path / "model.safetensors").stat().st_size < 0.26 * 4 * 256 * 1024
+
+
+class TestTrain:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def trained(cls, coloured, tmp_path_factory) -> tuple[Path, dict]:
+        folder = tmp_path_factory.mktemp("models")
+        held_out, kept = halves(coloured)
+        with Progress(disable=True) as progress:
+            card = train(OPTIONS, kept, held_out, folder, progress)
+        return folder, card
+
+    def test_learns_what_is_easy(self, trained):
+        _, card = trained
+        assert card["held_out"]["accuracy"] == 1.0
+        assert card["held_out"]["images"] == 8
+        assert card["trained_on"] + card["stopped_by"] == 32
+
+    def test_writes_a_model_that_loads_and_names_its_classes(self, trained):
+        folder, _ = trained
+        model = load_vit(DEVICE_MODEL, weights=folder)
+        assert model.num_classes == 2
+        assert class_names(model) == ["red", "blue"]
+
+    def test_writes_a_card_and_leaves_no_checkpoint(self, trained):
+        folder, card = trained
+        assert json.loads((folder / f"{DEVICE_MODEL}.json").read_text()) == card
+        assert {"options", "command", "versions", "machine", "held_out"} <= card.keys()
+        assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".safetensors"]
+
+    def test_an_interrupted_run_goes_on_and_ends_the_same(self, coloured, tmp_path, trained, monkeypatch):
+        held_out, kept = halves(coloured)
+        with Progress(disable=True) as progress:
+            calls = iter(["first epoch"])
+
+            def interrupted(*arguments):
+                if next(calls, None) is None:
+                    raise KeyboardInterrupt  # at the end of the second epoch; the first is in the checkpoint
+                return score(*arguments)
+
+            with monkeypatch.context() as patch:
+                patch.setattr("semlink.learning.train._score", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    train(OPTIONS, kept, held_out, tmp_path, progress)
+            assert not list(tmp_path.glob("*.safetensors"))
+            assert (tmp_path / f"{DEVICE_MODEL}.checkpoint").is_file()
+            train(OPTIONS, kept, held_out, tmp_path, progress)
+        folder, _ = trained
+        first, _ = read_weights(folder / f"{DEVICE_MODEL}.safetensors")
+        again, _ = read_weights(tmp_path / f"{DEVICE_MODEL}.safetensors")
+        for name in first:
+            torch.testing.assert_close(again[name], first[name], atol=2e-3, rtol=0)
