@@ -96,6 +96,7 @@ def encode(
         model = load_vit(DEVICE_MODEL, weights=weights)
         attention = class_attention(model, normalise(model, pixels[None]))[0].numpy()
         encoded = iaq.encode(pixels, attention, rho=rho, gamma=gamma, design_ber=design_ber)
+        frame.parent.mkdir(parents=True, exist_ok=True)
         frame.write_bytes(encoded.to_bytes())
     except (PhotosError, ImageError, WeightsError, ValueError, OSError) as error:
         _fail(error)
@@ -120,6 +121,7 @@ def decode(
     try:
         pixels = iaq.decode(Frame.from_bytes(frame.read_bytes()))
         values = np.rint(pixels).astype(np.uint8)
+        picture.parent.mkdir(parents=True, exist_ok=True)
         # A grey picture has no third axis for Pillow.
         Image.fromarray(values[..., 0] if values.shape[2] == 1 else values).save(picture, format="PNG")
     except (FrameError, OSError) as error:

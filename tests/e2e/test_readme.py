@@ -1,0 +1,94 @@
+"""The README's commands do what it says: its bash blocks are run as they stand."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def block_with(text: str) -> str:
+    found = [block for block in BLOCKS if text in block]
+    assert len(found) == 1, f"the README must have one bash block with {text!r}"
+    return found[0]
+
+
+def run(script: str, seconds: float) -> str:
+    """Runs a block as a person would who has followed `make setup`; returns its standard output."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    # The environment is set up already, and where that is differs: activating .venv is what PATH does here.
+    script = script.replace("source .venv/bin/activate\n", "")
+    process = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=seconds)
+    finally:
+        # Whatever a failed block left behind goes too.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, errors[-3000:]
+    return output
+
+
+def json_documents(text: str) -> list[dict]:
+    """Every JSON object in a text, whatever stands between."""
+    decoder, found, at = json.JSONDecoder(), [], text.find("{")
+    while at >= 0:
+        try:
+            document, end = decoder.raw_decode(text, at)
+            found.append(document)
+        except json.JSONDecodeError:
+            end = at + 1
+        at = text.find("{", end)
+    return found
+
+
+def test_every_block_is_tested_here():
+    assert len(BLOCKS) == 4
+
+
+def test_make_test_is_the_suite_that_runs_this():
+    assert block_with("make test") == "make test\n"
+    dry = subprocess.run(["make", "--dry-run", "test"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert "-m pytest" in dry.stdout
+
+
+def test_make_demo():
+    assert block_with("make demo\n") == "make demo\n"
+    assert "Vote: " in run("make demo", 300)
+
+
+def test_demo_arguments_are_understood():
+    arguments = re.search(r'ARGS="(.*)"', block_with("make demo ARGS"))
+    assert arguments is not None
+    # The settings themselves are what tests/e2e/test_demo.py sends through the whole link.
+    assert "--help" in run(f"semlink demo {arguments[1]} --help >/dev/null && echo --help", 60)
+
+
+@pytest.mark.timeout(400)
+def test_the_processes():
+    documents = json_documents(run(block_with("python -m server"), 380))
+    answers = [document for document in documents if document.get("event") == "answer"]
+    assert [answer["object_id"] for answer in answers] == ["cat", "kitchen/0", "kitchen/1", "kitchen/2"]
+    assert all(answer["bits_flipped"] > 0 for answer in answers)
+    assert (
+        sum(1 for document in documents if "predictions" in document) == 2
+    )  # the frame and the picture over REST
+    assert {"vote", "missing_views"} in [document.keys() for document in documents]
+    assert documents[-1] == {"default": {"type": "bsc", "ber": 0.01}, "devices": {}}
