@@ -160,7 +160,7 @@ class Frame:
     @property
     def header_bits(self) -> int:
         """Bits of the header, CRC included."""
-        return 8 * (_FIXED.size + _map_bytes(self.geometry, self.max_bits) + _CRC.size)
+        return header_bits(self.geometry, self.max_bits)
 
     @property
     def rho(self) -> float:
@@ -235,6 +235,11 @@ def _check_geometry(geometry: Geometry) -> None:
             "too_many_values",
             f"the frame decodes to {geometry.values} values; at most {MAX_VALUES} are taken",
         )
+
+
+def header_bits(geometry: Geometry, max_bits: int) -> int:
+    """Bits of a frame's header, CRC included."""
+    return 8 * (_FIXED.size + _map_bytes(geometry, max_bits) + _CRC.size)
 
 
 def _map_bytes(geometry: Geometry, max_bits: int) -> int:

@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semlink.allocation import incremental
-from semlink.bitstream import Frame, Geometry
-from semlink.importance import importance_weights
+from semlink.allocation.methods import Method, allocate
+from semlink.bitstream import Frame, Geometry, header_bits
 from semlink.patches import to_image, to_patches
 from semlink.quantizer import dequantize, quantize
 
@@ -17,21 +16,27 @@ def encode(
     image: NDArray[np.uint8],
     scores: ArrayLike,
     *,
+    method: Method | str = Method.INCREMENTAL,
     rho: float = 0.25,
+    total_bits: int | None = None,
     gamma: float = 1.0,
     design_ber: float = 0.0,
+    threshold: float | None = None,
 ) -> Frame:
     """Quantizes an image by the importance of its patches (IAQ, Section III, and IV-C for `design_ber` > 0).
 
     Args:
         image: (H, W, C) 8-bit pixels, C 1 or 3, sides multiples of 16.
         scores: (N,) importance of each patch, in raster order.
+        method: how the bits are allocated, see `semlink.allocation.methods`.
         rho: compression ratio ρ of the payload to the 8-bit image, in [0, 1].
+        total_bits: B_target of equation (10), for header and payload together; then `rho` is not looked at.
         gamma: shape of the weight function (31), > 0.
         design_ber: bit error rate μ that the allocation assumes, in [0, 3/13].
+        threshold: of the methods that have one.
 
     Raises:
-        ValueError: an argument is outside these ranges.
+        ValueError: an argument is outside these ranges, or `total_bits` does not pay for the header.
         FrameError: the image has a shape that no frame carries.
     """
     if image.dtype != np.uint8:
@@ -39,22 +44,40 @@ def encode(
     if not 0 <= rho <= 1:
         raise ValueError(f"rho must be within [0, 1], not {rho}")
     patches = to_patches(image, PATCH_SIZE)
-    weights = importance_weights(scores, gamma=gamma)
-    if weights.size != len(patches):
-        raise ValueError(f"scores must be one per patch: {len(patches)}, not {weights.size}")
-    # The lift is for ratios of whole steps: 1568·(8/1568) is a little below 8, and must not lose a step.
-    steps = int(MAX_BITS * len(patches) * rho + 1e-6)
-    bits = incremental(weights, steps, bit_error_rate=design_ber, max_bits=MAX_BITS)
-    low, high = int(image.min()), int(image.max())
+    if np.shape(scores) != (len(patches),):
+        raise ValueError(f"scores must be one per patch: {len(patches)}, not {np.size(scores)}")
     height, width, channels = image.shape
+    geometry = Geometry(height // PATCH_SIZE, width // PATCH_SIZE, PATCH_SIZE, channels)
+    bits = allocate(
+        method,
+        scores,
+        _steps(geometry, rho, total_bits),
+        gamma=gamma,
+        bit_error_rate=design_ber,
+        threshold=threshold,
+        max_bits=MAX_BITS,
+    )
+    low, high = int(image.min()), int(image.max())
     return Frame.from_codes(
         quantize(patches, bits, low, high),
         bits,
-        geometry=Geometry(height // PATCH_SIZE, width // PATCH_SIZE, PATCH_SIZE, channels),
+        geometry=geometry,
         low=low,
         high=high,
         max_bits=MAX_BITS,
     )
+
+
+def _steps(geometry: Geometry, rho: float, total_bits: int | None) -> int:
+    """What the budget pays for: the sum of all M_i, each of which costs P·P·C bits."""
+    most = MAX_BITS * geometry.patches
+    if total_bits is None:
+        # The lift is for ratios of whole steps: 1568·(8/1568) is a little below 8, and must not lose a step.
+        return int(most * rho + 1e-6)
+    header = header_bits(geometry, MAX_BITS)
+    if total_bits < header:
+        raise ValueError(f"total_bits must pay for the header: at least {header}, not {total_bits}")
+    return min(most, (total_bits - header) // geometry.values_per_patch)
 
 
 def decode(frame: Frame) -> NDArray[np.float64]:

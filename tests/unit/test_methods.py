@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from semlink import iaq
+from semlink.allocation import (
+    attention_sum_threshold,
+    attention_threshold,
+    fixed,
+    incremental,
+    top_k,
+    water_filling,
+)
+from semlink.allocation.methods import Method, allocate
+from semlink.importance import importance_weights
+
+GENERATOR = np.random.default_rng(0)
+SCORES = GENERATOR.dirichlet([0.5] * 196)
+IMAGE = GENERATOR.integers(0, 256, (224, 224, 3), dtype=np.uint8)
+WEIGHTS = importance_weights(SCORES, gamma=0.7)
+STEPS = 392
+
+EXPECTED = {
+    Method.INCREMENTAL: incremental(WEIGHTS, STEPS, bit_error_rate=0.05),
+    Method.WATER_FILLING: water_filling(WEIGHTS, STEPS, bit_error_rate=0.05),
+    Method.FIXED: fixed(196, STEPS),
+    Method.TOP_K: top_k(SCORES, STEPS),
+    Method.ATTENTION_THRESHOLD: attention_threshold(SCORES, 0.01),
+    Method.ATTENTION_SUM_THRESHOLD: attention_sum_threshold(SCORES, 0.01),
+}
+
+
+def threshold_of(method: Method) -> float | None:
+    return 0.01 if method.has_threshold else None
+
+
+@pytest.mark.parametrize("method", Method)
+def test_every_name_leads_to_its_method(method):
+    chosen = allocate(str(method), SCORES, STEPS, gamma=0.7, bit_error_rate=0.05, threshold=threshold_of(method))
+    np.testing.assert_array_equal(chosen, EXPECTED[method])
+
+
+def test_the_methods_differ():
+    assert len({bits.tobytes() for bits in EXPECTED.values()}) == len(EXPECTED)
+
+
+def test_unknown_names_and_misplaced_thresholds_are_explained():
+    with pytest.raises(ValueError, match="method must be one of incremental, water-filling, fixed"):
+        allocate("best", SCORES, STEPS)
+    with pytest.raises(ValueError, match="attention-threshold needs a threshold"):
+        allocate("attention-threshold", SCORES, STEPS)
+    with pytest.raises(ValueError, match="top-k has no threshold"):
+        allocate("top-k", SCORES, STEPS, threshold=0.5)
+
+
+@pytest.mark.parametrize("method", Method)
+def test_every_method_goes_through_the_frame(method):
+    frame = iaq.encode(IMAGE, SCORES, method=method, rho=0.25, threshold=threshold_of(method))
+    assert frame.rho <= 0.25 or method.has_threshold
+    assert iaq.decode(iaq.Frame.from_bytes(frame.to_bytes())).shape == IMAGE.shape
+
+
+@pytest.mark.parametrize("total_bits", [904, 904 + 767, 904 + 768, 100_000, 904 + 8 * 150_528, 10**9])
+def test_total_bits_pay_for_header_and_payload(total_bits):
+    frame = iaq.encode(IMAGE, SCORES, total_bits=total_bits)
+    spent = 8 * len(frame.to_bytes())
+    assert spent <= total_bits
+    # Equation (10) is tight to one step, or all values have all their bits.
+    assert total_bits - spent < 768 or frame.rho == 1
+
+
+def test_total_bits_below_the_header_are_refused():
+    with pytest.raises(ValueError, match="at least 904"):
+        iaq.encode(IMAGE, SCORES, total_bits=903)
