@@ -6,12 +6,12 @@ import json
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -105,14 +105,14 @@ class _Processes:
             raise DemoError(f"{name} ended early; {self._log_of(name)}")
         return json.loads(line)
 
-    async def through(self, names: tuple[str, ...], work: Awaitable[T]) -> T:
+    async def through(self, names: tuple[str, ...], work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, which needs processes that never end by themselves.
 
         Raises:
             DemoError: one of them ended.
         """
-        working = asyncio.ensure_future(work)
-        ends = {asyncio.ensure_future(self.started[name].wait()): name for name in names}
+        working = asyncio.create_task(work)
+        ends = {asyncio.create_task(self.started[name].wait()): name for name in names}
         try:
             done, _ = await asyncio.wait({working, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if working in done:
@@ -162,8 +162,11 @@ async def run_demo(options: DemoOptions, console: Console) -> dict:
                 "--rho", options.rho, "--gamma", options.gamma, "--design-ber", options.design_ber,
                 "--threads", 1, "--retry-seconds", START_SECONDS, "--pictures", options.out, *weights,
             )  # fmt: skip
-        answers = asyncio.gather(*(processes.line(name, ANSWER_SECONDS) for name in names))
-        views = await processes.through(("server", "channel"), answers)
+
+        async def answers() -> list[dict]:
+            return await asyncio.gather(*(processes.line(name, ANSWER_SECONDS) for name in names))
+
+        views = await processes.through(("server", "channel"), answers())
     return _summarise(options, views)
 
 
