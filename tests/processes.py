@@ -38,6 +38,10 @@ class Running:
     def is_ready(self) -> bool:
         return self.http.get("/v2/health/ready").is_success
 
+    def metric(self, name: str) -> float:
+        lines = self.http.get("/metrics").text.splitlines()
+        return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")))
+
     def close(self) -> None:
         self.channel.close()
         self.http.close()

@@ -5,24 +5,22 @@ All emulators but one run where torch and the other libraries that look at pictu
 
 import itertools
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
-import time
 from concurrent import futures
 from contextlib import contextmanager
-from typing import IO
 
 import grpc
 import httpx
 import numpy as np
+import processes
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from processes import Running, wait_until
 
 from semlink.bitstream import MAX_FRAME_BYTES, Frame
 from semlink.iaq import encode
@@ -43,52 +41,20 @@ runpy.run_module("channel_emulator", run_name="__main__", alter_sys=True)
 UNKNOWN_FIELD = b"\xfa\x3e\x05later"  # field 1007, from a later version of the contract
 
 
-class Emulator:
-    """A running emulator, as those who use it see it."""
-
-    def __init__(self, process: subprocess.Popen, listening: dict[str, str], logs: IO[str]) -> None:
-        self.process = process
-        self.logs = logs  # once it has ended: what it wrote on standard error
-        self.grpc_address = listening["grpc"]
-        self.channel = grpc.insecure_channel(self.grpc_address)
-        self.link = link_pb2_grpc.LinkServiceStub(self.channel)
-        self.http = httpx.Client(base_url=f"http://{listening['http']}", timeout=5)
-
-    def metric(self, name: str) -> float:
-        lines = self.http.get("/metrics").text.splitlines()
-        return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")))
+def start(without_vision: bool) -> list[str]:
+    return ["-c", WITHOUT_VISION] if without_vision else ["-m", "channel_emulator"]
 
 
-def command(*flags: str, without_vision: bool = True) -> list[str]:
-    start = ["-c", WITHOUT_VISION] if without_vision else ["-m", "channel_emulator"]
-    return [sys.executable, *start, *flags]
+def command(*flags: str) -> list[str]:
+    return [sys.executable, *start(without_vision=True), *flags]
 
 
 @contextmanager
 def running(upstream: str, *flags: str, without_vision: bool = True, **environment: str):
-    flags = ("--upstream", upstream, "--grpc-port", "0", "--http-port", "0", *flags)
-    with (
-        tempfile.TemporaryFile("w+") as logs,
-        subprocess.Popen(
-            command(*flags, without_vision=without_vision),
-            stdout=subprocess.PIPE,
-            stderr=logs,
-            text=True,
-            env=os.environ | environment,
-        ) as process,
-    ):
-        emulator = None
-        try:
-            listening = json.loads(process.stdout.readline() or "{}")
-            assert listening.get("event") == "listening", f"exit {process.wait(5)}"
-            emulator = Emulator(process, listening, logs)
-            wait_until(lambda: emulator.http.get("/v2/health/ready").is_success)
-            yield emulator
-        finally:
-            process.kill()
-            if emulator:
-                emulator.channel.close()
-                emulator.http.close()
+    flags = ("--upstream", upstream, *flags)
+    with processes.running(*start(without_vision), *flags, **environment) as emulator:
+        wait_until(lambda: emulator.is_ready)
+        yield emulator
 
 
 class Upstream(link_pb2_grpc.LinkServiceServicer):
@@ -138,13 +104,6 @@ class Upstream(link_pb2_grpc.LinkServiceServicer):
         self.hold.wait(10)
         if self.error:
             context.abort(*self.error)
-
-
-def wait_until(condition, seconds: float = 5) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +204,7 @@ def test_two_emulators_in_a_row_add_up(emulator, frame):
 # The control plane
 
 
-def flipped_share(emulator: Emulator, frame: bytes, device_id: str) -> float:
+def flipped_share(emulator: Running, frame: bytes, device_id: str) -> float:
     report = emulator.link.Classify(request(frame, device_id), timeout=5).channel
     return report.bits_flipped / report.bits_exposed
 
@@ -499,8 +458,7 @@ def test_sigterm_lets_the_call_under_way_end(upstream, frame):
         assert under_way.result().channel.impairment == "none"
         assert emulator.process.wait(10) == 0
         assert emulator.process.stdout.read() == ""
-        emulator.logs.seek(0)
-        logs = [json.loads(line) for line in emulator.logs if line.startswith("{")]
+        logs = [json.loads(line) for line in emulator.logs.splitlines() if line.startswith("{")]
     assert [line["event"] for line in logs if line["level"] in ("warning", "error")] == []
     assert {"listening", "ready", "frame passed on", "stopped"} <= {line["event"] for line in logs}
 
