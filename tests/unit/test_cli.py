@@ -99,7 +99,8 @@ def test_encode_refuses_settings_out_of_range(tmp_path):
     assert_one_clear_line(
         run("encode", "chelsea", tmp_path / "x", "--weights", tmp_path / "none"), "--weights", "must be a folder"
     )
-    assert_one_clear_line(run("encode", "chelsea", tmp_path / "none" / "x"), "No such file or directory")
+    (tmp_path / "file").write_text("no folder")
+    assert_one_clear_line(run("encode", "chelsea", tmp_path / "file" / "x"), str(tmp_path / "file"))
     for option in ("--rho", "--design-ber"):
         result = run("encode", "chelsea", tmp_path / "x", option, 1.5)
         assert result.exit_code == 2
@@ -120,7 +121,13 @@ def test_decode_refuses_what_is_no_frame(cat_frame, tmp_path):
         assert_one_clear_line(run("decode", tmp_path / name, tmp_path / "out.png"), reason)
     assert not (tmp_path / "out.png").exists()
     assert_one_clear_line(run("decode", tmp_path / "missing", tmp_path / "out.png"), "No such file")
-    assert_one_clear_line(run("decode", cat_frame, tmp_path / "none" / "out.png"), "No such file")
+    assert_one_clear_line(run("decode", cat_frame, tmp_path / "empty" / "out.png"), str(tmp_path / "empty"))
+
+
+def test_folders_of_results_are_made(cat_frame, tmp_path):
+    path = tmp_path / "new" / "folder" / "cat.png"
+    assert run("decode", cat_frame, path).exit_code == 0
+    assert path.is_file()
 
 
 @pytest.mark.parametrize("count", [2, VIEWS - 1])

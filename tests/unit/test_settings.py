@@ -85,13 +85,15 @@ def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(proce
     kind, required = PROCESSES[process]
     flag, variable = f"--{name.replace('_', '-')}", f"SEMLINK_{name.upper()}"
     text, value = sample(kind, name)
-    if name == "object_ttl_seconds":
-        text, value = "75", 75
+    if name in ("object_ttl_seconds", "total_bits"):  # these have a lower end
+        text, value = "1000", 1000
     monkeypatch.setenv(variable, text)
     others = list(required)
     if flag in others:
         start = others.index(flag)
         del others[start : start + 2]
+    if name == "threshold":
+        others += ["--method", "attention-threshold"]
     assert getattr(read_settings(kind, process, others), name) == value
     monkeypatch.setenv(variable, "99999999999")
     arguments = [*others, flag] if value is True else [*others, flag, text]
