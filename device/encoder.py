@@ -53,10 +53,7 @@ class Encoder:
         started = time.perf_counter()
         attention = class_attention(self._model, normalise(self._model, pixels[None]))[0].numpy()
         weighed = time.perf_counter()
-        settings = self._settings
-        frame = iaq.encode(
-            pixels, attention, rho=settings.rho, gamma=settings.gamma, design_ber=settings.design_ber
-        )
+        frame = iaq.encode(pixels, attention, **self._settings.allocation)
         data = frame.to_bytes()
         done = time.perf_counter()
         return Encoded(pixels, attention, frame, data, 1e3 * (weighed - started), 1e3 * (done - weighed))

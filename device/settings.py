@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from semlink.allocation.methods import MethodName, check_threshold
+from semlink.iaq import HEADER_BITS
 from semlink.runtime.settings import Address, ProcessSettings
 from semlink.weights import DEVICE_MODEL
 
@@ -28,9 +30,16 @@ class DeviceSettings(ProcessSettings):
     view: int | None = Field(
         None, ge=1, le=4, description="look from viewpoint 1 to 4: another crop, scale, rotation and exposure"
     )
+    method: MethodName = Field("incremental", description="how bits are allocated to the patches")
     rho: float = Field(0.25, ge=0, le=1, description="compression ratio of the payload to the 8-bit image")
+    total_bits: int | None = Field(
+        None, ge=HEADER_BITS, description="budget for header and payload together, instead of --rho"
+    )
     gamma: float = Field(1.0, gt=0, description="how strongly attention steers the bits: shape of the weight (31)")
     design_ber: float = Field(0.0, ge=0, le=3 / 13, description="bit error rate that the allocation assumes")
+    threshold: float | None = Field(
+        None, description="of attention, for the methods that go by one: attention-threshold, -sum-threshold"
+    )
     every: float | None = Field(
         None, ge=0, description="keep going: a round every so many seconds, its object id being OBJECT_ID/ROUND"
     )
@@ -58,7 +67,13 @@ class DeviceSettings(ProcessSettings):
             raise ValueError("--images (or SEMLINK_IMAGES) must name at least one picture")
         if not self.object_id:
             raise ValueError("--object-id (or SEMLINK_OBJECT_ID) must not be empty")
+        check_threshold(self.method, self.threshold)
         return self
+
+    @property
+    def allocation(self) -> dict[str, Any]:
+        """What `semlink.iaq.encode` is told of the allocation."""
+        return self.model_dump(include={"method", "rho", "total_bits", "gamma", "design_ber", "threshold"})
 
     @property
     def rounds(self) -> int:

@@ -4,12 +4,14 @@ import asyncio
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
+from semlink.allocation.methods import Method, check_threshold
 from semlink.distortion import MAX_CONVEX_BIT_ERROR_RATE
+from semlink.iaq import HEADER_BITS
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import ProcessSettings, read_settings, repeat_flags
 from semlink.weights import DEVICE_MODEL
@@ -22,6 +24,11 @@ app = typer.Typer(
 
 Rho = Annotated[float, typer.Option(min=0, max=1, help="Compression ratio of the payload to the 8-bit image.")]
 Gamma = Annotated[float, typer.Option(help="How strongly attention steers the bits: shape of the weight (31).")]
+AllocationMethod = Annotated[Method, typer.Option(help="How bits are allocated to the patches.")]
+TotalBits = Annotated[
+    int | None, typer.Option(min=HEADER_BITS, help="Budget for header and payload together, instead of --rho.")
+]
+Threshold = Annotated[float | None, typer.Option(help="Of attention, for the two methods that go by one.")]
 DesignBer = Annotated[
     float, typer.Option(min=0, max=MAX_CONVEX_BIT_ERROR_RATE, help="Bit error rate that the allocation assumes.")
 ]
@@ -46,9 +53,12 @@ def demo(
             "photographs (chelsea, coffee, ...).  [default: chelsea]"
         ),
     ] = None,
+    method: AllocationMethod = Method.INCREMENTAL,
     rho: Rho = 0.25,
+    total_bits: TotalBits = None,
     gamma: Gamma = 1.0,
     design_ber: DesignBer = 0.0,
+    threshold: Threshold = None,
     channel: Annotated[Channel, typer.Option(help="What the channel does to the payload.")] = Channel.bsc,
     ber: Annotated[float, typer.Option(min=0, max=1, help="Bit error rate μ of the channel.")] = 0.01,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the channel: the same seed, the same flips.")] = 0,
@@ -64,7 +74,8 @@ def demo(
     from semlink.photos import PhotosError
 
     console = Console(width=None if sys.stdout.isatty() else 150)
-    options = DemoOptions(images or ["chelsea"], rho, gamma, design_ber, channel.value, ber, seed, weights, out)
+    allocation = _allocation(method, rho, total_bits, gamma, design_ber, threshold)
+    options = DemoOptions(images or ["chelsea"], allocation, channel.value, ber, seed, weights, out)
     try:
         summary = asyncio.run(run_demo(options, console))
     except (DemoError, PhotosError, OSError) as error:
@@ -79,9 +90,12 @@ def demo(
 def encode(
     photo: Annotated[str, typer.Argument(help="A picture file, or the name of one of scikit-image's.")],
     frame: Annotated[Path, typer.Argument(help="The frame file to write.")],
+    method: AllocationMethod = Method.INCREMENTAL,
     rho: Rho = 0.25,
+    total_bits: TotalBits = None,
     gamma: Gamma = 1.0,
     design_ber: DesignBer = 0.0,
+    threshold: Threshold = None,
     weights: WeightsFolder = None,
 ) -> None:
     """Encode a photo into a frame, as a device does."""
@@ -91,11 +105,12 @@ def encode(
     from semlink.vit import class_attention, load_vit, normalise
     from semlink.weights import WeightsError
 
+    allocation = _allocation(method, rho, total_bits, gamma, design_ber, threshold)
     try:
         pixels = model_pixels(open_image(find_photos([photo])[0]))
         model = load_vit(DEVICE_MODEL, weights=weights)
         attention = class_attention(model, normalise(model, pixels[None]))[0].numpy()
-        encoded = iaq.encode(pixels, attention, rho=rho, gamma=gamma, design_ber=design_ber)
+        encoded = iaq.encode(pixels, attention, **allocation)
         frame.parent.mkdir(parents=True, exist_ok=True)
         frame.write_bytes(encoded.to_bytes())
     except (PhotosError, ImageError, WeightsError, ValueError, OSError) as error:
@@ -179,6 +194,24 @@ def train(
         f"{out}/{model}.safetensors: {measured['accuracy']:.1%} of {measured['images']} images right "
         f"(95 % interval {measured['low']:.1%} to {measured['high']:.1%})"
     )
+
+
+def _allocation(
+    method: Method, rho: float, total_bits: int | None, gamma: float, design_ber: float, threshold: float | None
+) -> dict[str, Any]:
+    """What `semlink.iaq.encode` is told of the allocation."""
+    try:
+        check_threshold(method, threshold)
+    except ValueError as error:
+        _fail(error, status=2)
+    return {
+        "method": method,
+        "rho": rho,
+        "total_bits": total_bits,
+        "gamma": gamma,
+        "design_ber": design_ber,
+        "threshold": threshold,
+    }
 
 
 def _fail(reason: object, status: int = 1) -> NoReturn:

@@ -37,9 +37,7 @@ class DemoOptions:
     """What the demo can be told; see `semlink demo --help`."""
 
     images: list[str]
-    rho: float
-    gamma: float
-    design_ber: float
+    allocation: dict[str, Any]
     channel: str
     ber: float
     seed: int
@@ -159,8 +157,8 @@ async def run_demo(options: DemoOptions, console: Console) -> dict:
             await processes.start(
                 name, "device", "--to", channel["grpc"], "--images", str(photo).replace(",", r"\,"), *viewpoint,
                 "--object-id", "demo", "--device-id", name, "--expected-views", VIEWS,
-                "--rho", options.rho, "--gamma", options.gamma, "--design-ber", options.design_ber,
-                "--threads", 1, "--retry-seconds", START_SECONDS, "--pictures", options.out, *weights,
+                *_flags(options.allocation), "--threads", 1, "--retry-seconds", START_SECONDS,
+                "--pictures", options.out, *weights,
             )  # fmt: skip
 
         async def answers() -> list[dict]:
@@ -168,6 +166,12 @@ async def run_demo(options: DemoOptions, console: Console) -> dict:
 
         views = await processes.through(("server", "channel"), answers())
     return _summarise(options, views)
+
+
+def _flags(settings: dict[str, Any]) -> list[str]:
+    """Settings as a process's flags; those that are None are left to it."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def _when_interrupted(call: Callable[[], object]) -> None:
@@ -199,8 +203,7 @@ def _summarise(options: DemoOptions, views: list[dict]) -> dict:
         "views": views,
         "vote": votes[0],
         "channel": {"impairment": options.channel, "ber": options.ber, "seed": options.seed},
-        "design_ber": options.design_ber,
-        "gamma": options.gamma,
+        "allocation": options.allocation,
         **provenance(),
     }
     (options.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

@@ -10,6 +10,8 @@ from semlink.quantizer import dequantize, quantize
 
 PATCH_SIZE = 16
 MAX_BITS = 8
+HEADER_BITS = header_bits(Geometry(14, 14, PATCH_SIZE, 3), MAX_BITS)
+"""Bits of the header of a 224 × 224 colour image's frame."""
 
 
 def encode(

@@ -1,6 +1,7 @@
 """Every allocation method by its name, for whoever chooses one by a setting."""
 
 from enum import StrEnum
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +27,20 @@ class Method(StrEnum):
     def has_threshold(self) -> bool:
         """The bits follow from a threshold, not from a budget."""
         return self in (Method.ATTENTION_THRESHOLD, Method.ATTENTION_SUM_THRESHOLD)
+
+
+MethodName = Literal[
+    "incremental", "water-filling", "fixed", "top-k", "attention-threshold", "attention-sum-threshold"
+]
+"""The same names for settings, whose help would show the enumeration's."""
+
+
+def check_threshold(method: Method | MethodName, threshold: float | None) -> None:
+    """ValueError unless a threshold is given just where the method has one."""
+    method = Method(method)
+    if method.has_threshold == (threshold is None):
+        needs = "needs a" if method.has_threshold else "has no"
+        raise ValueError(f"threshold: the method {method} {needs} threshold")
 
 
 def allocate(
@@ -60,9 +75,7 @@ def allocate(
         method = Method(method)
     except ValueError:
         raise ValueError(f"method must be one of {', '.join(Method)}, not {method!r}") from None
-    if method.has_threshold == (threshold is None):
-        needs = "needs a" if method.has_threshold else "has no"
-        raise ValueError(f"threshold: the method {method} {needs} threshold")
+    check_threshold(method, threshold)
     scores = finite_vector("scores", scores)
     match method:
         case Method.INCREMENTAL | Method.WATER_FILLING:

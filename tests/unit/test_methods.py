@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from semlink.allocation import (
     top_k,
     water_filling,
 )
-from semlink.allocation.methods import Method, allocate
+from semlink.allocation.methods import Method, MethodName, allocate
 from semlink.importance import importance_weights
 
 GENERATOR = np.random.default_rng(0)
@@ -37,6 +39,10 @@ def threshold_of(method: Method) -> float | None:
 def test_every_name_leads_to_its_method(method):
     chosen = allocate(str(method), SCORES, STEPS, gamma=0.7, bit_error_rate=0.05, threshold=threshold_of(method))
     np.testing.assert_array_equal(chosen, EXPECTED[method])
+
+
+def test_settings_know_the_same_names():
+    assert get_args(MethodName) == tuple(Method)
 
 
 def test_the_methods_differ():
