@@ -834,7 +834,6 @@ class TestLife:
 
 # What can't start: its flags, its environment, its exit status, and what it says. PORT is one that is taken.
 BAD_STARTS = {
-    "no folder": (["--weights", "/no/such/folder"], {}, 1, ["/no/such/folder", "must be a folder"]),
     "no weights": (
         ["--model", "vit_base_patch16_224"],
         {},

@@ -113,12 +113,18 @@ class TestClassAttention:
         assert ran == list(range(len(tiny.blocks) - 1))
 
 
-class TestGrown:
-    @pytest.fixture
-    def small(self, nowhere, tiny_file):
-        (nowhere / "models" / f"{DEVICE_MODEL}.safetensors").symlink_to(tiny_file)
-        return load_vit(SERVER_MODEL)
+@pytest.fixture(scope="module")
+def small(tiny_file, tmp_path_factory):
+    """The larger model where only the smaller one's weights are at hand."""
+    folder = tmp_path_factory.mktemp("weights")
+    (folder / f"{DEVICE_MODEL}.safetensors").symlink_to(tiny_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(semlink.weights, "REPOSITORY", folder / "no" / "repository")
+        patch.setattr(semlink.weights, "_from_hub", lambda model: f"no hub for {model}")
+        return load_vit(SERVER_MODEL, weights=folder)
 
+
+class TestGrown:
     def test_computes_the_smaller_models_function(self, small, tiny, images):
         with torch.inference_mode():
             torch.testing.assert_close(small(images), tiny(images), atol=1e-4, rtol=0)
