@@ -49,8 +49,8 @@ def demo(
     images: Annotated[
         list[str] | None,
         typer.Option(
-            help="One photo, to be seen four ways, or four: files, a folder, or names of scikit-image's "
-            "photographs (chelsea, coffee, ...).  [default: chelsea]"
+            help="One photo, to be seen four ways, or four (the first, of more): files, a folder, or names of "
+            "scikit-image's photographs (chelsea, coffee, ...).  [default: chelsea]"
         ),
     ] = None,
     method: AllocationMethod = Method.INCREMENTAL,

@@ -74,7 +74,7 @@ class LinkServiceServicer:
         """Waits until all views of an object are in, or until `wait_seconds` have passed.
 
         Errors:
-        INVALID_ARGUMENT  the object id is empty or too long
+        INVALID_ARGUMENT  the object id is empty or too long, or `wait_seconds` is outside [0, 60]
         NOT_FOUND         no view of this object has arrived, or its vote has expired
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -552,7 +552,7 @@ async def test_a_process_keeps_going_through_a_lost_server_and_a_bad_photo_until
     assert numbers == [number for number in range(numbers[-1] + 1) if number % 3 != 1]
     assert second.requests[0] == first.requests[2]
     assert len(first.peers) == 1
-    assert all(line.startswith("{") for line in log.splitlines())
+    assert [line for line in log.splitlines() if not line.startswith("{")] == []
     assert {"weights", "no view", "no answer, asking again"} <= set(events)
 
 
