@@ -11,7 +11,7 @@ RESULTS = Path(__file__).with_name("results.json")
 
 def main() -> None:
     """Runs every benchmark and writes what was measured, with command, versions and machine."""
-    results = {"link": link.run(), "bsc": bsc.run(), **provenance()}
+    results = {"link": link.run(), "bsc": bsc.run(), "seed": bsc.SEED, **provenance()}
     RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
 
 

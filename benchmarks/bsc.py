@@ -17,6 +17,7 @@ from channel_emulator.impairments import BinarySymmetricChannel
 from channel_emulator.transmission import invert_bits
 
 BER = 0.01
+SEED = 0
 PAYLOAD_BITS = 224 * 224 * 3 * 8 // 4  # ρ = 0.25
 ROUNDS = 40
 FRAMES_PER_TURN = 5
@@ -26,7 +27,7 @@ PER_BIT = "one float64 draw per bit"
 SIONNA = "sionna BinarySymmetricChannel"
 
 
-def channels(seed: int = 0) -> dict[str, Callable[[bytes], bytes]]:
+def channels(seed: int = SEED) -> dict[str, Callable[[bytes], bytes]]:
     """The three ways to send bytes through the same channel."""
     generator = np.random.default_rng(seed)
     skipping = BinarySymmetricChannel(ber=BER)

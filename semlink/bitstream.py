@@ -20,6 +20,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from semlink.packing import pack, unpack
+
 MAGIC = b"SL"
 VERSION = 1
 PROFILE_IAQ_PIXELS = 0
@@ -145,12 +147,12 @@ class Frame:
             raise ValueError(f"codes must be integers of shape {shape}, not {codes.dtype} of {codes.shape}")
         if (codes.max(axis=1) >> byte_map).any() or codes.min() < 0:
             raise ValueError("codes must be 0 or more, and below 2^M in a patch of M bits")
-        return cls(geometry, max_bits, low, high, byte_map, _pack(codes.astype(np.uint8), byte_map))
+        return cls(geometry, max_bits, low, high, byte_map, pack(codes.astype(np.uint8), byte_map))
 
     @cached_property
     def codes(self) -> NDArray[np.uint8]:
         """(N, P·P·C) codes of the payload; patches without bits have code 0."""
-        return _unpack(self.payload, self.bits, self.geometry.values_per_patch)
+        return unpack(self.payload, self.bits, self.geometry.values_per_patch)
 
     @property
     def payload_bits(self) -> int:
@@ -244,24 +246,3 @@ def header_bits(geometry: Geometry, max_bits: int) -> int:
 
 def _map_bytes(geometry: Geometry, max_bits: int) -> int:
     return -(-geometry.patches * max_bits.bit_length() // 8)
-
-
-# Patch by patch, because each has its own width: selecting the bits of all patches by one mask is several
-# times slower, and grouping the patches by width is not faster and much longer.
-
-
-def _pack(codes: NDArray[np.uint8], bits: NDArray[np.uint8]) -> bytes:
-    planes = np.unpackbits(codes, axis=1).reshape(*codes.shape, 8)
-    chosen = [plane[:, 8 - width :].ravel() for plane, width in zip(planes, bits.tolist(), strict=True) if width]
-    return np.packbits(np.concatenate(chosen)).tobytes() if chosen else b""
-
-
-def _unpack(payload: bytes, bits: NDArray[np.uint8], values: int) -> NDArray[np.uint8]:
-    stream = np.unpackbits(np.frombuffer(payload, np.uint8))
-    planes = np.zeros((bits.size, values, 8), np.uint8)
-    start = 0
-    for plane, width in zip(planes, bits.tolist(), strict=True):
-        end = start + width * values
-        plane[:, 8 - width :] = stream[start:end].reshape(values, width)
-        start = end
-    return np.packbits(planes).reshape(bits.size, values)

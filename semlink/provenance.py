@@ -14,11 +14,18 @@ PACKAGES = ("semlink", "numpy", "scipy", "torch", "timm", "grpcio")
 def provenance() -> dict:
     """The command of this process, the time, versions of what computes, and the machine."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([*_program(), *sys.argv[1:]]),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
     }
+
+
+def _program() -> list[str]:
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    if module is None:
+        return [Path(sys.argv[0]).name]
+    return ["python", "-m", module.name.removesuffix(".__main__")]
 
 
 def _version(package: str) -> str | None:
