@@ -13,8 +13,7 @@ from rich.table import Table
 from sionna.phy.channel import BinarySymmetricChannel as SionnaChannel
 
 from benchmarks.timing import take_turns
-from channel_emulator.impairments import BinarySymmetricChannel
-from channel_emulator.transmission import invert_bits
+from semlink.bsc import flip_positions, invert_bits
 
 BER = 0.01
 SEED = 0
@@ -30,13 +29,12 @@ SIONNA = "sionna BinarySymmetricChannel"
 def channels(seed: int = SEED) -> dict[str, Callable[[bytes], bytes]]:
     """The three ways to send bytes through the same channel."""
     generator = np.random.default_rng(seed)
-    skipping = BinarySymmetricChannel(ber=BER)
     sionna = SionnaChannel(device="cpu")
     torch.manual_seed(seed)
 
     def by_skips(payload: bytes) -> bytes:
         received = bytearray(payload)
-        invert_bits(received, skipping.flips(8 * len(payload), generator))
+        invert_bits(received, flip_positions(8 * len(payload), BER, generator))
         return bytes(received)
 
     def by_draw_per_bit(payload: bytes) -> bytes:

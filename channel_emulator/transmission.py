@@ -4,13 +4,11 @@ import time
 from hashlib import sha256
 
 import numpy as np
-from numpy.typing import NDArray
 
 from channel_emulator.impairments import Impairment
 from semlink.bitstream import MAX_FRAME_BYTES, Frame, FrameError
+from semlink.bsc import invert_bits
 from semlink.v1.link_pb2 import ChannelReport
-
-_BIT_OF_BYTE = np.array([0x80 >> bit for bit in range(8)], np.uint8)  # most significant first
 
 
 def random_stream(seed: int, device_id: str, frame_id: int) -> np.random.Generator:
@@ -57,10 +55,3 @@ def transmit(
         channel_ms=1000 * (time.perf_counter() - started),
     )
     return bytes(received), report
-
-
-def invert_bits(data: bytearray, positions: NDArray[np.int64]) -> None:
-    """Inverts bits of `data` in place; position 0 is the most significant bit of the first byte."""
-    octets = np.frombuffer(data, np.uint8)
-    # `at`, because two positions may share a byte.
-    np.bitwise_xor.at(octets, positions >> 3, _BIT_OF_BYTE[positions & 7])

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channel_emulator.impairments import BinarySymmetricChannel, NoImpairment
-from channel_emulator.transmission import invert_bits, random_stream, transmit
+from channel_emulator.transmission import random_stream, transmit
 from semlink.bitstream import MAX_FRAME_BYTES, Frame, FrameError, Geometry
+from semlink.bsc import invert_bits
 
 
 def frame_of(bits_per_patch: int = 3, seed: int = 0) -> bytes:

@@ -15,7 +15,7 @@ PROCESSES = ("channel_emulator", "device", "server")
 PACKAGES = ("semlink", *PROCESSES)
 GENERATED = ROOT / "semlink" / "v1"
 MATHEMATICS = (
-    *("allocation", "bitstream", "checks", "distortion", "iaq"),
+    *("allocation", "bitstream", "bsc", "checks", "distortion", "iaq"),
     *("importance", "ofdm", "packing", "patches", "quantizer", "voting"),
 )
 LOOKS_AT_PICTURES = {"PIL", "safetensors", "skimage", "tenacity", "timm", "torch", "torchvision"}

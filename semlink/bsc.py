@@ -1,0 +1,47 @@
+"""The binary symmetric channel: every bit arrives inverted with probability μ, on its own (IAQ, equation 19)."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BIT_OF_BYTE = np.array([0x80 >> bit for bit in range(8)], np.uint8)  # most significant first
+
+
+def flip_positions(bits: int, bit_error_rate: float, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Positions of the inverted bits, drawn by geometric skips: the cost follows their number, not `bits`.
+
+    Between two inverted bits lie K intact ones, P(K = k) = μ(1-μ)^k. Inverting that distribution,
+    K = floor(E / -ln(1-μ)) with E exponential of mean 1 (Devroye, Non-Uniform Random Variate Generation, 1986,
+    X.2). The draws are made in chunks, and one draw after another, so that the size of the chunks does not show:
+    more exposed bits only append positions.
+
+    Args:
+        bits: how many bits are exposed, ≥ 0.
+        bit_error_rate: μ, in [0, 1].
+        generator: the source of all randomness.
+
+    Returns:
+        (F,) positions within [0, bits), ascending, each once; F is binomial(bits, μ).
+    """
+    if bit_error_rate in (0, 1):
+        return np.arange(bits if bit_error_rate else 0, dtype=np.int64)
+    mean_skip = min(-1 / math.log1p(-bit_error_rate), 1e300)  # times a draw, it stays finite
+    chunk = 16 + int(1.1 * bits * bit_error_rate)  # nearly always the only one
+    chunks = []
+    last = -1
+    while last < bits:
+        skips = generator.standard_exponential(chunk) * mean_skip
+        # A skip beyond the end is as good as a longer one, and its sums fit an integer.
+        positions = last + np.cumsum(np.minimum(skips, bits).astype(np.int64) + 1)  # astype is floor here
+        chunks.append(positions)
+        last = int(positions[-1])
+    positions = np.concatenate(chunks)
+    return positions[: np.searchsorted(positions, bits)]
+
+
+def invert_bits(data: bytearray, positions: NDArray[np.int64]) -> None:
+    """Inverts bits of `data` in place; position 0 is the most significant bit of the first byte."""
+    octets = np.frombuffer(data, np.uint8)
+    # `at`, because two positions may share a byte.
+    np.bitwise_xor.at(octets, positions >> 3, _BIT_OF_BYTE[positions & 7])
