@@ -1,6 +1,7 @@
 """The `semlink` command."""
 
 import asyncio
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -14,13 +15,16 @@ from semlink.distortion import MAX_CONVEX_BIT_ERROR_RATE
 from semlink.iaq import HEADER_BITS
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import ProcessSettings, read_settings, repeat_flags
-from semlink.weights import DEVICE_MODEL
+from semlink.weights import DEVICE_MODEL, SERVER_MODEL
 
 app = typer.Typer(
     help="A semantic image link: cameras send the patches that matter, a server still knows what it sees.",
     no_args_is_help=True,
     add_completion=False,
 )
+
+LISTS = {"demo": ("--images",), "evaluate": ("--method", "--rho", "--gamma", "--ber")}
+"""Flags that take several values, by command; evaluate's arguments come before them."""
 
 Rho = Annotated[float, typer.Option(min=0, max=1, help="Compression ratio of the payload to the 8-bit image.")]
 Gamma = Annotated[float, typer.Option(help="How strongly attention steers the bits: shape of the weight (31).")]
@@ -196,6 +200,47 @@ def train(
     )
 
 
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Folder with a manifest.csv, or with one folder a class.")],
+    out: Annotated[Path, typer.Argument(help="JSON lines file; what it holds already is not measured again.")],
+    only: Annotated[str, typer.Option(help="Images to measure on: COLUMN=VALUE of the manifest, or label=odd.")],
+    method: Annotated[
+        list[str], typer.Option(help="Allocation methods, and codecs to compare with: jpeg, webp, avif.")
+    ] = [Method.INCREMENTAL],  # noqa: B006 - read, never changed
+    rho: Annotated[list[float], typer.Option(help="Compression ratios of the payload.")] = [0.125, 0.25],  # noqa: B006
+    gamma: Annotated[list[float], typer.Option(help="Shapes of the weight function (31).")] = [1.0],  # noqa: B006
+    ber: Annotated[list[float], typer.Option(help="Bit error rates of the channel.")] = [0.0],  # noqa: B006
+    modified: Annotated[
+        bool, typer.Option(help="Measure the methods that allow for bit errors too, told the channel's.")
+    ] = False,
+    device_weights: WeightsFolder = None,
+    server_model: Annotated[str, typer.Option(help="timm name of the server's model.")] = SERVER_MODEL,
+    server_weights: Annotated[Path | None, typer.Option(help="Folder with its NAME.safetensors.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the channel.")] = 0,
+    processes: Annotated[int, typer.Option(min=0, help="How many work at once; 0: one a core.")] = 0,
+    cache: Annotated[Path, typer.Option(help="Keeps pixels and attention.")] = Path("runs/cache"),
+) -> None:
+    """Measure the accuracy of the link over a set of images: every combination of methods, rates and channels.
+
+    Appends one JSON row for each to OUT. The thresholds of the methods that have one are tuned to each ρ on images
+    that are not measured on. Interrupted, it goes on where it was.
+    """
+    from semlink.images import ImageError
+    from semlink.learning.image_sets import ImageSetError
+    from semlink.learning.runs import run_evaluation
+    from semlink.weights import WeightsError
+
+    try:
+        run_evaluation(
+            data, only, out, method, rho, gamma, ber, modified=modified, device_weights=device_weights,
+            server_model=server_model, server_weights=server_weights, seed=seed,
+            processes=processes or os.cpu_count() or 1, cache=cache,
+        )  # fmt: skip
+    except (ImageSetError, ImageError, WeightsError, ValueError) as error:
+        _fail(error)
+
+
 def _allocation(
     method: Method, rho: float, total_bits: int | None, gamma: float, design_ber: float, threshold: float | None
 ) -> dict[str, Any]:
@@ -222,4 +267,4 @@ def _fail(reason: object, status: int = 1) -> NoReturn:
 def main() -> None:
     """The console command; its logs go to standard error, as the processes' do."""
     configure_logs(read_settings(ProcessSettings, "semlink", []), "semlink")
-    app(repeat_flags(sys.argv[1:], {"--images"}))
+    app(repeat_flags(sys.argv[1:], LISTS.get(sys.argv[1] if sys.argv[1:] else "", ())))

@@ -21,12 +21,14 @@ class Example:
     Attributes:
         path: the image.
         label: index of its class.
-        columns: what else the manifest says of it, such as object, group, device, fold, mask.
+        columns: what else the manifest says of it, such as object, group, device, fold.
+        mask: image that is white where the object is, where the manifest names one.
     """
 
     path: Path
     label: int
     columns: dict[str, str]
+    mask: Path | None = None
 
     @property
     def thing(self) -> str:
@@ -110,7 +112,8 @@ def _from_manifest(folder: Path, manifest: Path) -> tuple[list[Example], dict[in
                 ) from None
             if names.setdefault(label, name) != name:
                 raise ImageSetError(f"{manifest}, line {number}: label {label} is {names[label]!r} and {name!r}")
-            examples.append(Example(path, label, row))
+            mask = folder / row["mask"] if row.get("mask") else None
+            examples.append(Example(path, label, row, mask))
     return examples, names
 
 

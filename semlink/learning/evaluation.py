@@ -1,0 +1,272 @@
+"""Accuracy of the whole link over a set of images: a grid of cells, each a method, a rate and a channel."""
+
+import contextlib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from semlink import iaq
+from semlink.allocation.methods import Method, allocate
+from semlink.learning.coders import CODECS, Received, send_frame, send_picture
+from semlink.learning.image_sets import Example
+from semlink.learning.intervals import accuracy
+from semlink.learning.prepared import Prepared, open_prepared
+from semlink.vit import IMAGE_SIZE, load_vit, normalise
+from semlink.voting import majority_vote
+
+SHARD = 32
+"""Images of one task: large enough for the model to work in batches, small enough to share out evenly."""
+BATCH = 16
+VIEWS = 4
+CLEAN = "clean"
+"""The cell without any link: the model on the undamaged images."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of the link.
+
+    Attributes:
+        method: an allocation method, a codec, or clean.
+        rho: compression ratio ρ of the payload; a codec gets as many bits in all as the frame of this ρ has.
+        gamma: shape of the weight function (31).
+        ber: bit error rate μ of the channel.
+        design_ber: bit error rate that the allocation assumes.
+        threshold: of the methods that have one.
+    """
+
+    method: str
+    rho: float = 1.0
+    gamma: float = 1.0
+    ber: float = 0.0
+    design_ber: float = 0.0
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Link:
+    """What all cells of a run share.
+
+    Attributes:
+        prepared: folder of pixels and attention.
+        server_model: timm name of the server's model.
+        server_weights: folder to look in first.
+        seed: of the channel. Cells of one seed meet the same errors image by image, so that they can be paired.
+    """
+
+    prepared: Path
+    server_model: str
+    server_weights: Path | None
+    seed: int
+
+
+def grid(
+    methods: Iterable[str],
+    rhos: Iterable[float],
+    gammas: Iterable[float],
+    bers: Iterable[float],
+    *,
+    modified: bool,
+    thresholds: Mapping[tuple[str, float], float],
+) -> list[Cell]:
+    """Every combination, each once, and the clean cell.
+
+    Args:
+        methods: names of allocation methods and codecs.
+        rhos: ratios ρ.
+        gammas: shapes γ, for the methods that weigh.
+        bers: bit error rates μ of the channel.
+        modified: adds the paper's modified methods, which know μ.
+        thresholds: by method and ρ, for the methods that have one.
+    """
+    cells: dict[Cell, None] = {Cell(CLEAN): None}
+    for method, rho, gamma, ber in itertools.product(methods, rhos, gammas, bers):
+        weighs = method in (Method.INCREMENTAL, Method.WATER_FILLING)
+        threshold = thresholds.get((method, rho))
+        cells[Cell(method, rho, gamma if weighs else 1.0, ber, threshold=threshold)] = None
+        if modified and weighs and ber > 0:
+            cells[Cell(method, rho, gamma, ber, design_ber=ber)] = None
+    return list(cells)
+
+
+def tune_threshold(method: Method, attention: NDArray, rho: float) -> float:
+    """The threshold at which a method spends ρ on average over images (IAQ, Section V), by bisection.
+
+    Args:
+        method: attention-threshold or attention-sum-threshold.
+        attention: (B, N) attention of images that are not measured on.
+        rho: wanted mean compression ratio of the payload.
+    """
+
+    def mean_rho(threshold: float) -> float:
+        bits = [allocate(method, scores, 0, threshold=threshold) for scores in attention]
+        return float(np.mean(bits)) / iaq.MAX_BITS
+
+    low, high = 0.0, 1.0
+    rises = method == Method.ATTENTION_SUM_THRESHOLD
+    for _ in range(30):
+        middle = (low + high) / 2
+        if (mean_rho(middle) < rho) == rises:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def evaluate(
+    cells: Sequence[Cell],
+    link: Link,
+    examples: Sequence[Example],
+    out: Path,
+    described: dict[str, Any],
+    processes: int,
+    progress: Progress,
+) -> None:
+    """Measures every cell that `out` does not hold yet, and appends a JSON row for each.
+
+    A row has the cell, its accuracy with 95 % interval (`single`, over things; `four_view`, the majority over
+    views of one object, where the manifest has groups of four), the mean bits on the air with and without header,
+    the share of pictures that could not be decoded, and the share of payload bits that fell on the object, where
+    there are masks; then `described`.
+
+    Args:
+        cells: what to measure.
+        link: what they share.
+        examples: the images, in the order in which they were prepared.
+        out: JSON lines file.
+        described: said in every row; rows that say otherwise are another run's and not taken for done.
+        processes: how many work at once, each on one thread.
+        progress: where to show how far it is.
+    """
+    done = {_key(row["cell"], row["run"]) for row in _rows(out)}
+    pending = [cell for cell in cells if _key(asdict(cell), described["run"]) not in done]
+    shards = [list(range(start, min(start + SHARD, len(examples)))) for start in range(0, len(examples), SHARD)]
+    task = progress.add_task("evaluating", total=len(pending) * len(shards))
+    context = get_context("spawn")  # torch does not survive a fork
+    with ProcessPoolExecutor(processes, context, initializer=_start, initargs=(link,)) as pool:
+        for cell in pending:
+            progress.update(task, description=f"{cell.method}, ρ = {cell.rho:g}, μ = {cell.ber:g}")
+            futures = {pool.submit(_measure, cell, shard): number for number, shard in enumerate(shards)}
+            parts: list[dict[str, list]] = [{}] * len(shards)
+            for future in as_completed(futures):
+                parts[futures[future]] = future.result()
+                progress.advance(task)
+            seen = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            row = {"cell": asdict(cell)} | _summary(seen, examples) | described
+            _append(out, row)
+
+
+def _rows(out: Path) -> Iterator[dict]:
+    """Rows that are whole; a run that was cut off may have left half a line."""
+    if out.is_file():
+        for line in out.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                yield json.loads(line)
+
+
+def _append(out: Path, row: dict) -> None:
+    cut_off = out.is_file() and not out.read_bytes().endswith(b"\n")
+    with out.open("a", encoding="utf-8") as file:
+        file.write("\n" * cut_off + json.dumps(row, allow_nan=False) + "\n")
+
+
+def _key(cell: dict, run: dict) -> str:
+    return json.dumps([cell, run], sort_keys=True)
+
+
+_worker: tuple[Link, Prepared, Any]
+
+
+def _start(link: Link) -> None:
+    global _worker
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    _worker = (link, open_prepared(link.prepared), load_vit(link.server_model, weights=link.server_weights))
+
+
+def _measure(cell: Cell, images: list[int]) -> dict[str, list]:
+    """What the server makes of some images in this cell."""
+    link, prepared, model = _worker
+    received = [_send(cell, prepared, image, link.seed) for image in images]
+    labels, confidences = [], []
+    with torch.inference_mode():
+        for start in range(0, len(images), BATCH):
+            pixels = np.stack([each.pixels for each in received[start : start + BATCH]])
+            best = model(normalise(model, pixels)).softmax(-1).max(-1)
+            labels += best.indices.tolist()
+            confidences += best.values.tolist()
+    return {
+        "label": labels,
+        "confidence": confidences,
+        "bits": [each.bits for each in received],
+        "payload_bits": [0 if each.bits_per_patch is None else each.bits_per_patch.sum() for each in received],
+        "object_bits": [
+            np.nan if each.bits_per_patch is None else each.bits_per_patch @ prepared.cover[image]
+            for each, image in zip(received, images, strict=True)
+        ],
+        "lost": [each.lost for each in received],
+    }
+
+
+def _send(cell: Cell, prepared: Prepared, image: int, seed: int) -> Received:
+    pixels, generator = prepared.pixels[image], np.random.default_rng((seed, image))
+    if cell.method == CLEAN:
+        return Received(pixels, 8 * pixels.size, None, lost=False)
+    if cell.method in CODECS:
+        budget = iaq.HEADER_BITS + int(8 * pixels.size * cell.rho)
+        return send_picture(pixels, cell.method, budget, cell.ber, generator)
+    return send_frame(
+        pixels,
+        prepared.attention[image],
+        cell.ber,
+        generator,
+        method=cell.method,
+        rho=cell.rho,
+        gamma=cell.gamma,
+        design_ber=cell.design_ber,
+        threshold=cell.threshold,
+    )
+
+
+def _summary(seen: dict[str, NDArray], examples: Sequence[Example]) -> dict:
+    correct = [label == example.label for label, example in zip(seen["label"], examples, strict=True)]
+    image_bits = 8 * IMAGE_SIZE * IMAGE_SIZE * 3
+    masked = np.isfinite(seen["object_bits"])
+    on_masked = seen["payload_bits"][masked].sum()
+    return {
+        "single": accuracy(correct, [example.thing for example in examples]),
+        "four_view": _four_view(seen, examples),
+        "bits": float(seen["bits"].mean()),
+        "rho": float(seen["payload_bits"].mean() / image_bits),
+        "true_ratio": float(seen["bits"].mean() / image_bits),
+        "object_share": float(seen["object_bits"][masked].sum() / on_masked) if on_masked else None,
+        "lost": float(seen["lost"].mean()),
+    }
+
+
+def _four_view(seen: dict[str, NDArray], examples: Sequence[Example]) -> dict | None:
+    """Accuracy of the majority of four views, over the groups of the manifest that have four."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, example in enumerate(examples):
+        group = example.columns.get("group", "-1")
+        if group != "-1":
+            groups.setdefault((example.thing, group), []).append(number)
+    whole = {key: members for key, members in groups.items() if len(members) == VIEWS}
+    if not whole:
+        return None
+    correct = [
+        majority_vote(seen["label"][members].tolist(), seen["confidence"][members]) == examples[members[0]].label
+        for members in whole.values()
+    ]
+    return accuracy(correct, [thing for thing, _ in whole])

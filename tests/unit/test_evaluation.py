@@ -1,0 +1,190 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.progress import Progress
+from typer.testing import CliRunner
+
+from semlink import iaq
+from semlink.allocation.methods import Method, allocate
+from semlink.cli import app
+from semlink.images import model_pixels, open_image
+from semlink.learning.coders import CODECS, send_frame, send_picture
+from semlink.learning.evaluation import CLEAN, Cell, _four_view, grid, tune_threshold
+from semlink.learning.image_sets import Example, load_image_set
+from semlink.learning.prepared import open_prepared, prepare
+from semlink.photos import find_photos
+from semlink.vit import class_attention, load_vit, normalise
+from semlink.weights import DEVICE_MODEL
+
+GENERATOR = np.random.default_rng(0)
+SCORES = GENERATOR.dirichlet([0.5] * 196)
+CAT = model_pixels(open_image(find_photos(["chelsea"])[0]))
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+class TestFrames:
+    def test_without_errors_it_is_what_the_server_decodes(self):
+        received = send_frame(CAT, SCORES, 0.0, rng(), rho=0.25)
+        frame = iaq.encode(CAT, SCORES, rho=0.25)
+        np.testing.assert_array_equal(received.pixels, iaq.decode(frame))
+        assert received.bits == 8 * len(frame.to_bytes())
+        assert received.bits_per_patch is not None
+        assert received.bits_per_patch.sum() == frame.payload_bits
+
+    def test_errors_only_hit_patches_with_bits_and_repeat_with_the_seed(self):
+        clean = send_frame(CAT, SCORES, 0.0, rng(), rho=0.125)
+        first, again, other = (send_frame(CAT, SCORES, 0.05, rng(seed), rho=0.125) for seed in (1, 1, 2))
+        np.testing.assert_array_equal(first.pixels, again.pixels)
+        assert (first.pixels != other.pixels).any()
+        assert clean.bits_per_patch is not None
+        empty = np.kron((clean.bits_per_patch == 0).reshape(14, 14), np.ones((16, 16), bool))
+        assert empty.any()
+        assert (first.pixels[empty] == clean.pixels[empty]).all()
+        assert (first.pixels[~empty] != clean.pixels[~empty]).any()
+
+
+class TestPictures:
+    @pytest.mark.parametrize("codec", CODECS)
+    def test_spends_its_budget_and_no_more(self, codec):
+        sizes = [send_picture(CAT, codec, budget, 0.0, rng()).bits for budget in (20_000, 40_000, 150_000)]
+        assert sizes == sorted(sizes)
+        for size, budget in zip(sizes, (20_000, 40_000, 150_000), strict=True):
+            assert 0.5 * budget < size <= budget
+
+    @pytest.mark.parametrize("codec", CODECS)
+    def test_more_bits_are_closer_to_the_picture(self, codec):
+        errors = [
+            np.abs(send_picture(CAT, codec, budget, 0.0, rng()).pixels.astype(int) - CAT).mean()
+            for budget in (10_000, 40_000, 160_000)
+        ]
+        assert errors == sorted(errors, reverse=True)
+
+    def test_too_small_a_budget_scales_the_picture_down_first(self):
+        received = send_picture(CAT, "jpeg", 8_000, 0.0, rng())
+        assert received.pixels.shape == CAT.shape
+        assert received.bits <= 8_000
+        with pytest.raises(ValueError, match="budget"):
+            send_picture(CAT, "jpeg", 800, 0.0, rng())
+
+    @pytest.mark.parametrize("codec", CODECS)
+    def test_damage_is_survived_and_losses_are_told(self, codec):
+        received = [send_picture(CAT, codec, 40_000, 0.01, rng(seed)) for seed in range(20)]
+        assert any(each.lost for each in received)
+        for each in received:
+            assert each.pixels.shape == CAT.shape
+            assert not each.lost or (each.pixels == 128).all()
+
+    def test_unknown_codec(self):
+        with pytest.raises(ValueError, match="codec must be one of jpeg, webp, avif"):
+            send_picture(CAT, "gif", 10_000, 0.0, rng())
+
+
+class TestGrid:
+    def test_has_every_combination_once_and_the_clean_cell(self):
+        methods, rhos = ["incremental", "fixed", "jpeg"], [0.125, 0.25]
+        cells = grid(methods, rhos, [0.5, 1], [0, 0.05], modified=True, thresholds={})
+        assert len(cells) == len(set(cells))
+        assert cells.count(Cell(CLEAN)) == 1
+        incremental = [cell for cell in cells if cell.method == "incremental"]
+        assert len(incremental) == 2 * 2 * 3  # ρ, γ, and error-free, with errors, told of the errors
+        assert len([cell for cell in cells if cell.method == "fixed"]) == 2 * 2  # γ means nothing to it
+
+    @pytest.mark.parametrize("method", [Method.ATTENTION_THRESHOLD, Method.ATTENTION_SUM_THRESHOLD])
+    @pytest.mark.parametrize("rho", [0.1, 0.5])
+    def test_thresholds_meet_the_mean_rate(self, method, rho):
+        attention = rng().dirichlet([0.5] * 196, size=100)
+        threshold = tune_threshold(method, attention, rho)
+        spent = np.mean([allocate(method, scores, 0, threshold=threshold) for scores in attention]) / 8
+        assert spent == pytest.approx(rho, abs=0.002)
+
+
+def test_four_views_vote_by_object_and_group(tmp_path):
+    examples = [
+        Example(tmp_path, label, {"object": "a", "group": str(group)})
+        for label, group in [(0, 0)] * 4 + [(1, 0)] * 4 + [(1, 1)] * 4 + [(1, 2)] * 3 + [(1, -1)]
+    ]
+    labels = [0, 0, 0, 1, *[0, 0, 1, 1], *[0, 0, 0, 1], *[1, 1, 1], 1]
+    # Object 0/a: three of four. 1/a: a tie, which confidence decides; lost three to one; a group of three is none.
+    seen = {"label": np.array(labels), "confidence": np.array([0.5] * 4 + [0.5, 0.5, 0.9, 0.9] + [0.5] * 8)}
+    voted = _four_view(seen, examples)
+    assert voted is not None
+    assert voted["accuracy"] == pytest.approx(2 / 3)
+    assert (voted["images"], voted["things"]) == (3, 2)
+    assert _four_view(seen, [Example(tmp_path, 0, {}) for _ in labels]) is None
+
+
+@pytest.fixture(scope="module")
+def cats(tmp_path_factory):
+    """Eight crops of two photographs, with masks, in a folder with a manifest."""
+    folder = tmp_path_factory.mktemp("cats")
+    names = {"chelsea": 285, "coffee": 967}
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "class", "label", "object", "group", "split", "mask"])
+        for label, name in enumerate(names):
+            photo = open_image(find_photos([name])[0])
+            mask = Image.new("L", photo.size)
+            mask.paste(255, (0, 0, photo.width // 2, photo.height))
+            mask.save(folder / f"{name}-mask.png")
+            for number in range(6):
+                path = f"{name}-{number}.png"
+                photo.crop((number, number, photo.width - number, photo.height - number)).save(folder / path)
+                split = "test" if number < 4 else "train"
+                rows.writerow([path, name, label, name, 0, split, f"{name}-mask.png"])
+    return folder
+
+
+def test_prepared_arrays_are_those_of_the_device_and_computed_once(cats, tmp_path, monkeypatch):
+    examples, _ = load_image_set(cats).where("split=test")
+    with Progress(disable=True) as progress:
+        folder = prepare(examples.examples, DEVICE_MODEL, None, tmp_path, progress)
+        monkeypatch.setattr("semlink.learning.prepared.load_vit", None)
+        assert prepare(examples.examples, DEVICE_MODEL, None, tmp_path, progress) == folder
+    prepared = open_prepared(folder)
+    model = load_vit(DEVICE_MODEL)
+    pixels = np.stack([model_pixels(open_image(example.path)) for example in examples.examples])
+    np.testing.assert_array_equal(prepared.pixels, pixels)
+    attention = class_attention(model, normalise(model, pixels)).numpy()
+    np.testing.assert_allclose(prepared.attention, attention, atol=1e-6)
+    assert prepared.cover.mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path):
+    out = tmp_path / "rows.jsonl"
+
+    def run(*methods: str) -> None:
+        grid = ["--only", "split=test", "--rho", "0.25", "--ber", "0.01", "--modified", "--processes", "2"]
+        chosen = [part for method in methods for part in ("--method", method)]
+        arguments = ["evaluate", str(cats), str(out), *grid, *chosen, "--cache", str(tmp_path / "cache")]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+
+    run("incremental")
+    first = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["cell"]["method"] for row in first] == [CLEAN, "incremental", "incremental"]
+    assert [row["cell"]["design_ber"] for row in first] == [0, 0, 0.01]
+    # Labels 0 and 1 are not ImageNet's of a cat and a cup: what is tested here is the accounting.
+    for row in first:
+        assert row["single"]["images"] == 8
+        assert row["four_view"]["images"] == 2
+        assert {"command", "versions", "machine", "run"} <= row.keys()
+    assert first[1]["rho"] == 0.25
+    assert first[1]["bits"] == iaq.HEADER_BITS + 0.25 * 8 * 150_528
+    assert 0 < first[1]["object_share"] < 1
+
+    out.write_bytes(out.read_bytes()[:-40])  # cut off within its last row
+    run("incremental", "jpeg", "attention-threshold")
+    lines = out.read_text().splitlines()
+    assert lines[:2] == [json.dumps(row) for row in first[:2]]
+    again, jpeg, threshold = map(json.loads, lines[3:])
+    for name in ("cell", "single", "four_view", "bits", "object_share"):
+        assert again[name] == first[2][name], "the same seed, the same result"
+    assert jpeg["cell"]["method"] == "jpeg"
+    assert jpeg["bits"] <= first[1]["bits"]
+    assert threshold["cell"]["threshold"] > 0
