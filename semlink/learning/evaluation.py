@@ -136,9 +136,10 @@ def evaluate(
     """Measures every cell that `out` does not hold yet, and appends a JSON row for each.
 
     A row has the cell, its accuracy with 95 % interval (`single`, over things; `four_view`, the majority over
-    views of one object, where the manifest has groups of four), the mean bits on the air with and without header,
-    the share of pictures that could not be decoded, and the share of payload bits that fell on the object, where
-    there are masks; then `described`.
+    views of one object, where the manifest has groups of four), which images were answered correctly (`correct`, a
+    bit each, in hexadecimal, so that cells can be compared image by image), the mean bits on the air with and
+    without header, the share of pictures that could not be decoded, and the share of payload bits that fell on the
+    object, where there are masks; then `described`.
 
     Args:
         cells: what to measure.
@@ -246,6 +247,7 @@ def _summary(seen: dict[str, NDArray], examples: Sequence[Example]) -> dict:
     on_masked = seen["payload_bits"][masked].sum()
     return {
         "single": accuracy(correct, [example.thing for example in examples]),
+        "correct": np.packbits(correct).tobytes().hex(),
         "four_view": _four_view(seen, examples),
         "bits": float(seen["bits"].mean()),
         "rho": float(seen["payload_bits"].mean() / image_bits),

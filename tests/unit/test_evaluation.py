@@ -173,6 +173,8 @@ def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path):
     for row in first:
         assert row["single"]["images"] == 8
         assert row["four_view"]["images"] == 2
+        correct = np.unpackbits(np.frombuffer(bytes.fromhex(row["correct"]), np.uint8), count=8)
+        assert correct.mean() == row["single"]["accuracy"]
         assert {"command", "versions", "machine", "run"} <= row.keys()
     assert first[1]["rho"] == 0.25
     assert first[1]["bits"] == iaq.HEADER_BITS + 0.25 * 8 * 150_528

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from scipy.stats import binom
 
 from semlink.learning.image_sets import ImageSet, ImageSetError, load_image_set
-from semlink.learning.intervals import accuracy
+from semlink.learning.intervals import accuracy, difference
 from semlink.learning.storage import read_weights, save_small
 from semlink.learning.train import TrainOptions, train
 from semlink.learning.train import _score as score
@@ -122,6 +122,19 @@ class TestIntervals:
         assert together["accuracy"] == alone["accuracy"]
         assert together["high"] - together["low"] > 3 * (alone["high"] - alone["low"])
         assert (together["things"], together["images"]) == (50, 1000)
+
+    def test_differences_are_paired(self):
+        generator = np.random.default_rng(0)
+        hard = generator.random(1000) < 0.5
+        first = hard | (generator.random(1000) < 0.05)
+        names = [str(number) for number in range(1000)]
+        paired = difference(first.tolist(), hard.tolist(), names)
+        assert paired["difference"] == pytest.approx((first & ~hard).mean())
+        # Of paired differences d in {0, 1} the interval is the binomial one of their mean.
+        low, high = binom.interval(0.95, 1000, paired["difference"])
+        assert paired["low"] == pytest.approx(low / 1000, abs=0.004)
+        assert paired["high"] == pytest.approx(high / 1000, abs=0.004)
+        assert difference(hard.tolist(), first.tolist(), names)["difference"] == -paired["difference"]
 
 
 class TestStorage:

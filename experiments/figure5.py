@@ -1,0 +1,43 @@
+"""Counterpart of IAQ, Fig. 5: accuracy against ρ without errors, the effect of γ, and codecs beside.
+
+python -m experiments.figure5 DATA
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from experiments.accuracy import ALLOCATIONS, CODECS, Series, draw, measure, save
+
+RHOS = (0.0625, 0.125, 0.25, 0.5)
+GAMMAS = (0.5, 1.0, 1.5)
+
+
+def main(data: Path) -> None:
+    """Measures what is missing, and draws."""
+    measure(data, ("incremental",), RHOS, (0.0,), GAMMAS)
+    rows = measure(data, (*ALLOCATIONS, *CODECS), RHOS, (0.0,))
+
+    def line(method: str, gamma: float = 1.0) -> Series:
+        weighs = method in ("incremental", "water-filling")
+        name = f"{method}, γ = {gamma:g}" if weighs else method
+        style = {1.0: "o-", 0.5: "o--", 1.5: "o:"}[gamma] if weighs else "x--" if method in CODECS else "s-"
+        return (
+            name,
+            lambda cell: cell["method"] == method and cell["ber"] == 0 and cell["gamma"] == gamma,
+            style,
+        )
+
+    series = [line("incremental", gamma) for gamma in GAMMAS]
+    series += [line(method) for method in (*ALLOCATIONS[1:], *CODECS)]
+    figure, axes = plt.subplots(figsize=(8, 5.5))
+    draw(axes, rows, "rho", series, "compression ratio ρ")
+    axes.set_title(f"{data.name}, one view, no errors")
+    axes.set_xscale("log", base=2)
+    axes.legend(fontsize=8, ncols=2)
+    save(figure, f"figure5-{data.name}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

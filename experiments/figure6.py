@@ -1,0 +1,45 @@
+"""Counterpart of IAQ, Fig. 6: accuracy against the bit error rate at ρ = 1/8, and against ρ at μ = 0.05.
+
+python -m experiments.figure6 DATA
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from experiments.accuracy import ALLOCATIONS, Series, draw, measure, save
+
+RHO, BER = 0.125, 0.05
+RHOS = (0.0625, 0.125, 0.25, 0.5)
+BERS = (0.0, 0.01, 0.02, 0.05, 0.1)
+
+
+def main(data: Path) -> None:
+    """Measures what is missing, and draws."""
+    measure(data, ALLOCATIONS, (RHO,), BERS, modified=True)
+    rows = measure(data, ALLOCATIONS, RHOS, (BER,), modified=True)
+
+    def lines(name: str, fixed: float) -> list[Series]:
+        def series(method: str, modified: bool) -> Series:
+            def belongs(cell: dict) -> bool:
+                # Without errors the modified methods are the plain ones.
+                told = cell["design_ber"] > 0 or (modified and cell["ber"] == 0)
+                return (cell["method"], cell[name], cell["gamma"], told) == (method, fixed, 1.0, modified)
+
+            return f"modified {method}" if modified else method, belongs, "^--" if modified else "o-"
+
+        plain = [series(method, False) for method in ALLOCATIONS]
+        return [*plain, *(series(method, True) for method in ("incremental", "water-filling"))]
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5), sharey=True)
+    draw(left, rows, "ber", lines("rho", RHO), f"bit error rate μ, at ρ = {RHO:g}")
+    draw(right, rows, "rho", lines("ber", BER), f"compression ratio ρ, at μ = {BER:g}")
+    right.set_xscale("log", base=2)
+    left.legend(fontsize=8, ncols=2)
+    figure.suptitle(f"{data.name}, one view")
+    save(figure, f"figure6-{data.name}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
