@@ -33,14 +33,17 @@ def _pairs(rows: list[dict], things: list[str]) -> list[str]:
         if iaq in by_cell and row is not by_cell[iaq]:
             gain = difference(_correct(by_cell[iaq], len(things)), _correct(row, len(things)), things)
             lines.append(
-                f"| {cell['method']} | {cell['gamma']:g} | {cell['rho']:g} | {cell['ber']:g} | {cell['design_ber']:g} "
-                f"| {100 * gain['difference']:+.1f} | {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f} |"
+                f"| {_setting(cell)} | {100 * gain['difference']:+.1f} | {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f} |"
             )
     return lines
 
 
 def _correct(row: dict, count: int) -> list[bool]:
     return np.unpackbits(np.frombuffer(bytes.fromhex(row["correct"]), np.uint8), count=count).astype(bool).tolist()
+
+
+def _setting(cell: dict) -> str:
+    return " | ".join([cell["method"], *(f"{cell[name]:g}" for name in ("gamma", "rho", "ber", "design_ber"))])
 
 
 def _order(row: dict) -> list:
@@ -57,8 +60,8 @@ def main(data: Path) -> None:
         "",
         f"Device: {run['device']}. Server: {run['server']}. Seed {run['seed']}.",
         f"Written by `python -m experiments.table {data.name}` from [{out.name}]({out.name}), which has the",
-        "command, versions and machine of each row. A codec has as many bits in all as the frame of that ρ, all of",
-        "them exposed to errors; of a frame only the payload is. Lost: files that could not be decoded.",
+        "command, versions and machine of each row. A codec has as many bits in all as the frame of that ρ,",
+        "all of them exposed to errors; of a frame only the payload is. Lost: files that could not be decoded.",
         "",
         "| method | γ | ρ | μ | designed for | accuracy | 95 % interval | bits on the air | lost |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -66,8 +69,7 @@ def main(data: Path) -> None:
     for row in sorted(rows, key=_order):
         cell, single = row["cell"], row["single"]
         lines.append(
-            f"| {cell['method']} | {cell['gamma']:g} | {cell['rho']:g} | {cell['ber']:g} | {cell['design_ber']:g} "
-            f"| {100 * single['accuracy']:.1f} | {100 * single['low']:.1f} to {100 * single['high']:.1f} "
+            f"| {_setting(cell)} | {100 * single['accuracy']:.1f} | {100 * single['low']:.1f} to {100 * single['high']:.1f} "
             f"| {row['bits']:,.0f} | {100 * row['lost']:.1f} % |"
         )
     lines += ["", *_pairs(rows, [example.thing for example in load_image_set(data).where(HELD_OUT)[0].examples])]
