@@ -33,7 +33,8 @@ def _pairs(rows: list[dict], things: list[str]) -> list[str]:
         if iaq in by_cell and row is not by_cell[iaq]:
             gain = difference(_correct(by_cell[iaq], len(things)), _correct(row, len(things)), things)
             lines.append(
-                f"| {_setting(cell)} | {100 * gain['difference']:+.1f} | {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f} |"
+                f"| {_setting(cell)} | {100 * gain['difference']:+.1f} "
+                f"| {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f} |"
             )
     return lines
 
@@ -69,7 +70,8 @@ def main(data: Path) -> None:
     for row in sorted(rows, key=_order):
         cell, single = row["cell"], row["single"]
         lines.append(
-            f"| {_setting(cell)} | {100 * single['accuracy']:.1f} | {100 * single['low']:.1f} to {100 * single['high']:.1f} "
+            f"| {_setting(cell)} | {100 * single['accuracy']:.1f} "
+            f"| {100 * single['low']:.1f} to {100 * single['high']:.1f} "
             f"| {row['bits']:,.0f} | {100 * row['lost']:.1f} % |"
         )
     lines += ["", *_pairs(rows, [example.thing for example in load_image_set(data).where(HELD_OUT)[0].examples])]
