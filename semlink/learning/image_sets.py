@@ -38,8 +38,9 @@ class Example:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Labelled images and the names of their classes, by label."""
+    """Labelled images and the names of their classes, by label; `name` says what they are."""
 
+    name: str
     classes: tuple[str, ...]
     examples: tuple[Example, ...]
 
@@ -69,7 +70,8 @@ class ImageSet:
             tuple(example for example, met in zip(self.examples, chosen, strict=True) if met == side)
             for side in (True, False)
         )
-        met, others = (ImageSet(self.classes, side) for side in sides)
+        names = (f"{self.name}, {condition}", f"{self.name}, not {condition}")
+        met, others = (ImageSet(name, self.classes, side) for name, side in zip(names, sides, strict=True))
         return met, others
 
 
@@ -93,7 +95,7 @@ def load_image_set(folder: Path) -> ImageSet:
         raise ImageSetError(f"{folder} holds no images: it needs a manifest.csv or one folder a class")
     if sorted(names) != list(range(len(names))):
         raise ImageSetError(f"{folder}: the labels must be 0 to {len(names) - 1} without gaps")
-    return ImageSet(tuple(names[label] for label in range(len(names))), tuple(examples))
+    return ImageSet(folder.name, tuple(names[label] for label in range(len(names))), tuple(examples))
 
 
 def _from_manifest(folder: Path, manifest: Path) -> tuple[list[Example], dict[int, str]]:

@@ -23,7 +23,7 @@ from semlink.learning.image_sets import Example, ImageSet
 from semlink.learning.intervals import accuracy
 from semlink.learning.storage import save_small
 from semlink.provenance import provenance
-from semlink.vit import load_vit, normalise
+from semlink.vit import class_names, load_vit, normalise
 
 log = structlog.get_logger(__name__)
 
@@ -89,12 +89,13 @@ def train(options: TrainOptions, data: ImageSet, held_out: ImageSet, folder: Pat
     trained = _fit(model, options, (fit_tokens, fit_targets), (stop_tokens, _labels(stop)), out, progress)
     model.load_state_dict(trained)
 
-    save_small(out, model.state_dict(), data.classes)
+    save_small(out, model.state_dict(), data.classes if teacher is None else tuple(class_names(teacher)))
     stored = load_vit(options.model, weights=out.parent)
     card = {
         "model": options.model,
         "from": origin,
-        "classes": len(data.classes),
+        "data": data.name,
+        "classes": model.num_classes,
         "options": {
             name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()
         },
