@@ -77,7 +77,7 @@ def demo(
     from semlink.demo import DemoError, DemoOptions, run_demo, show
     from semlink.photos import PhotosError
 
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    console = Console()
     allocation = _allocation(method, rho, total_bits, gamma, design_ber, threshold)
     options = DemoOptions(images or ["chelsea"], allocation, channel.value, ber, seed, weights, out)
     try:

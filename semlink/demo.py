@@ -211,28 +211,31 @@ def _summarise(options: DemoOptions, views: list[dict]) -> dict:
 
 
 def show(summary: dict, console: Console) -> None:
-    """Prints a demo's summary as a table, then the vote."""
-    table = Table(title="Four views through the link", caption=f"server: {summary['views'][0]['model']}")
-    table.add_column("view")
-    for heading in ("header\nbits", "payload\nbits", "ρ", "true\nratio", "bits\nflipped"):
-        table.add_column(heading, justify="right")
-    table.add_column("top-1")
-    for heading in ("confi-\ndence", "attention\nms", "encode\nms", "channel\nms", "server\nms"):
-        table.add_column(heading, justify="right")
-    for view in summary["views"]:
-        top, times = view["top1"], view["timings_ms"]
-        seen = f"{Path(view['photo']).name}" + (f", viewpoint {view['view']}" if view["view"] else "")
-        table.add_row(
-            f"{view['device_id']}: {seen}",
-            *(f"{view[name]:,}" for name in ("header_bits", "payload_bits")),
-            *(f"{view[name]:.4f}" for name in ("rho", "true_ratio")),
-            f"{view['bits_flipped']:,}",
-            top["name"],
-            f"{top['confidence']:.3f}",
-            *(f"{times[name]:.1f}" for name in ("attention", "encode", "channel", "server")),
-        )
+    """Prints a demo's summary as a table, a column for each device so that it fits a terminal; then the vote."""
+    views = summary["views"]
+    table = Table(title="Four views through the link", caption=f"server: {views[0]['model']}")
+    table.add_column()
+    for view in views:
+        table.add_column(view["device_id"], justify="right", overflow="fold")
+
+    def row(name: str, value: Callable[[dict], str]) -> None:
+        table.add_row(name, *(value(view) for view in views))
+
+    row("photo", lambda view: Path(view["photo"]).name)
+    if views[0]["view"]:
+        row("viewpoint", lambda view: str(view["view"]))
+    row("header bits", lambda view: f"{view['header_bits']:,}")
+    row("payload bits", lambda view: f"{view['payload_bits']:,}")
+    row("ρ", lambda view: f"{view['rho']:.4f}")
+    row("true ratio", lambda view: f"{view['true_ratio']:.4f}")
+    row("bits flipped", lambda view: f"{view['bits_flipped']:,}")
+    table.add_section()
+    row("top-1", lambda view: view["top1"]["name"])
+    row("confidence", lambda view: f"{view['top1']['confidence']:.3f}")
+    table.add_section()
+    for step in ("attention", "encode", "channel", "server"):
+        table.add_row(f"{step} ms", *(f"{view['timings_ms'][step]:.1f}" for view in views))
     console.print(table)
     vote = summary["vote"]
-    console.print(
-        f"Vote: [bold]{vote['name']}[/] (class {vote['label']}), {vote['votes']} of {vote['views']} views"
-    )
+    counted = f"{vote['votes']} of {vote['views']} views"
+    console.print(f"Vote: [bold]{vote['name']}[/] (class {vote['label']}), {counted}")
