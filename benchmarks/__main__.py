@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import bsc, link
+from benchmarks import allocation, bsc, link
 from semlink.provenance import provenance
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -11,7 +11,13 @@ RESULTS = Path(__file__).with_name("results.json")
 
 def main() -> None:
     """Runs every benchmark and writes what was measured, with command, versions and machine."""
-    results = {"link": link.run(), "bsc": bsc.run(), "seed": bsc.SEED, **provenance()}
+    results = {
+        "link": link.run(),
+        "bsc": bsc.run(),
+        "allocation": allocation.run(),
+        "seed": bsc.SEED,
+        **provenance(),
+    }
     RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
 
 
