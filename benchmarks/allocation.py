@@ -3,6 +3,8 @@
 python -m benchmarks.allocation
 """
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -44,9 +46,9 @@ def run(rounds: int = ROUNDS) -> list[dict[str, float]]:
         for rate in RATES:
             steps = int(MAX_BITS * PATCHES * rho)
             ways = {
-                "selection": lambda: incremental(weights, steps, bit_error_rate=rate),  # noqa: B023 - called here
-                "water_filling": lambda: water_filling(weights, steps, bit_error_rate=rate),  # noqa: B023
-                "loop": lambda: printed_loop(weights, steps, rate),  # noqa: B023
+                "selection": partial(incremental, weights, steps, bit_error_rate=rate),
+                "water_filling": partial(water_filling, weights, steps, bit_error_rate=rate),
+                "loop": partial(printed_loop, weights, steps, rate),
             }
             quick = take_turns({name: ways[name] for name in ("selection", "water_filling")}, 40 * rounds)
             slow = take_turns({"loop": ways["loop"]}, 1)
