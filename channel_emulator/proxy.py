@@ -32,7 +32,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         self._impairments = impairments
         self._metrics = metrics
 
-    async def Classify(  # noqa: N802
+    async def Classify(
         self, request: link_pb2.ClassifyRequest, context: grpc.aio.ServicerContext
     ) -> link_pb2.ClassifyResponse:
         """Damages the frame, passes it on, and adds to the answer what was done to it."""
@@ -79,7 +79,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         response.channel.CopyFrom(_in_series(report, response.channel) if response.HasField("channel") else report)
         return response
 
-    async def WaitVote(  # noqa: N802
+    async def WaitVote(
         self, request: link_pb2.WaitVoteRequest, context: grpc.aio.ServicerContext
     ) -> link_pb2.WaitVoteResponse:
         """Passes the call on untouched, its deadline too."""

@@ -24,7 +24,7 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
         """Both are shared with the REST API."""
         self._recognizer, self._sessions = recognizer, sessions
 
-    async def Classify(  # noqa: N802 - the contract's name
+    async def Classify(
         self, request: pb.ClassifyRequest, context: grpc.aio.ServicerContext
     ) -> pb.ClassifyResponse:
         """Classifies one frame and counts it as the device's view of the object."""
@@ -59,7 +59,7 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
             _tell(response, answer.standing)
         return response
 
-    async def WaitVote(  # noqa: N802 - the contract's name
+    async def WaitVote(
         self, request: pb.WaitVoteRequest, context: grpc.aio.ServicerContext
     ) -> pb.WaitVoteResponse:
         """Waits until all views of an object are in, or until `wait_seconds` have passed."""

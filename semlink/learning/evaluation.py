@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -192,7 +191,6 @@ _worker: tuple[Link, Prepared, Any]
 def _start(link: Link) -> None:
     global _worker
     torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
     _worker = (link, open_prepared(link.prepared), load_vit(link.server_model, weights=link.server_weights))
 
 

@@ -88,12 +88,12 @@ class Upstream(link_pb2_grpc.LinkServiceServicer):
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def Classify(self, request, context):  # noqa: N802
+    def Classify(self, request, context):
         self.received.append(request)
         self._meet(context)
         return self.answer
 
-    def WaitVote(self, request, context):  # noqa: N802
+    def WaitVote(self, request, context):
         self._meet(context)
         return link_pb2.WaitVoteResponse(vote=link_pb2.Vote(name=request.object_id, views=4))
 

@@ -52,7 +52,7 @@ class ScriptedLink(link_pb2_grpc.LinkServiceServicer):
         self.vote = vote or self.votes
         self.requests, self.arrivals, self.peers, self.waits = [], [], set(), []
 
-    async def Classify(self, request, context):  # noqa: N802
+    async def Classify(self, request, context):
         self.requests.append(request)
         self.arrivals.append(time.monotonic())
         self.peers.add(context.peer())
@@ -74,7 +74,7 @@ class ScriptedLink(link_pb2_grpc.LinkServiceServicer):
             response.vote.CopyFrom(pb.Vote(label=7, name="cock", votes=1, views=1))
         return response
 
-    async def WaitVote(self, request, context):  # noqa: N802
+    async def WaitVote(self, request, context):
         self.waits.append((request, context.time_remaining()))
         return await self.vote(context)
 
