@@ -1,0 +1,131 @@
+"""The MIMO-OFDM channel: its dimensions, its random matrices, and the parallel subchannels that the SVD makes of them.
+
+A subchannel is a pair (subcarrier f, stream r); there are N_s·F of them (IA-QSMPA, Section II).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semlink.checks import integer_within
+
+
+@dataclass(frozen=True)
+class Numerology:
+    """Dimensions of the link; the defaults are those of IA-QSMPA, Section V.
+
+    Raises:
+        ValueError: a dimension is out of range.
+    """
+
+    subcarriers: int = 784
+    """F, 1..65536."""
+    streams: int = 4
+    """N_s = N_tx = N_rx, 1..64."""
+    spacing_hz: float = 15e3
+    """Subcarrier spacing Δf0, above 0."""
+    total_power: float = 3136.0
+    """P_tot of one OFDM symbol, summed over all N_s·F subchannels, above 0. It stays the same for every N_s, so
+    that the mean power of a subchannel is 1 at N_s = 4."""
+    coherence_symbols: int = 50
+    """T: for so many OFDM symbols the channel stays as it is, at least 1."""
+
+    def __post_init__(self) -> None:
+        integer_within("subcarriers", self.subcarriers, 1, 2**16)
+        integer_within("streams", self.streams, 1, 64)
+        integer_within("coherence_symbols", self.coherence_symbols, 1, 2**31)
+        for name in ("spacing_hz", "total_power"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and above 0, not {getattr(self, name)}")
+
+    @property
+    def subchannels(self) -> int:
+        """N_s·F."""
+        return self.subcarriers * self.streams
+
+    @property
+    def symbol_seconds(self) -> float:
+        """Duration of an OFDM symbol 1/Δf0, without a cyclic prefix: the paper counts none."""
+        return 1 / self.spacing_hz
+
+    def noise_power(self, snr_db: float) -> float:
+        """σ² = 10^(-SNR/10), of each receive antenna on each subcarrier.
+
+        SNR is the ratio of a mean subchannel power of 1 to σ², as at N_s = 4 with P_tot = 3136.
+        """
+        if not math.isfinite(snr_db):
+            raise ValueError(f"snr_db must be finite, not {snr_db}")
+        return float(10 ** (-snr_db / 10))
+
+
+class Beamforming(NamedTuple):
+    """W_R, λ and W_T of every subcarrier: W_R^H·H·W_T = diag(λ), by H = U·diag(λ)·V^H (IA-QSMPA, equation 6)."""
+
+    combiner: NDArray[np.complex128]
+    """(F, N_s, N_s) W_R = U, unitary."""
+    gains: NDArray[np.float64]
+    """(F, N_s) singular values λ, descending on each subcarrier."""
+    precoder: NDArray[np.complex128]
+    """(F, N_s, N_s) W_T = V, unitary."""
+
+
+def draw_channel(numerology: Numerology, generator: np.random.Generator) -> NDArray[np.complex128]:
+    """H of every subcarrier, Rayleigh fading: all entries CN(0, 1), independent of one another.
+
+    IA-QSMPA, Section V. Neighbouring subcarriers have nothing in common, as if the delay spread filled a whole
+    OFDM symbol.
+
+    Returns:
+        (F, N_s, N_s) complex128, receive antennas before transmit antennas.
+    """
+    shape = (numerology.subcarriers, numerology.streams, numerology.streams)
+    return (generator.standard_normal(shape) + 1j * generator.standard_normal(shape)) / np.sqrt(2)
+
+
+def subchannel_gains(channel: NDArray[np.complex128]) -> NDArray[np.float64]:
+    """(F, N_s) singular values of (F, N_s, N_s) H, descending: `beamforming` without the beams, in less time."""
+    return np.linalg.svd(_checked(channel), compute_uv=False)
+
+
+def beamforming(channel: NDArray[np.complex128]) -> Beamforming:
+    """SVD precoding and combining of (F, N_s, N_s) H: N_s parallel subchannels on each subcarrier.
+
+    IA-QSMPA, equation (6); Goldsmith, Wireless Communications, 2005, Section 10.2.
+    """
+    left, gains, right = np.linalg.svd(_checked(channel))
+    return Beamforming(left, gains, right.conj().swapaxes(-1, -2))
+
+
+def estimated_channel(
+    channel: NDArray[np.complex128], error_variance: float, generator: np.random.Generator
+) -> NDArray[np.complex128]:
+    """What both ends believe H to be: H plus errors CN(0, σ_e²), independent of H and of one another.
+
+    As a least-squares estimate from pilots has it, σ_e² being the noise-to-pilot ratio. The paper assumes
+    perfect knowledge, σ_e² = 0.
+
+    Args:
+        channel: (F, N_s, N_s) H.
+        error_variance: σ_e² per entry, ≥ 0.
+        generator: the source of all randomness.
+
+    Returns:
+        (F, N_s, N_s) complex128.
+    """
+    channel = _checked(channel)
+    if not 0 <= error_variance < math.inf:
+        raise ValueError(f"error_variance must be finite and at least 0, not {error_variance}")
+    error = generator.standard_normal(channel.shape) + 1j * generator.standard_normal(channel.shape)
+    return channel + np.sqrt(error_variance / 2) * error
+
+
+def _checked(channel: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    channel = np.asarray(channel, dtype=np.complex128)
+    if channel.ndim != 3 or channel.shape[1] != channel.shape[2] or channel.size == 0:
+        raise ValueError(f"channel must have shape (F, N_s, N_s), not {channel.shape}")
+    if not np.isfinite(channel).all():
+        raise ValueError("channel must be finite")
+    return channel
