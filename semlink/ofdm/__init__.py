@@ -1,1 +1,1 @@
-"""MIMO-OFDM as the IA-QSMPA paper has it (arXiv 2508.07696): the channel, what it does to bits, and its planning."""
+"""MIMO-OFDM as IA-QSMPA has it (arXiv 2508.07696): the channel, what it does to bits, and its planning."""

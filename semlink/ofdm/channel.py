@@ -1,4 +1,4 @@
-"""The MIMO-OFDM channel: its dimensions, its random matrices, and the parallel subchannels that the SVD makes of them.
+"""The MIMO-OFDM channel: its dimensions, its random matrices, the parallel subchannels that the SVD makes of it.
 
 A subchannel is a pair (subcarrier f, stream r); there are N_s·F of them (IA-QSMPA, Section II).
 """
@@ -34,6 +34,7 @@ class Numerology:
     """T: for so many OFDM symbols the channel stays as it is, at least 1."""
 
     def __post_init__(self) -> None:
+        """Refuses dimensions out of range."""
         integer_within("subcarriers", self.subcarriers, 1, 2**16)
         integer_within("streams", self.streams, 1, 64)
         integer_within("coherence_symbols", self.coherence_symbols, 1, 2**31)
@@ -87,7 +88,7 @@ def draw_channel(numerology: Numerology, generator: np.random.Generator) -> NDAr
 
 def subchannel_gains(channel: NDArray[np.complex128]) -> NDArray[np.float64]:
     """(F, N_s) singular values of (F, N_s, N_s) H, descending: `beamforming` without the beams, in less time."""
-    return np.linalg.svd(_checked(channel), compute_uv=False)
+    return np.linalg.svd(_checked(channel), compute_uv=False).astype(np.float64, copy=False)
 
 
 def beamforming(channel: NDArray[np.complex128]) -> Beamforming:
