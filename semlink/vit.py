@@ -14,7 +14,7 @@ from timm.models import VisionTransformer
 from torch import Tensor
 from torch.nn.functional import linear
 
-from semlink.learning.growth import grow_to_double_width
+from semlink.learning.growth import grow_with_mirror
 from semlink.learning.storage import read_weights
 from semlink.weights import MAX_WEIGHTS_BYTES, Weights, WeightsError, find_weights
 
@@ -29,6 +29,7 @@ class Origin:
 
     model: str
     weights: Weights
+    kind: str = ""
 
     @property
     def grown(self) -> bool:
@@ -36,10 +37,11 @@ class Origin:
         return self.weights.model != self.model
 
     def __str__(self) -> str:
-        """In words, such as: deit_tiny_patch16_224 (models/)."""
+        """In words, such as: deit_tiny_patch16_224 (models/), or link-trained deit_tiny_patch16_224 (--weights)."""
+        name = f"{self.kind} {self.model}".strip()
         if self.grown:
-            return f"{self.model} grown from {self.weights.model}, not the release ({self.weights.place})"
-        return f"{self.model} ({self.weights.place})"
+            return f"{name} grown from {self.weights.model}, not the release ({self.weights.place})"
+        return f"{name} ({self.weights.place})"
 
 
 def load_vit(name: str, *, weights: Path | None = None) -> VisionTransformer:
@@ -55,13 +57,12 @@ def load_vit(name: str, *, weights: Path | None = None) -> VisionTransformer:
         WeightsError: no weights, or a file that does not fit the model; the message says what to do.
     """
     found = find_weights(name, weights)
-    origin = Origin(name, found)
     if found.path.stat().st_size > MAX_WEIGHTS_BYTES:
         raise WeightsError(f"{found.path} is larger than {MAX_WEIGHTS_BYTES >> 30} GiB")
     try:
-        state, classes = read_weights(found.path)
-        if origin.grown:
-            state = grow_to_double_width(state)
+        stored = read_weights(found.path)
+        origin = Origin(name, found, stored.kind)
+        state = grow_with_mirror(stored.state) if origin.grown else stored.state
         model = timm.create_model(name, num_classes=len(state["head.bias"]))
         model.load_state_dict(state)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
@@ -69,7 +70,7 @@ def load_vit(name: str, *, weights: Path | None = None) -> VisionTransformer:
     if not isinstance(model, VisionTransformer) or model.patch_embed.img_size != (IMAGE_SIZE, IMAGE_SIZE):
         raise WeightsError(f"{name} is no vision transformer for pictures of {IMAGE_SIZE} x {IMAGE_SIZE} pixels")
     log.info("weights", model=str(origin), path=str(found.path))
-    model.origin, model.class_names = origin, classes
+    model.origin, model.class_names = origin, stored.classes
     return model.eval()
 
 

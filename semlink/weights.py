@@ -1,7 +1,6 @@
 """Where pretrained weights are found: which places are searched, in which order, and what a file may be."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ DEVICE_MODEL = "deit_tiny_patch16_224"
 SERVER_MODEL = "deit_small_patch16_224"
 
 GROWN_FROM = {SERVER_MODEL: DEVICE_MODEL}
-"""Models that can be grown from a smaller one, with its function, where their release is not at hand."""
+"""Models that can be grown from a smaller one, which see its mirror image too, where they are not at hand."""
 
 
 class WeightsError(Exception):
@@ -39,7 +38,8 @@ def find_weights(model: str, folder: Path | None = None) -> Weights:
     """Finds the weights of a timm model, or those of the smaller model that it can be grown from.
 
     Searched in this order: `folder` (or SEMLINK_WEIGHTS), models/ of the repository, ../shared/weights beside
-    it, timm's hub. Only safetensors files are read, never pickles.
+    it, timm's hub; then the last three for the smaller model. In `folder` the smaller model comes before other
+    places, because who names a folder wants what is in it. Only safetensors files are read, never pickles.
 
     Args:
         model: timm's name, such as deit_tiny_patch16_224.
@@ -49,18 +49,17 @@ def find_weights(model: str, folder: Path | None = None) -> Weights:
         WeightsError: nothing was found, or `folder` does not exist.
     """
     tried: list[str] = []
-    places = list(_places(folder))
     names = [model, GROWN_FROM[model]] if model in GROWN_FROM else [model]
+    named = _named(folder)
+    searches: list[tuple[str, str, Path | None]] = [(name, "--weights", named) for name in names if named]
     for name in names:
-        for place, candidate in places:
-            path = candidate / f"{name}.safetensors"
-            if path.is_file():
-                return Weights(name, path, place)
-            tried.append(f"{place}: no {name}.safetensors in {candidate}")
-        path_or_reason = _from_hub(name)
-        if isinstance(path_or_reason, Path):
-            return Weights(name, path_or_reason, "timm's hub")
-        tried.append(f"timm's hub: {path_or_reason}")
+        searches += [(name, place, candidate) for place, candidate in _own_places()]
+        searches.append((name, "timm's hub", None))
+    for name, place, candidate in searches:
+        found = _from_hub(name) if candidate is None else _in_folder(name, candidate)
+        if isinstance(found, Path):
+            return Weights(name, found, place)
+        tried.append(f"{place}: {found}")
     raise WeightsError(
         f"no weights for {model}. Looked in:\n"
         + "".join(f"  - {line}\n" for line in tried)
@@ -69,14 +68,24 @@ def find_weights(model: str, folder: Path | None = None) -> Weights:
     )
 
 
-def _places(folder: Path | None) -> Iterator[tuple[str, Path]]:
+def _named(folder: Path | None) -> Path | None:
     named = folder or (Path(os.environ["SEMLINK_WEIGHTS"]) if os.environ.get("SEMLINK_WEIGHTS") else None)
-    if named is not None:
-        if not named.is_dir():
-            raise WeightsError(f"--weights (or SEMLINK_WEIGHTS) must be a folder; {named} is none")
-        yield "--weights", named
-    yield "models/", REPOSITORY / "models"
-    yield "../shared/weights", REPOSITORY.parent / "shared" / "weights"
+    if named is not None and not named.is_dir():
+        raise WeightsError(f"--weights (or SEMLINK_WEIGHTS) must be a folder; {named} is none")
+    return named
+
+
+def _own_places() -> list[tuple[str, Path]]:
+    return [
+        ("models/", REPOSITORY / "models"),
+        ("../shared/weights", REPOSITORY.parent / "shared" / "weights"),
+    ]
+
+
+def _in_folder(name: str, folder: Path) -> Path | str:
+    """Path of the model's file, or the reason why there is none."""
+    path = folder / f"{name}.safetensors"
+    return path if path.is_file() else f"no {path.name} in {folder}"
 
 
 def _from_hub(model: str) -> Path | str:

@@ -15,20 +15,19 @@ import structlog
 import torch
 from rich.progress import Progress
 from timm.models import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div
 
 from semlink.images import model_pixels, open_image
 from semlink.learning.image_sets import Example, ImageSet
 from semlink.learning.intervals import accuracy
+from semlink.learning.precision import device_and_precision
 from semlink.learning.storage import save_small
 from semlink.provenance import provenance
 from semlink.vit import class_names, load_vit, normalise
 
 log = structlog.get_logger(__name__)
 
-SYMMETRY_NOISE = 0.02
-"""Noise that tells the halves of a grown model apart, as a share of each weight matrix's standard deviation."""
 READ_BATCH = 16
 
 
@@ -67,14 +66,12 @@ def train(options: TrainOptions, data: ImageSet, held_out: ImageSet, folder: Pat
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / f"{options.model}.safetensors"
     torch.manual_seed(options.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device, _ = device_and_precision()
     model = load_vit(options.model, weights=options.weights)
     origin = str(model.origin)
     teacher = load_vit(options.model, weights=options.weights).to(device) if options.distil else None
     if teacher is None:
         model.reset_classifier(len(data.classes))
-    if model.origin.grown:
-        _break_symmetry(model.blocks[options.frozen_blocks :])
     model.to(device)
 
     things = sorted({example.thing for example in data.examples})
@@ -117,13 +114,6 @@ def measure(model: VisionTransformer, examples: tuple[Example, ...], progress: P
             predicted = model(_images(model, batch)).argmax(1).cpu()
             correct += (predicted == _labels(batch)).tolist()
     return accuracy(correct, [example.thing for example in examples])
-
-
-def _break_symmetry(blocks: nn.Module) -> None:
-    with torch.no_grad():
-        for weight in blocks.parameters():
-            if weight.ndim >= 2:
-                weight.add_(SYMMETRY_NOISE * weight.std() * torch.randn_like(weight))
 
 
 def _embed(model: VisionTransformer, examples: list[Example], blocks: int, progress: Progress) -> Tensor:
@@ -169,7 +159,7 @@ def _fit(
     progress: Progress,
 ) -> dict[str, Tensor]:
     """Trains the last blocks; returns the weights of the best epoch."""
-    device = next(model.parameters()).device
+    device, precision = device_and_precision()
     parts = [*model.blocks[options.frozen_blocks :], model.norm, model.head]
     parameters = [weight for part in parts for weight in part.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=options.learning_rate)
@@ -197,7 +187,9 @@ def _fit(
             chosen = torch.from_numpy(order[start : start + options.batch])
             copy = torch.from_numpy(generator.integers(fit[0].shape[1], size=len(chosen)))
             tokens = _drop_patches(fit[0][chosen, copy].float(), options.patch_dropout, generator).to(device)
-            logits, targets = _trainable(model, tokens, options.frozen_blocks), fit[1][chosen].to(device)
+            with precision:
+                logits = _trainable(model, tokens, options.frozen_blocks).float()
+            targets = fit[1][chosen].to(device)
             loss = (
                 kl_div(logits.log_softmax(-1), targets, reduction="batchmean")
                 if options.distil

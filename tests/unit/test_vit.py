@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 import semlink.vit
 import semlink.weights
 from semlink.images import model_pixels, open_image
+from semlink.learning.growth import grow_with_mirror
 from semlink.photos import find_photos
 from semlink.vit import class_attention, class_names, load_vit, normalise
 from semlink.weights import DEVICE_MODEL, SERVER_MODEL, WeightsError, find_weights
@@ -125,9 +126,31 @@ def small(tiny_file, tmp_path_factory):
 
 
 class TestGrown:
-    def test_computes_the_smaller_models_function(self, small, tiny, images):
-        with torch.inference_mode():
-            torch.testing.assert_close(small(images), tiny(images), atol=1e-4, rtol=0)
+    @torch.inference_mode()
+    def test_without_layer_norm_it_is_the_mean_over_the_mirror_image(self):
+        """LayerNorm is all that couples the two halves, so without it nothing may differ but rounding."""
+        torch.manual_seed(0)
+        shape = {"num_classes": 5, "depth": 3, "img_size": 64, "norm_layer": torch.nn.Identity}
+        narrow = timm.create_model(DEVICE_MODEL, **shape).double().eval()
+        for weight in narrow.parameters():
+            torch.nn.init.normal_(weight, std=0.05)
+        wide = timm.create_model(SERVER_MODEL, **shape).double().eval()
+        wide.load_state_dict(grow_with_mirror(narrow.state_dict()))
+        images = torch.randn(4, 3, 64, 64, dtype=torch.float64)
+        both = torch.stack([narrow(images), narrow(images.flip(-1))])
+        torch.testing.assert_close(wide(images), both.mean(0))
+        assert (both[0] - both[1]).abs().max() > 1e-3  # a mirror image is another image
+
+    @torch.inference_mode()
+    def test_is_near_the_mean_over_the_mirror_image(self, small, tiny, images):
+        """With LayerNorm, on photos: much nearer to the mean of both answers than either answer is."""
+        both = torch.stack([tiny(images), tiny(images.flip(-1))])
+        apart = (both[0] - both[1]).square().mean().sqrt() / 2
+        assert (small(images) - both.mean(0)).square().mean().sqrt() < apart
+
+    @torch.inference_mode()
+    def test_does_not_see_which_way_round_a_picture_is(self, small, images):
+        torch.testing.assert_close(small(images), small(images.flip(-1)), atol=1e-3, rtol=0)
 
     def test_is_of_the_larger_models_shape(self, small):
         release = timm.create_model(SERVER_MODEL)
@@ -265,10 +288,16 @@ class TestFindWeights:
     def test_says_where(self, places):
         assert find_weights(DEVICE_MODEL, places["argument"]).place == "--weights"
 
-    def test_own_weights_come_before_grown_ones(self, places):
+    def test_own_weights_come_before_grown_ones(self, places, monkeypatch):
         """The hub's release of the larger model is preferred to growing one from a smaller one at hand."""
+        monkeypatch.delenv("SEMLINK_WEIGHTS")
         found = find_weights(SERVER_MODEL)
         assert (found.model, found.path) == (SERVER_MODEL, places["hub"])
+
+    def test_a_named_folder_comes_first_even_if_it_must_be_grown(self, places):
+        """Who names a folder with a fine-tuned smaller model wants its classes, not the hub's."""
+        found = find_weights(SERVER_MODEL, places["argument"])
+        assert (found.model, found.place) == (DEVICE_MODEL, "--weights")
 
     def test_without_the_release_it_is_grown(self, nowhere):
         (nowhere / "models" / f"{DEVICE_MODEL}.safetensors").touch()
