@@ -241,6 +241,33 @@ def evaluate(
         _fail(error)
 
 
+@app.command()
+def unpack(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="cifar-100-python or cifar-10-batches-py; or a folder with manifest.csv and a tar archive."
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(help="Folder to fill, for `semlink train` and `semlink evaluate`.")],
+) -> None:
+    """Make a folder of images and a manifest.csv of a data set that comes as pickles or as an archive.
+
+    Nothing that a pickle says is run.
+    """
+    from rich.progress import Progress
+
+    from semlink.learning.image_sets import ImageSetError
+    from semlink.learning.unpack import unpack
+
+    try:
+        with Progress(console=Console(stderr=True)) as progress:
+            count = unpack(source, folder, progress)
+    except (ImageSetError, OSError) as error:
+        _fail(error)
+    typer.echo(f"{folder}: {count} images, manifest.csv")
+
+
 def _allocation(
     method: Method, rho: float, total_bits: int | None, gamma: float, design_ber: float, threshold: float | None
 ) -> dict[str, Any]:

@@ -1,13 +1,17 @@
-"""Sets of labelled images: a folder with a manifest.csv, or a folder with one folder a class."""
+"""Sets of labelled images: a folder with a manifest.csv, in an original layout, or with one folder a class."""
 
 import csv
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from semlink.learning.layouts import View, read_layout
 from semlink.photos import SUFFIXES
 
 MAX_EXAMPLES = 2_000_000
+Item = TypeVar("Item")
 
 
 class ImageSetError(ValueError):
@@ -74,6 +78,68 @@ class ImageSet:
         met, others = (ImageSet(name, self.classes, side) for name, side in zip(names, sides, strict=True))
         return met, others
 
+    def at_most(self, count: int) -> "ImageSet":
+        """At most `count` of the examples: always the same ones, spread evenly, in their order.
+
+        Classes get equal shares; what a small class leaves goes to the others. Within a class, things take turns:
+        none gives its next image before every other one has given as many or has no more. The views of a group,
+        which vote together, are given as one, so groups stay whole; where a share is no multiple of their size,
+        there may be a few examples less than `count`.
+
+        Args:
+            count: 1 or more.
+
+        Raises:
+            ValueError: `count` is below 1.
+            ImageSetError: `count` is too small for even one whole group of a class.
+        """
+        if count < 1:
+            raise ValueError(f"count must be 1 or more, not {count}")
+        if len(self.examples) <= count:
+            return self
+        members: list[list[int]] = [[] for _ in self.classes]
+        for number, example in enumerate(self.examples):
+            members[example.label].append(number)
+        chosen = [
+            number
+            for numbers, share in zip(members, _shares([len(numbers) for numbers in members], count), strict=True)
+            for number in _take(self.examples, numbers, share)
+        ]
+        if not chosen:
+            raise ImageSetError(f"{count} images are too few for a whole view group of any class")
+        name = f"{self.name}, {len(chosen)} of {len(self.examples)}"
+        return ImageSet(name, self.classes, tuple(self.examples[number] for number in sorted(chosen)))
+
+
+def _shares(sizes: Sequence[int], count: int) -> list[int]:
+    """`count` dealt out as equally as `sizes` allow; the remainder goes to the largest, of equals the first."""
+    shares = [0] * len(sizes)
+    order = sorted(range(len(sizes)), key=lambda label: (sizes[label], -label))  # the smallest first, ties last
+    for done, label in enumerate(order):
+        shares[label] = min(sizes[label], count // (len(sizes) - done))
+        count -= shares[label]
+    return shares
+
+
+def _take(examples: Sequence[Example], numbers: Iterable[int], share: int) -> list[int]:
+    """Up to `share` of one class's examples: a unit (a group, or a single image) of each thing in turn."""
+    things: dict[str, dict[tuple[str, int], list[int]]] = {}
+    for number in numbers:
+        group = examples[number].columns.get("group", "-1")
+        key = (group, number if group == "-1" else -1)
+        things.setdefault(examples[number].thing, {}).setdefault(key, []).append(number)
+    turns = itertools.zip_longest(*(_spread(list(units.values())) for units in _spread(list(things.values()))))
+    chosen: list[int] = []
+    for unit in itertools.chain.from_iterable(turns):
+        if unit is not None and len(chosen) + len(unit) <= share:
+            chosen += unit
+    return chosen
+
+
+def _spread(items: list[Item]) -> list[Item]:
+    """The items in an order of which every beginning is spread over all: by the bits of their index, reversed."""
+    return [items[index] for index in sorted(range(len(items)), key=lambda index: f"{index:032b}"[::-1])]
+
 
 def _condition(column: str, value: str) -> Callable[[Example], bool]:
     if column == "label":
@@ -86,11 +152,22 @@ def _condition(column: str, value: str) -> Callable[[Example], bool]:
 def load_image_set(folder: Path) -> ImageSet:
     """Reads a folder's manifest.csv (columns path, class, label and any others), or its tree of class folders.
 
+    A tree in the original layout of MIRO or MVP-N gets the columns that `semlink.learning.layouts` describes.
+
     Raises:
         ImageSetError: neither is there, or the manifest is malformed.
     """
     manifest = folder / "manifest.csv"
-    examples, names = _from_manifest(folder, manifest) if manifest.is_file() else _from_tree(folder)
+    if manifest.is_file():
+        examples, names = _from_manifest(folder, manifest)
+    elif views := read_layout(folder):
+        examples, names = _from_views(views)
+    elif any((folder / name).is_file() for name in ("meta", "batches.meta")):
+        raise ImageSetError(
+            f"{folder} holds pickles of CIFAR; `semlink unpack {folder} FOLDER` makes images of them"
+        )
+    else:
+        examples, names = _from_tree(folder)
     if not examples:
         raise ImageSetError(f"{folder} holds no images: it needs a manifest.csv or one folder a class")
     if sorted(names) != list(range(len(names))):
@@ -117,6 +194,12 @@ def _from_manifest(folder: Path, manifest: Path) -> tuple[list[Example], dict[in
             mask = folder / row["mask"] if row.get("mask") else None
             examples.append(Example(path, label, row, mask))
     return examples, names
+
+
+def _from_views(views: Iterable[View]) -> tuple[list[Example], dict[int, str]]:
+    classes = sorted({view.class_name for view in views})
+    labels = {name: label for label, name in enumerate(classes)}
+    return [Example(view.path, labels[view.class_name], view.columns) for view in views], dict(enumerate(classes))
 
 
 def _from_tree(folder: Path) -> tuple[list[Example], dict[int, str]]:

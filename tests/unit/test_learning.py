@@ -9,7 +9,7 @@ from PIL import Image
 from rich.progress import Progress
 from scipy.stats import binom
 
-from semlink.learning.image_sets import ImageSet, ImageSetError, load_image_set
+from semlink.learning.image_sets import ImageSet, load_image_set
 from semlink.learning.intervals import accuracy, difference
 from semlink.learning.storage import read_weights, save_small
 from semlink.learning.train import TrainOptions, train
@@ -52,58 +52,6 @@ def coloured(tmp_path_factory) -> Path:
 
 def halves(folder: Path) -> tuple[ImageSet, ImageSet]:
     return load_image_set(folder).where("fold=0")
-
-
-class TestImageSets:
-    def test_manifest(self, coloured):
-        data = load_image_set(coloured)
-        assert data.classes == ("red", "blue")
-        assert len(data.examples) == 40
-        assert data.examples[5].label == 1
-        assert data.examples[5].thing == "1/thing1"  # an object belongs to its class
-
-    def test_tree_of_classes(self, tmp_path):
-        for name in ("cat", "dog"):
-            (tmp_path / name / "young").mkdir(parents=True)
-            Image.new("RGB", (8, 8)).save(tmp_path / name / "young" / "a.jpg")
-            (tmp_path / name / "notes.txt").write_text("no image")
-        data = load_image_set(tmp_path)
-        assert data.classes == ("cat", "dog")
-        assert [example.label for example in data.examples] == [0, 1]
-
-    def test_where_divides(self, coloured):
-        held_out, kept = halves(coloured)
-        assert len(held_out.examples) == 8
-        assert len(kept.examples) == 32
-        odd, even = load_image_set(coloured).where("label=odd")
-        assert {example.label for example in odd.examples} == {1}
-        assert {example.label for example in even.examples} == {0}
-
-    @pytest.mark.parametrize(
-        ("condition", "said"), [("fold", "COLUMN=VALUE"), ("size=3", "fold"), ("fold=9", "0 of 40")]
-    )
-    def test_bad_conditions_are_explained(self, coloured, condition, said):
-        with pytest.raises(ImageSetError, match=said):
-            load_image_set(coloured).where(condition)
-
-    @pytest.mark.parametrize(
-        ("manifest", "said"),
-        [
-            ("path,class\na.png,cat\n", "line 2"),
-            ("path,class,label\na.png,cat,0\nb.png,cat,one\n", "line 3"),
-            ("path,class,label\na.png,cat,0\nb.png,dog,0\n", "label 0 is 'cat' and 'dog'"),
-            ("path,class,label\na.png,cat,1\n", "without gaps"),
-            ("path,class,label\n", "no images"),
-        ],
-    )
-    def test_malformed_manifests_are_explained(self, tmp_path, manifest, said):
-        (tmp_path / "manifest.csv").write_text(manifest)
-        with pytest.raises(ImageSetError, match=said):
-            load_image_set(tmp_path)
-
-    def test_no_such_folder(self, tmp_path):
-        with pytest.raises(ImageSetError, match=r"manifest\.csv"):
-            load_image_set(tmp_path / "nowhere")
 
 
 class TestIntervals:
