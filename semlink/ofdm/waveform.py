@@ -2,7 +2,8 @@
 
 With a prefix at least as long as the channel's memory, convolution with the taps is circular over each OFDM
 symbol, and every subcarrier sees its own matrix and nothing else: y_f = H_f·x_f (IA-QSMPA, equations 4-5;
-Goldsmith, Wireless Communications, 2005, Section 12.4). `chain` starts from there.
+Goldsmith, Wireless Communications, 2005, Section 12.4). `chain` starts from there. Subcarrier f is the frequency
+f/F of the sampling rate; f = 0 is the carrier.
 """
 
 import numpy as np
