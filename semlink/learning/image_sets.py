@@ -83,8 +83,8 @@ class ImageSet:
 
         Classes get equal shares; what a small class leaves goes to the others. Within a class, things take turns:
         none gives its next image before every other one has given as many or has no more. The views of a group,
-        which vote together, are given as one, so groups stay whole; where a share is no multiple of their size,
-        there may be a few examples less than `count`.
+        which vote together, are given as one, so groups stay whole; where a class's share is no multiple of their
+        size, its rest is left out.
 
         Args:
             count: 1 or more.
@@ -112,9 +112,10 @@ class ImageSet:
 
 
 def _shares(sizes: Sequence[int], count: int) -> list[int]:
-    """`count` dealt out as equally as `sizes` allow; the remainder goes to the largest, of equals the first."""
+    """`count` dealt out as equally as `sizes` allow; the remainder is spread over the largest."""
     shares = [0] * len(sizes)
-    order = sorted(range(len(sizes)), key=lambda label: (sizes[label], -label))  # the smallest first, ties last
+    last_first = _spread(list(range(len(sizes))))[::-1]
+    order = sorted(last_first, key=lambda label: sizes[label])
     for done, label in enumerate(order):
         shares[label] = min(sizes[label], count // (len(sizes) - done))
         count -= shares[label]

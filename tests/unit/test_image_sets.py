@@ -129,6 +129,10 @@ class TestAtMost:
         assert {example.columns["group"] for example in many} == {"0", "4"}
         assert len({example.thing for example in many}) == 8
 
+    def test_where_not_every_class_gets_one_it_is_spread_over_the_classes(self):
+        chosen = views(*[1] * 8).at_most(2).examples
+        assert [example.label for example in chosen] == [0, 4]
+
     def test_it_is_named_and_a_set_that_is_small_enough_stays_as_it_is(self):
         data = views(2, 2)
         assert data.at_most(16) is data
