@@ -206,7 +206,11 @@ def evaluate(
     out: Annotated[Path, typer.Argument(help="JSON lines file; what it holds already is not measured again.")],
     only: Annotated[str, typer.Option(help="Images to measure on: COLUMN=VALUE of the manifest, or label=odd.")],
     method: Annotated[
-        list[str], typer.Option(help="Allocation methods, and codecs to compare with: jpeg, webp, avif.")
+        list[str],
+        typer.Option(
+            help="Allocation methods, and codecs to compare with: jpeg, webp, avif; behind an LDPC code at the "
+            "best rate for the channel: jpeg-ldpc, webp-ldpc, avif-ldpc (these need the extra `dev`)."
+        ),
     ] = [Method.INCREMENTAL],  # noqa: B006 - read, never changed
     rho: Annotated[list[float], typer.Option(help="Compression ratios of the payload.")] = [0.125, 0.25],  # noqa: B006
     gamma: Annotated[list[float], typer.Option(help="Shapes of the weight function (31).")] = [1.0],  # noqa: B006
@@ -237,7 +241,7 @@ def evaluate(
             server_model=server_model, server_weights=server_weights, seed=seed,
             processes=processes or os.cpu_count() or 1, cache=cache,
         )  # fmt: skip
-    except (ImageSetError, ImageError, WeightsError, ValueError) as error:
+    except (ImageSetError, ImageError, WeightsError, ValueError, ModuleNotFoundError) as error:
         _fail(error)
 
 

@@ -1,6 +1,7 @@
 """One image over a binary symmetric channel: by importance-aware quantization, or by what people use today."""
 
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,15 @@ from PIL import Image
 from semlink import iaq
 from semlink.bitstream import Frame
 from semlink.bsc import flip_positions, invert_bits
+from semlink.learning.ldpc import Code, transmit
 
 CODECS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
 """Codecs of Pillow, by the names they go by here."""
+PROTECTED = {f"{codec}-ldpc": codec for codec in CODECS}
+"""The same behind an LDPC code, by the names that they go by then."""
 WORST_QUALITY, BEST_QUALITY = 1, 95
+TYPICAL_QUALITY, TYPICAL_GROWTH = 70, 0.04
+"""Where the search for a quality begins, and by how much the logarithm of a file's length grows with quality."""
 LONGEST_SIDES = (224, 192, 160, 128, 96, 64, 48, 32)
 """Sides to which a picture is scaled down where even the worst quality is too long for its budget."""
 
@@ -61,9 +67,17 @@ def send_frame(
 
 
 def send_picture(
-    image: NDArray[np.uint8], codec: str, budget: int, ber: float, generator: np.random.Generator
+    image: NDArray[np.uint8],
+    codec: str,
+    budget: int,
+    ber: float,
+    generator: np.random.Generator,
+    code: Code | None = None,
 ) -> Received:
     """Sends an image as a picture file, at the best quality that its budget pays for, all of it exposed.
+
+    The file's length is known at the other end. Damage that a code leaves is treated as that without one: what
+    can be decoded of the file is.
 
     Args:
         image: (H, W, 3) 8-bit pixels.
@@ -71,44 +85,76 @@ def send_picture(
         budget: bits that may go on the air.
         ber: bit error rate μ of the channel.
         generator: the channel's randomness.
+        code: protects the file, filled up with zeros, where μ > 0; its bits are within the budget.
 
     Raises:
-        ValueError: no such codec, or a budget below the smallest file.
+        ValueError: no such codec, or a budget below the smallest file or the code's bits.
+        ModuleNotFoundError: sionna, which the codes come from, is not installed.
     """
     if codec not in CODECS:
         raise ValueError(f"codec must be one of {', '.join(CODECS)}, not {codec!r}")
-    file = bytearray(_best_within(image, CODECS[codec], budget // 8))
-    invert_bits(file, flip_positions(8 * len(file), ber, generator))
+    if code is not None and code.bits > budget:
+        raise ValueError(f"budget: {budget} bits are fewer than the code's {code.bits}")
+    file = _best_within(image, CODECS[codec], budget // 8 if code is None else code.file_bytes)
+    if code is None:
+        bits, arrived = 8 * len(file), bytearray(file)
+        invert_bits(arrived, flip_positions(bits, ber, generator))
+    else:
+        bits, arrived = code.bits, _protected(file, code, ber, generator)
     try:
-        with Image.open(io.BytesIO(file), formats=(CODECS[codec],)) as picture:
+        with Image.open(io.BytesIO(arrived), formats=(CODECS[codec],)) as picture:
             # A damaged header may claim any size.
             if max(picture.size) > max(image.shape):
                 raise ValueError("larger than what was sent")
             pixels = np.asarray(picture.convert("RGB").resize(image.shape[1::-1], Image.Resampling.BICUBIC))
-        return Received(pixels, 8 * len(file), None, lost=False)
+        return Received(pixels, bits, None, lost=False)
     except Exception:  # decoders raise nearly anything when fed damage
-        return Received(np.full_like(image, 128), 8 * len(file), None, lost=True)
+        return Received(np.full_like(image, 128), bits, None, lost=True)
+
+
+def _protected(file: bytes, code: Code, ber: float, generator: np.random.Generator) -> bytearray:
+    """What arrives of a file that is sent in code blocks."""
+    information = np.zeros(code.blocks * code.k, np.uint8)
+    information[: 8 * len(file)] = np.unpackbits(np.frombuffer(file, np.uint8))
+    decoded = transmit(information.reshape(code.blocks, code.k), code, ber, generator)
+    return bytearray(np.packbits(decoded.reshape(-1)[: 8 * len(file)]))
 
 
 def _best_within(image: NDArray[np.uint8], codec: str, most_bytes: int) -> bytes:
-    """The longest file within the budget, by bisection over the quality; scaled down only where it must be."""
+    """The file of the highest quality within the budget; scaled down only where it must be."""
     whole = Image.fromarray(image)
     for side in LONGEST_SIDES:
         scale = side / max(whole.size)
         picture = whole if scale >= 1 else whole.resize((round(whole.width * scale), round(whole.height * scale)))
-        best = _file(picture, codec, WORST_QUALITY)
-        if len(best) > most_bytes:
-            continue
-        low, high = WORST_QUALITY, BEST_QUALITY
-        while low < high:
-            middle = (low + high + 1) // 2
-            file = _file(picture, codec, middle)
-            if len(file) <= most_bytes:
-                low, best = middle, file
-            else:
-                high = middle - 1
-        return best
+        if (best := _best_quality(picture, codec, most_bytes)) is not None:
+            return best
     raise ValueError(f"budget: {8 * most_bytes} bits are too few for any {codec} of this image")
+
+
+def _best_quality(picture: Image.Image, codec: str, most_bytes: int) -> bytes | None:
+    """The file of the highest quality within the budget, if any; lengths nearly always rise with quality.
+
+    Narrows down where it lies between a quality that fits and one that does not, guided by a straight line through
+    the logarithms of lengths: AVIF is slow, and this takes fewer files than bisection.
+    """
+    best = None
+    low, high = WORST_QUALITY - 1, BEST_QUALITY + 1  # what is known to fit, and not to
+    excess: dict[int, float] = {}  # of a quality's length over the budget, as a logarithm
+    quality = TYPICAL_QUALITY
+    while high - low > 1:
+        file = _file(picture, codec, quality)
+        excess[quality] = math.log(len(file) / most_bytes)
+        if excess[quality] <= 0:
+            low, best = quality, file
+        else:
+            high = quality
+        if low in excess and high in excess:
+            step = (high - low) * excess[low] / (excess[low] - excess[high])
+            guess = low + round(step)
+        else:
+            guess = quality - math.ceil(excess[quality] / TYPICAL_GROWTH)
+        quality = min(max(guess, low + 1), high - 1)
+    return best
 
 
 def _file(picture: Image.Image, codec: str, quality: int) -> bytes:

@@ -17,9 +17,10 @@ from rich.progress import Progress
 
 from semlink import iaq
 from semlink.allocation.methods import Method, allocate
-from semlink.learning.coders import CODECS, Received, send_frame, send_picture
+from semlink.learning.coders import CODECS, PROTECTED, Received, send_frame, send_picture
 from semlink.learning.image_sets import Example
 from semlink.learning.intervals import accuracy
+from semlink.learning.ldpc import TARGET, Code, best_code
 from semlink.learning.prepared import Prepared, open_prepared
 from semlink.vit import IMAGE_SIZE, load_vit, normalise
 from semlink.voting import majority_vote
@@ -37,7 +38,7 @@ class Cell:
     """One setting of the link.
 
     Attributes:
-        method: an allocation method, a codec, or clean.
+        method: an allocation method, a codec, a codec behind an LDPC code, or clean.
         rho: compression ratio ρ of the payload; a codec gets as many bits in all as the frame of this ρ has.
         gamma: shape of the weight function (31).
         ber: bit error rate μ of the channel.
@@ -82,7 +83,7 @@ def grid(
     """Every combination, each once, and the clean cell.
 
     Args:
-        methods: names of allocation methods and codecs.
+        methods: names of allocation methods and codecs; a protected codec is the plain one where μ = 0.
         rhos: ratios ρ.
         gammas: shapes γ, for the methods that weigh.
         bers: bit error rates μ of the channel.
@@ -137,8 +138,8 @@ def evaluate(
     A row has the cell, its accuracy with 95 % interval (`single`, over things; `four_view`, the majority over
     views of one object, where the manifest has groups of four), which images were answered correctly (`correct`, a
     bit each, in hexadecimal, so that cells can be compared image by image), the mean bits on the air with and
-    without header, the share of pictures that could not be decoded, and the share of payload bits that fell on the
-    object, where there are masks; then `described`.
+    without header, the share of pictures that could not be decoded, the share of payload bits that fell on the
+    object, where there are masks, and the code of protected pictures (`code`); then `described`.
 
     Args:
         cells: what to measure.
@@ -157,13 +158,14 @@ def evaluate(
     with ProcessPoolExecutor(processes, context, initializer=_start, initargs=(link,)) as pool:
         for cell in pending:
             progress.update(task, description=f"{cell.method}, ρ = {cell.rho:g}, μ = {cell.ber:g}")
-            futures = {pool.submit(_measure, cell, shard): number for number, shard in enumerate(shards)}
+            code = best_code(_budget(cell), cell.ber) if cell.method in PROTECTED and cell.ber > 0 else None
+            futures = {pool.submit(_measure, cell, code, shard): number for number, shard in enumerate(shards)}
             parts: list[dict[str, list]] = [{}] * len(shards)
             for future in as_completed(futures):
                 parts[futures[future]] = future.result()
                 progress.advance(task)
             seen = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            row = {"cell": asdict(cell)} | _summary(seen, examples) | described
+            row = {"cell": asdict(cell)} | _summary(seen, examples) | {"code": _told(code)} | described
             _append(out, row)
 
 
@@ -194,10 +196,10 @@ def _start(link: Link) -> None:
     _worker = (link, open_prepared(link.prepared), load_vit(link.server_model, weights=link.server_weights))
 
 
-def _measure(cell: Cell, images: list[int]) -> dict[str, list]:
+def _measure(cell: Cell, code: Code | None, images: list[int]) -> dict[str, list]:
     """What the server makes of some images in this cell."""
     link, prepared, model = _worker
-    received = [_send(cell, prepared, image, link.seed) for image in images]
+    received = [_send(cell, code, prepared, image, link.seed) for image in images]
     labels, confidences = [], []
     with torch.inference_mode():
         for start in range(0, len(images), BATCH):
@@ -218,13 +220,22 @@ def _measure(cell: Cell, images: list[int]) -> dict[str, list]:
     }
 
 
-def _send(cell: Cell, prepared: Prepared, image: int, seed: int) -> Received:
+def _budget(cell: Cell) -> int:
+    """Bits of a picture on the air: those of a frame with its header."""
+    return iaq.HEADER_BITS + int(8 * IMAGE_SIZE * IMAGE_SIZE * 3 * cell.rho)
+
+
+def _told(code: Code | None) -> dict | None:
+    return None if code is None else asdict(code) | {"rate": code.k / code.n, "target": TARGET}
+
+
+def _send(cell: Cell, code: Code | None, prepared: Prepared, image: int, seed: int) -> Received:
     pixels, generator = prepared.pixels[image], np.random.default_rng((seed, image))
     if cell.method == CLEAN:
         return Received(pixels, 8 * pixels.size, None, lost=False)
-    if cell.method in CODECS:
-        budget = iaq.HEADER_BITS + int(8 * pixels.size * cell.rho)
-        return send_picture(pixels, cell.method, budget, cell.ber, generator)
+    if cell.method in CODECS or cell.method in PROTECTED:
+        codec = PROTECTED.get(cell.method, cell.method)
+        return send_picture(pixels, codec, _budget(cell), cell.ber, generator, code)
     return send_frame(
         pixels,
         prepared.attention[image],

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from semlink.allocation.methods import Method
-from semlink.learning.coders import CODECS
+from semlink.learning.coders import CODECS, PROTECTED
 from semlink.learning.evaluation import Link, evaluate, grid, tune_threshold
 from semlink.learning.image_sets import load_image_set
 from semlink.learning.prepared import open_prepared, prepare
@@ -44,11 +44,13 @@ def run_evaluation(
     Raises:
         ImageSetError: no such images.
         WeightsError: no usable weights.
+        ModuleNotFoundError: an LDPC code is asked for, and sionna is not installed.
         ValueError: an unknown method, or a ratio or rate out of its range.
     """
-    unknown = [method for method in methods if method not in (*Method, *CODECS)]
+    codecs = (*CODECS, *PROTECTED)
+    unknown = [method for method in methods if method not in (*Method, *codecs)]
     if unknown:
-        raise ValueError(f"method must be one of {', '.join((*Method, *CODECS))}, not {unknown[0]!r}")
+        raise ValueError(f"method must be one of {', '.join((*Method, *codecs))}, not {unknown[0]!r}")
     if not all(0 < rho <= 1 for rho in rhos) or not all(0 <= ber < 1 for ber in bers):
         raise ValueError("rho must be within (0, 1], and ber within [0, 1)")
     measured, others = load_image_set(data).where(only)
@@ -56,7 +58,7 @@ def run_evaluation(
     with Progress(console=Console(file=sys.stderr)) as progress:
         folder = prepare(measured.examples, DEVICE_MODEL, device_weights, cache, progress)
         thresholds = {}
-        allocating = [Method(method) for method in methods if method not in CODECS]
+        allocating = [Method(method) for method in methods if method not in codecs]
         if tuned := [method for method in allocating if method.has_threshold]:
             spread = np.linspace(0, len(others.examples) - 1, min(MOST_TUNING_IMAGES, len(others.examples)))
             chosen = tuple(others.examples[int(index)] for index in spread)

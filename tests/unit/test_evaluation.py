@@ -11,9 +11,11 @@ from semlink import iaq
 from semlink.allocation.methods import Method, allocate
 from semlink.cli import app
 from semlink.images import model_pixels, open_image
-from semlink.learning.coders import CODECS, send_frame, send_picture
+from semlink.learning import ldpc
+from semlink.learning.coders import CODECS, _best_within, _file, send_frame, send_picture
 from semlink.learning.evaluation import CLEAN, Cell, _four_view, grid, tune_threshold
 from semlink.learning.image_sets import Example, load_image_set
+from semlink.learning.ldpc import Code, best_code, capacity
 from semlink.learning.prepared import open_prepared, prepare
 from semlink.photos import find_photos
 from semlink.vit import class_attention, load_vit, normalise
@@ -79,6 +81,36 @@ class TestPictures:
         for each in received:
             assert each.pixels.shape == CAT.shape
             assert not each.lost or (each.pixels == 128).all()
+
+    @pytest.mark.parametrize("codec", CODECS)
+    @pytest.mark.parametrize("budget", [1_000, 2_500])
+    def test_no_quality_above_the_chosen_one_fits(self, codec, budget):
+        part = CAT[64:160, 64:160]
+        picture = Image.fromarray(part)
+        files = [_file(picture, CODECS[codec], quality) for quality in range(1, 96)]
+        # WebP's lengths do not quite rise: a few qualities further up there may be one that fits.
+        longest = max((file for file in files if len(file) <= budget), key=len)
+        assert 0.97 * len(longest) <= len(_best_within(part, CODECS[codec], budget)) <= budget
+
+    @pytest.mark.parametrize("codec", CODECS)
+    def test_a_code_corrects_what_spoils_the_plain_file(self, codec):
+        code = Code(4, 5_000, 10_000)
+        protected = send_picture(CAT, codec, 41_000, 0.05, rng(), code)
+        assert protected.bits == 40_000, "with padding and parity, whatever the file's length"
+        clean = send_picture(CAT, codec, 8 * code.file_bytes, 0.0, rng())
+        np.testing.assert_array_equal(protected.pixels, clean.pixels)
+        plain = send_picture(CAT, codec, 41_000, 0.05, rng())
+        assert plain.lost or (plain.pixels != clean.pixels).any()
+
+    @pytest.mark.parametrize("codec", CODECS)
+    def test_a_hopeless_channel_loses_protected_pictures_without_a_fuss(self, codec):
+        code = Code(10, 800, 4_000)
+        received = [send_picture(CAT, codec, 40_000, 0.4, rng(seed), code) for seed in range(3)]
+        assert all(each.lost and each.bits == 40_000 for each in received)
+
+    def test_a_code_keeps_to_the_budget(self):
+        with pytest.raises(ValueError, match="budget"):
+            send_picture(CAT, "jpeg", 39_999, 0.01, rng(), Code(4, 5_000, 10_000))
 
     def test_unknown_codec(self):
         with pytest.raises(ValueError, match="codec must be one of jpeg, webp, avif"):
@@ -155,8 +187,9 @@ def test_prepared_arrays_are_those_of_the_device_and_computed_once(cats, tmp_pat
     assert prepared.cover.mean() == pytest.approx(0.5, abs=0.01)
 
 
-def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path):
+def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path, monkeypatch):
     out = tmp_path / "rows.jsonl"
+    monkeypatch.setattr(ldpc, "TRIALS", 10)
 
     def run(*methods: str) -> None:
         grid = ["--only", "split=test", "--rho", "0.25", "--ber", "0.01", "--modified", "--processes", "2"]
@@ -181,12 +214,18 @@ def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path):
     assert 0 < first[1]["object_share"] < 1
 
     out.write_bytes(out.read_bytes()[:-40])  # cut off within its last row
-    run("incremental", "jpeg", "attention-threshold")
+    run("incremental", "jpeg", "attention-threshold", "jpeg-ldpc")
     lines = out.read_text().splitlines()
     assert lines[:2] == [json.dumps(row) for row in first[:2]]
-    again, jpeg, threshold = map(json.loads, lines[3:])
+    again, jpeg, threshold, protected = map(json.loads, lines[3:])
     for name in ("cell", "single", "four_view", "bits", "object_share"):
         assert again[name] == first[2][name], "the same seed, the same result"
     assert jpeg["cell"]["method"] == "jpeg"
     assert jpeg["bits"] <= first[1]["bits"]
     assert threshold["cell"]["threshold"] > 0
+    assert jpeg["code"] is None
+    assert 0.9 * first[1]["bits"] < protected["bits"] <= first[1]["bits"]
+    assert protected["bits"] == protected["code"]["blocks"] * protected["code"]["n"]
+    assert 0.5 < protected["code"]["rate"] < capacity(0.01)
+    assert protected["lost"] <= jpeg["lost"]
+    best_code.cache_clear()
