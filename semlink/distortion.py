@@ -12,8 +12,7 @@ def one_error_bound(bits: ArrayLike, bit_error_rate: float, *, value_range: floa
 
     IAQ, Theorem 2, equation (21), as printed, per value: D0 is R²/4 here, not P²C·R²/4. At μ = 0 it is the
     quantizer's worst case R²/4·4^-M of equations (7)-(8). It defines the paper's modified methods, although
-    it is not what its own derivation gives: the sum over t in (49c) leaves a term M·μ that the paper drops,
-    and at M = 0 it equals D0/(1-μ) rather than D0.
+    it is not what its own derivation gives: see `corrected_one_error_bound`.
 
     Args:
         bits: number of bits M, any shape, real values ≥ 0.
@@ -27,6 +26,30 @@ def one_error_bound(bits: ArrayLike, bit_error_rate: float, *, value_range: floa
     levels = np.exp2(bits)
     bracket = 4 / 3 * rate * levels**2 + 4 * rate * levels + 1 - 16 / 3 * rate
     return value_range**2 / 4 / (1 - rate) * ((1 - rate) / 4) ** bits * bracket
+
+
+def corrected_one_error_bound(
+    bits: ArrayLike, bit_error_rate: float, *, value_range: float = 1.0
+) -> NDArray[np.float64]:
+    """Upper bound on the squared error of one value, at most one of its bits flipped, as (49c) has it.
+
+    IAQ, Appendix B, (49c), summed: the worst error of an intact value, Δ/2, and of one whose t-th bit flipped,
+    2^(M-t)·Δ + Δ/2, weighed by their probabilities. Each of the M squares leaves a 1, of which the printed (21)
+    keeps a single one: its braces lack (M-1)·μ. So this is above (21) from M = 2 on, and at M = 0 it is D0, where
+    (21) is D0/(1-μ). Over whole numbers of bits it is convex and decreasing up to μ = (√553 - 16)/33 = 0.2278, a
+    little below 3/13; over real ones it is convex up to 0.157 only.
+
+    Args:
+        bits: number of bits M, any shape, real values ≥ 0.
+        bit_error_rate: μ, in [0, 1).
+        value_range: R = u_max - u_min.
+
+    Returns:
+        The bound, in squared units of `value_range`, in the shape of `bits`.
+    """
+    bits, rate = _checked(bits, bit_error_rate)
+    dropped = value_range**2 / 4 / (1 - rate) * ((1 - rate) / 4) ** bits * (bits - 1) * rate
+    return one_error_bound(bits, rate, value_range=value_range) + dropped
 
 
 def expected_distortion(

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from semlink.distortion import MAX_CONVEX_BIT_ERROR_RATE, expected_distortion, one_error_bound
+from semlink.distortion import (
+    MAX_CONVEX_BIT_ERROR_RATE,
+    corrected_one_error_bound,
+    expected_distortion,
+    one_error_bound,
+)
 from semlink.quantizer import dequantize, quantize
 
 RATES = [0.0, 0.01, 0.05, 0.1, 0.2, 3 / 13]
@@ -98,7 +103,49 @@ def test_the_rate_of_proposition_1():
     assert MAX_CONVEX_BIT_ERROR_RATE == 3 / 13
 
 
-@pytest.mark.parametrize("function", [one_error_bound, expected_distortion])
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.1, 3 / 13, 0.5, 0.9])
+@pytest.mark.parametrize("bits", range(9))
+def test_corrected_bound_is_the_worst_value_of_every_code_with_no_and_with_each_flip(bits, rate):
+    low, high = -1.0, 2.0
+    codes = np.arange(2**bits)
+    centres = dequantize(codes[None].astype(np.uint8), [bits], low, high)[0]
+    edges = np.linspace(low, high, 2**bits + 1)
+
+    def worst(received: np.ndarray) -> float:
+        """Mean over the codes sent, of the worst value that each stands for, at either edge of its cell."""
+        distances = np.maximum(np.abs(edges[:-1] - centres[received]), np.abs(edges[1:] - centres[received]))
+        return (distances**2).mean()
+
+    expected = (1 - rate) ** bits * worst(codes)
+    for position in range(bits):
+        expected += rate * (1 - rate) ** (bits - 1) * worst(codes ^ (1 << position))
+    assert corrected_one_error_bound(bits, rate, value_range=high - low) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_corrected_bound_beside_the_printed_one(rate):
+    bits = np.arange(9)
+    corrected, printed = corrected_one_error_bound(bits, rate), one_error_bound(bits, rate)
+    assert corrected[0] == pytest.approx(0.25)
+    assert corrected[1] == pytest.approx(printed[1])
+    assert (corrected[2:] > printed[2:]).all() == (rate > 0)
+
+
+# The first is where D(0) - 2·D(1) + D(2) = 0, that is 33μ² + 32μ = 9; the second is numerical.
+@pytest.mark.parametrize(
+    ("bits", "threshold"), [(np.arange(9), (np.sqrt(553) - 16) / 33), (np.linspace(0, 8, 801), 0.157)]
+)
+def test_corrected_bound_is_convex_and_decreasing_up_to_below_3_13(bits, threshold):
+    assert threshold < MAX_CONVEX_BIT_ERROR_RATE
+    for rate in np.linspace(0, threshold - 5e-4, 20):
+        distortion = corrected_one_error_bound(bits, rate)
+        assert (np.diff(distortion) < 0).all()
+        assert (np.diff(distortion, 2) > 0).all()
+    for rate in np.linspace(threshold + 5e-4, MAX_CONVEX_BIT_ERROR_RATE, 5):
+        assert (np.diff(corrected_one_error_bound(bits, rate), 2) < 0).any()
+
+
+@pytest.mark.parametrize("function", [one_error_bound, corrected_one_error_bound, expected_distortion])
 class TestArguments:
     def test_scales_with_the_squared_range(self, function):
         assert function(3, 0.1, value_range=10.0) == pytest.approx(100 * function(3, 0.1))
