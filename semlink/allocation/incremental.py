@@ -42,7 +42,7 @@ def incremental(
     # Scaled to at most 1, which changes no order but keeps the products from vanishing.
     scale = weights.max() or 1.0
     gains = np.outer(weights / scale, _drops(min_bits, max_bits, float(bit_error_rate)))
-    return min_bits + _largest(gains, steps - weights.size * min_bits).sum(axis=1)
+    return min_bits + largest(gains, steps - weights.size * min_bits).sum(axis=1)
 
 
 @lru_cache(maxsize=64)
@@ -51,7 +51,7 @@ def _drops(min_bits: int, max_bits: int, bit_error_rate: float) -> NDArray[np.fl
     return -np.diff(one_error_bound(np.arange(min_bits, max_bits + 1), bit_error_rate))
 
 
-def _largest(gains: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
+def largest(gains: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
     """Marks the `count` largest entries; equal ones are taken in C order, on every platform."""
     if count == 0:
         return np.zeros(gains.shape, dtype=bool)

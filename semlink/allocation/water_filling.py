@@ -47,7 +47,7 @@ def water_filling(
     """
     weights, steps = checked_problem(weights, steps, bit_error_rate, min_bits, max_bits)
     real = relaxed_bits(weights, steps, bit_error_rate, min_bits, max_bits, bisections, newtons)
-    return _round_to_budget(real, weights, steps, min_bits, max_bits)
+    return round_to_budget(real, weights, steps, min_bits, max_bits)
 
 
 def relaxed_bits(
@@ -107,7 +107,7 @@ def _log_h(bits: NDArray[np.float64], bit_error_rate: float) -> tuple[NDArray, N
     return bits * power + np.log(bracket), power + np.log(2) * (2 * quadratic + linear) / bracket
 
 
-def _round_to_budget(
+def round_to_budget(
     real: NDArray[np.float64], weights: NDArray[np.float64], steps: int, min_bits: int, max_bits: int
 ) -> NDArray[np.int64]:
     """Rounds, then adds bits by descending weight or takes them by ascending, one a patch and pass."""
