@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import allocation, bsc, link
+from benchmarks import allocation, bsc, link, ofdm
 from semlink.provenance import provenance
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -15,6 +15,7 @@ def main() -> None:
         "link": link.run(),
         "bsc": bsc.run(),
         "allocation": allocation.run(),
+        "ofdm": ofdm.run(),
         "seed": bsc.SEED,
         **provenance(),
     }

@@ -15,8 +15,8 @@ from semlink.ofdm.channel import beamforming
 from semlink.ofdm.flat import complex_normal
 from semlink.ofdm.layout import BlockLayout
 
-_LARGEST_INVERSE = 1e18
-"""What an equaliser multiplies by where nothing arrives: the noise then decides."""
+_LEAST_AMPLITUDE = 1e-18
+"""What an equaliser divides by where nothing arrives: the noise then decides."""
 
 
 def transmit(
@@ -34,10 +34,10 @@ def transmit(
 
     Args:
         bits: (Σ layout.bits,) payload, uint8 values 0 and 1.
-        layout: which subchannels carry which block.
+        layout: which block each subchannel carries.
         gains: (F, N_s) singular values λ of the channel.
-        powers: p ≥ 0 of `layout.subchannels`, (G, n) or what broadcasts to it: (G, 1) for one power a block. A
-            block without power is received as noise alone.
+        powers: (F, N_s) p ≥ 0 of each subchannel, or one number for all; P[i] of the blocks (equation 10) is
+            `P[layout.block_of_subchannel]`. A subchannel without power is received as noise alone.
         noise_power: σ² of the complex noise, ≥ 0.
         generator: the source of all randomness: two normal draws for a QAM symbol, in the payload's order.
 
@@ -47,9 +47,9 @@ def transmit(
     Raises:
         ValueError: an argument is outside these ranges.
     """
-    amplitudes = _amplitudes(layout, gains, powers)
+    amplitudes = _checked_gains(gains, layout) * sent_amplitudes(powers, layout)
     received = layout.modulate(bits)
-    received *= amplitudes.flat[layout.slots]
+    received *= amplitudes.take(layout.subchannels)
     return _decide(received, layout, amplitudes, noise_power, generator)
 
 
@@ -70,10 +70,10 @@ def transmit_estimated(
 
     Args:
         bits: (Σ layout.bits,) payload, uint8 values 0 and 1.
-        layout: which subchannels carry which block.
+        layout: which block each subchannel carries, in terms of the estimate's streams.
         channel: (F, N_s, N_s) H as it is.
         estimate: (F, N_s, N_s) H as both ends believe it to be.
-        powers: p ≥ 0 of `layout.subchannels`, (G, n) or what broadcasts to it.
+        powers: (F, N_s) p ≥ 0 of each subchannel, or one number for all.
         noise_power: σ² of the complex noise, ≥ 0.
         generator: the source of all randomness: two normal draws for a QAM symbol, in the payload's order.
 
@@ -86,37 +86,34 @@ def transmit_estimated(
     combiner, gains, precoder = beamforming(estimate)
     if np.shape(channel) != np.shape(estimate):
         raise ValueError(f"channel must have the estimate's shape {np.shape(estimate)}, not {np.shape(channel)}")
-    amplitudes = _amplitudes(layout, gains, powers)
+    sent = sent_amplitudes(powers, layout)
+    amplitudes = _checked_gains(gains, layout) * sent
     effective = combiner.conj().swapaxes(1, 2) @ channel @ precoder
-    sent = layout.modulate(bits) * sent_amplitudes(layout, powers).flat[layout.slots]
-    grid = layout.grid(sent, gains.size).reshape(-1, *gains.shape)
-    # (F, N_s, T) on each subcarrier, so that one matrix product serves all OFDM symbols.
+    grid = layout.to_grid(layout.modulate(bits) * sent.take(layout.subchannels))
+    # (F, N_s, T): on each subcarrier one matrix product serves all OFDM symbols.
     received = (effective @ grid.transpose(1, 2, 0)).transpose(2, 0, 1)
-    return _decide(layout.read(received.reshape(len(grid), -1)), layout, amplitudes, noise_power, generator)
+    return _decide(layout.from_grid(received), layout, amplitudes, noise_power, generator)
 
 
-def sent_amplitudes(layout: BlockLayout, powers: ArrayLike) -> NDArray[np.float64]:
-    """(G, n) √p of `layout.subchannels`."""
+def sent_amplitudes(powers: ArrayLike, layout: BlockLayout) -> NDArray[np.float64]:
+    """(F, N_s) √p of each subchannel, of powers as `transmit` takes them."""
     powers = np.asarray(powers, dtype=np.float64)
+    if powers.shape not in {(), layout.block_of_subchannel.shape}:
+        raise ValueError(f"powers must have shape {layout.block_of_subchannel.shape} or (), not {powers.shape}")
     if not ((powers >= 0) & np.isfinite(powers)).all():
         raise ValueError("powers must be finite and at least 0")
-    try:
-        return np.sqrt(np.broadcast_to(powers, layout.subchannels.shape))
-    except ValueError:
-        shape = layout.subchannels.shape
-        raise ValueError(f"powers must broadcast to shape {shape}, not have shape {powers.shape}") from None
+    return np.sqrt(np.broadcast_to(powers, layout.block_of_subchannel.shape))
 
 
-def _amplitudes(layout: BlockLayout, gains: NDArray[np.float64], powers: ArrayLike) -> NDArray[np.float64]:
-    """(G, n) λ·√p of `layout.subchannels`."""
+def _checked_gains(gains: NDArray[np.float64], layout: BlockLayout) -> NDArray[np.float64]:
     gains = np.asarray(gains, dtype=np.float64)
-    if gains.ndim != 2 or gains.size <= layout.subchannels.max():
+    if gains.shape != layout.block_of_subchannel.shape:
         raise ValueError(
-            f"gains must have shape (F, N_s) with a gain for every subchannel of the layout, not {gains.shape}"
+            f"gains must have the layout's shape {layout.block_of_subchannel.shape}, not {gains.shape}"
         )
     if not ((gains >= 0) & np.isfinite(gains)).all():
         raise ValueError("gains must be finite and at least 0")
-    return gains.flat[layout.subchannels] * sent_amplitudes(layout, powers)
+    return gains
 
 
 def _decide(
@@ -126,9 +123,9 @@ def _decide(
     noise_power: float,
     generator: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """Bits of (Q,) what arrives on the subchannels before noise, which is added here; equalised by λ·√p."""
+    """Bits of what arrives for each QAM symbol, before the noise, which is added here; equalised by λ·√p."""
     if not 0 <= noise_power < math.inf:
         raise ValueError(f"noise_power must be finite and at least 0, not {noise_power}")
     received += complex_normal(received.size, generator) * math.sqrt(noise_power)
-    received *= (1 / np.maximum(amplitudes, 1 / _LARGEST_INVERSE)).flat[layout.slots]
+    received *= (1 / np.maximum(amplitudes, _LEAST_AMPLITUDE)).take(layout.subchannels)
     return layout.demodulate(received)
