@@ -37,7 +37,7 @@ class Origin:
         return self.weights.model != self.model
 
     def __str__(self) -> str:
-        """In words, such as: deit_tiny_patch16_224 (models/), or link-trained deit_tiny_patch16_224 (--weights)."""
+        """In words, such as: link-trained deit_tiny_patch16_224 (--weights)."""
         name = f"{self.kind} {self.model}".strip()
         if self.grown:
             return f"{name} grown from {self.weights.model}, not the release ({self.weights.place})"

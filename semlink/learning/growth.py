@@ -19,7 +19,7 @@ from torch import Tensor
 
 
 def grow_with_mirror(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """State dict of a timm vision transformer -> one of twice its width and heads, which sees the mirror image too.
+    """State dict of a timm vision transformer -> one of twice its width and heads, seeing the mirror image too.
 
     Args:
         state: weights of a plain timm `VisionTransformer` (class token, LayerNorm, fused qkv, one head) whose
