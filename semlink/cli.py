@@ -13,6 +13,7 @@ from rich.console import Console
 from semlink.allocation.methods import Method, check_threshold
 from semlink.distortion import MAX_CONVEX_BIT_ERROR_RATE
 from semlink.iaq import HEADER_BITS
+from semlink.plan_command import plan_command
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import ProcessSettings, read_settings, repeat_flags
 from semlink.weights import DEVICE_MODEL, SERVER_MODEL
@@ -270,6 +271,9 @@ def unpack(
     except (ImageSetError, OSError) as error:
         _fail(error)
     typer.echo(f"{folder}: {count} images, manifest.csv")
+
+
+app.command(name="plan")(plan_command)
 
 
 def _allocation(

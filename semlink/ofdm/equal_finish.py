@@ -1,17 +1,18 @@
 """Powers with which all blocks finish at the same time, the earliest possible: exact, for any rate that rises."""
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 
 from semlink.checks import finite_vector
 from semlink.ofdm.blocks import Blocks
 from semlink.ofdm.log_rates import LAST_STEP, MOST_STEPS, log_rates, powers_for_rates
 
 FIRST_STEPS = 8
+HALVINGS = 60
 
 
 class Finish(NamedTuple):
@@ -98,10 +99,10 @@ def least_power(blocks: Blocks) -> NDArray[np.float64]:
     penalty = blocks.penalty
     if penalty == 0:
         return np.zeros(blocks.count)
-
-    def rate(snr: float) -> float:
-        return float(np.log1p(snr) - penalty * np.sqrt(snr * (2 + snr)) / (1 + snr))
-
-    # At low SNR the root is near 2·penalty²; √U < 1 bounds it from above.
-    least_snr = brentq(rate, 1e-6 * min(penalty, 1) ** 2, np.expm1(penalty), xtol=1e-300, rtol=1e-14)
-    return least_snr * blocks.noise_power / np.square(blocks.gains.max(axis=1))
+    # The least SNR is near 2·penalty² if that is low, and below exp(penalty) - 1 as √U < 1: halved between.
+    low, high = 1e-6 * min(penalty, 1) ** 2, math.expm1(penalty)
+    for _ in range(HALVINGS):
+        middle = math.sqrt(low * high)
+        works = math.log1p(middle) > penalty * math.sqrt(middle * (2 + middle)) / (1 + middle)
+        low, high = (low, middle) if works else (middle, high)
+    return high * blocks.noise_power / np.square(blocks.gains.max(axis=1))

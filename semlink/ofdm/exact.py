@@ -81,6 +81,8 @@ def exact(
     relaxed = joint_optimum(
         costs, steps, blocks, latency_weight, min_bits=min_bits, max_bits=max_bits, tolerance=RELAXED_TOLERANCE
     )
+    if not np.isfinite(relaxed.latency):
+        return best
     bits = _whole_bits(costs, steps, blocks, relaxed, latency_weight, min_bits, max_bits)
     for _ in range(ROUNDS):
         if np.array_equal(bits, best.bits):

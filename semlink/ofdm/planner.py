@@ -24,6 +24,10 @@ UNIT_VARIANCE_RANGE = float(np.sqrt(12))
 """u_max - u_min of an image of unit variance whose values are spread evenly."""
 
 
+TARGET_BLOCK_ERROR_RATE = 1e-3
+"""μ̃ where none is given; the paper's text names no value."""
+
+
 class PlanMethod(StrEnum):
     """Names of the methods of IA-QSMPA, Section V, and of the exact one."""
 
@@ -35,6 +39,10 @@ class PlanMethod(StrEnum):
     FIXED_P_TOP_BETA = "fixed-p-top-beta"
     UNIFORM = "uniform"
     EXACT = "exact"
+
+
+BITS_OF_THEIR_OWN = (PlanMethod.IA_QSMPA, PlanMethod.IA_QSMPA_LC, PlanMethod.FIXED)
+"""Every printed method has the bits of one of these."""
 
 
 def plan(
@@ -114,9 +122,16 @@ def plan(
     )
     weights = importance_weights(scores)
     costs = error_costs(weights, value_range=value_range, values_per_patch=values_per_patch)
-    bits, power = _bits_and_power(
-        method, scores, weights, costs, steps_of(rho, scores.size), blocks, latency_weight
-    )
+    steps = steps_of(rho, scores.size)
+    if method == PlanMethod.EXACT:
+        printed = [_bits(other, scores, weights, steps, blocks) for other in BITS_OF_THEIR_OWN]
+        best = exact(
+            costs, steps, blocks, latency_weight, candidates=printed, min_bits=MIN_BITS, max_bits=MAX_BITS
+        )
+        bits, power = best.bits, best.power
+    else:
+        bits = _bits(method, scores, weights, steps, blocks)
+        power = _power(method, bits, blocks, finite_blocklength=block_error_rate is not None)
     return Plan(
         method=str(method),
         numerology=numerology,
@@ -133,50 +148,32 @@ def plan(
     )
 
 
-def _bits_and_power(
+def _bits(
     method: PlanMethod,
     scores: NDArray[np.float64],
     weights: NDArray[np.float64],
-    costs: NDArray[np.float64],
     steps: int,
     blocks: Blocks,
-    latency_weight: float,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    def equal_bits() -> NDArray[np.int64]:
-        return fixed(scores.size, steps, max_bits=MAX_BITS)
-
-    def iaq_bits() -> NDArray[np.int64]:
-        return ia_qsmpa_bits(weights, steps, blocks, min_bits=MIN_BITS, max_bits=MAX_BITS)
-
-    def top_beta_bits() -> NDArray[np.int64]:
-        return top_beta(scores, steps, min_bits=MIN_BITS, max_bits=MAX_BITS)
-
+) -> NDArray[np.int64]:
     match method:
-        case PlanMethod.EXACT:
-            printed = [iaq_bits(), top_beta_bits(), equal_bits()]
-            best = exact(
-                costs,
-                steps,
-                blocks,
-                latency_weight,
-                candidates=printed,
-                min_bits=MIN_BITS,
-                max_bits=MAX_BITS,
-            )
-            return best.bits, best.power
-        case PlanMethod.FIXED:
-            return equal_bits(), uniform_power(blocks)
+        case PlanMethod.IA_QSMPA | PlanMethod.FIXED_P_IAQ:
+            # The descent cannot move after its first round.
+            return ia_qsmpa_bits(weights, steps, blocks, rounds=1, min_bits=MIN_BITS, max_bits=MAX_BITS)
+        case PlanMethod.IA_QSMPA_LC | PlanMethod.FIXED_P_TOP_BETA:
+            return top_beta(scores, steps, min_bits=MIN_BITS, max_bits=MAX_BITS)
+        case _:
+            return fixed(scores.size, steps, max_bits=MAX_BITS)
+
+
+def _power(
+    method: PlanMethod, bits: NDArray[np.int64], blocks: Blocks, *, finite_blocklength: bool
+) -> NDArray[np.float64]:
+    match method:
+        case PlanMethod.FIXED | PlanMethod.FIXED_P_IAQ | PlanMethod.FIXED_P_TOP_BETA:
+            return uniform_power(blocks)
         case PlanMethod.FIXED_B_WF:
-            return equal_bits(), capacity_water_filling(blocks)
-        case PlanMethod.FIXED_P_IAQ:
-            return iaq_bits(), uniform_power(blocks)
-        case PlanMethod.FIXED_P_TOP_BETA:
-            return top_beta_bits(), uniform_power(blocks)
-        case PlanMethod.IA_QSMPA:
-            bits = iaq_bits()
-        case PlanMethod.IA_QSMPA_LC:
-            bits = top_beta_bits()
-        case PlanMethod.UNIFORM:
-            bits = equal_bits()
-    finish = theorem_2_power(bits, blocks) if blocks.penalty else equal_finish(bits, blocks.averaged())
-    return bits, finish.power
+            return capacity_water_filling(blocks)
+        case _ if finite_blocklength:
+            return theorem_2_power(bits, blocks).power
+        case _:
+            return equal_finish(bits, blocks.averaged()).power

@@ -1,10 +1,10 @@
 """What a subchannel carries: Shannon's rate, and what a finite block length leaves of it."""
 
+from statistics import NormalDist
 from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
 
 from semlink.checks import integer_within
 
@@ -68,8 +68,8 @@ def dispersion_penalty(block_error_rate: float, block_length: SupportsIndex) -> 
     if not 0 < block_error_rate <= 0.5:
         raise ValueError(f"block_error_rate must be within (0, 0.5], not {block_error_rate}")
     block_length = integer_within("block_length", block_length, 1, 2**62)
-    # -ndtri keeps the digits of tiny rates; adding 0 makes the -0.0 of 1/2 a plain zero.
-    return float(-ndtri(block_error_rate) / np.sqrt(block_length)) + 0.0
+    # Q⁻¹(x) is -Φ⁻¹(x), which keeps the digits of tiny rates; adding 0 makes the -0.0 of 1/2 a plain zero.
+    return float(-NormalDist().inv_cdf(block_error_rate) / np.sqrt(block_length)) + 0.0
 
 
 def finite_blocklength_rate(snr: ArrayLike, penalty: float) -> NDArray[np.float64]:

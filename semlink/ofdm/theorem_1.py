@@ -13,8 +13,6 @@ from semlink.checks import finite_vector, integer_within
 from semlink.ofdm.blocks import Blocks
 from semlink.ofdm.equal_finish import equal_finish
 
-HALVINGS = 60
-
 
 class Descent(NamedTuple):
     """The relaxed solution after the last round of the block coordinate descent."""
@@ -124,14 +122,16 @@ def capped_bits(
         return caps
     with np.errstate(divide="ignore"):
         half_logs = np.log2(weights) / 2
-    finite = half_logs[np.isfinite(half_logs)]
-    if finite.size == 0:
-        # No patch matters: as for equal weights, the limit of ever smaller ones.
-        half_logs = finite = np.zeros(weights.size)
-    # B̂[i] is half_logs[i] + level, and the level is what ν* stands for.
-    low, high = min_bits - finite.max(), caps.max() - finite.min()
-    for _ in range(HALVINGS):
-        level = (low + high) / 2
-        bits = np.clip(half_logs + level, min_bits, caps)
-        low, high = (level, high) if bits.sum() < steps else (low, level)
-    return bits
+    # A weight of 0 is the limit of ever smaller ones: that patch is the last to get a bit.
+    lowest = np.min(half_logs, where=weights > 0, initial=0) - np.ptp(caps) - caps.max()
+    half_logs = np.maximum(half_logs, lowest)
+    # B̂[i] is half_logs[i] + level, and the level stands for ν*. A patch's bits rise with it between two levels, so
+    # their sum is piecewise linear: it is followed from corner to corner.
+    levels = np.concatenate([min_bits - half_logs, caps - half_logs])
+    order = np.argsort(levels)
+    levels = levels[order]
+    rising = np.cumsum(np.where(order < weights.size, 1, -1))
+    sums = weights.size * min_bits + np.concatenate([[0], np.cumsum(rising[:-1] * np.diff(levels))])
+    corner = np.searchsorted(sums, steps, side="right") - 1
+    level = levels[corner] + (steps - sums[corner]) / max(rising[corner], 1)
+    return np.clip(half_logs + level, min_bits, caps)

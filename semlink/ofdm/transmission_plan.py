@@ -92,8 +92,13 @@ class Plan:
 
     @property
     def exceeds_coherence(self) -> bool:
-        """T_d is longer than the T symbols for which the channel stays as it was."""
-        return self.t_d > self.numerology.coherence_symbols * self.numerology.symbol_seconds
+        """T_d is longer than the channel stays as it was."""
+        return self.t_d > self.coherence_seconds
+
+    @property
+    def coherence_seconds(self) -> float:
+        """How long the channel stays as it was: T OFDM symbols."""
+        return self.numerology.coherence_symbols * self.numerology.symbol_seconds
 
     @cached_property
     def power_of_subchannel(self) -> NDArray[np.float64]:
