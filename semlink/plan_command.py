@@ -72,7 +72,7 @@ def plan_command(
     """Plan one frame over MIMO-OFDM: bits, subcarriers and power for each patch, and how long it will take.
 
     The channel is Rayleigh fading, drawn from --seed: 784 subcarriers of 15 kHz. Important patches get more bits
-    and better subchannels; power is shared so that no block keeps the others waiting. T_d is when the last is done.
+    and better subchannels; power is shared so that no block keeps the others waiting. T_d is when all are done.
     Compare "semlink plan --method fixed" with "semlink plan --method ia-qsmpa", then both at another --snr.
     """
     numerology = Numerology(streams=streams)

@@ -121,6 +121,8 @@ def joint_optimum(
             matrix - border.T @ reduced,
             np.array([-r_time, steps - bits.sum(), -t]) + reduced.T @ r_bits,
         )
+        if not np.isfinite(step).all():
+            break
         d_bits = -(r_bits + border @ step) / diagonal
         d_below = (target - below * d_bits) / over - below
         d_above = (target + above * d_bits) / under - above

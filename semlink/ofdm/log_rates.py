@@ -79,7 +79,8 @@ def powers_for_rates(
         if np.abs(step).max() < LAST_STEP or (high - low < LAST_STEP**2).all():
             break
         following = log_power + step
-        outside = ~((low <= following) & (following <= high))
+        # The other end of the bracket has been looked at.
+        outside = np.where(missing > 0, following >= high, (missing < 0) & (following <= low))
         if outside.any():
             following[outside] = (low[outside] + high[outside]) / 2
         log_power = following
@@ -91,8 +92,10 @@ def power_curvature(
 ) -> NDArray[np.float64]:
     """(N,) φ''(R)·R²/P of the power φ(R) that a rate takes; not below 0 for Shannon's rates.
 
+    Where nothing gets through it is 0.
+
     Args:
-        log_power: (N,) ln P, enough for a rate above 0.
+        log_power: (N,) ln P.
         snr: (N, K) λ²/σ².
         penalty: of the finite block length.
     """
@@ -108,4 +111,5 @@ def power_curvature(
         slope = np.where(works, slope - penalty * root_slope, 0)
         bend = np.where(works, bend - penalty * root_bend, 0)
     total, first = rate.sum(axis=1), slope.sum(axis=1)
-    return (total / first) ** 2 * (1 - bend.sum(axis=1) / first)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(total > 0, (total / first) ** 2 * (1 - bend.sum(axis=1) / first), 0.0)

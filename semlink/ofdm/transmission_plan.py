@@ -63,13 +63,15 @@ class Plan:
             )
         if not np.isfinite(self.snr_db):
             raise ValueError(f"snr_db must be finite, not {self.snr_db}")
+        if not MIN_BITS / 8 <= self.rho <= 1:
+            raise ValueError(f"rho must be within [{MIN_BITS / 8}, 1], not {self.rho}")
         if not np.issubdtype(self.bits.dtype, np.integer):
             raise ValueError("bits: they must be integers")
         if self.bits.min() < MIN_BITS or self.bits.max() > MAX_BITS:
             raise ValueError(
                 f"bits: they must be within [{MIN_BITS}, {MAX_BITS}], not {self.bits.min()} to {self.bits.max()}"
             )
-        if not self.bits.sum() <= steps_of(self.rho, count):
+        if self.bits.sum() > steps_of(self.rho, count):
             raise ValueError(
                 f"budget: the bits add up to {self.bits.sum()}, ρ = {self.rho} allows {steps_of(self.rho, count)}"
             )
