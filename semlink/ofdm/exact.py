@@ -14,9 +14,11 @@ from semlink.ofdm.joint import Joint, joint_optimum
 from semlink.ofdm.log_rates import log_rates, powers_for_rates
 from semlink.ofdm.weighted_error import weighted_error
 
-LEVELS = 5
+LEVELS = 4
 """Whole bits looked at for each patch: the two below its real ones and the two above."""
 ROUNDS = 5
+NEGLIGIBLE = 1e-4
+"""Of the objective."""
 RELAXED_TOLERANCE = 1e-5
 
 
@@ -77,6 +79,11 @@ def exact(
         if weighted_error(costs, bits) < best.objective:
             best = min(best, _finished(bits, costs, blocks, latency_weight), key=lambda found: found.objective)
     if latency_weight == 0 or not np.isfinite(best.latency):
+        return best
+    # Nothing can save more than what the latency costs; where that is little, the price alone tells.
+    if best.objective - best.error < NEGLIGIBLE * best.objective and np.array_equal(
+        best.bits, _whole_bits(costs, steps, blocks, best, latency_weight, min_bits, max_bits)
+    ):
         return best
     relaxed = joint_optimum(
         costs, steps, blocks, latency_weight, min_bits=min_bits, max_bits=max_bits, tolerance=RELAXED_TOLERANCE

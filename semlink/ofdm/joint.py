@@ -83,11 +83,13 @@ def joint_optimum(
     scale = max((np.log(4) * cost * 0.25**bits).max(), latency_weight * latency / steps)
     cost, weight = cost / scale, latency_weight * latency / scale
     time = 1.0
+    # Newton's error after it is about its square.
+    last_step = np.sqrt(tolerance) / 10
     theta, nu, below, above = 0.0, 0.0, np.ones(bits.size), np.ones(bits.size)
     length = 1.0
     for number in range(1, MOST_STEPS + 1):
         log_power, elasticity = powers_for_rates(
-            speed + np.log(bits / time), log_power, snr, blocks.bandwidth, blocks.penalty
+            speed + np.log(bits / time), log_power, snr, blocks.bandwidth, blocks.penalty, last_step
         )
         power = np.exp(log_power)
         # t = time·(Σφ - budget) = 0, its slopes, and the second derivatives of the perspective.

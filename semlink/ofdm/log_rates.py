@@ -55,6 +55,7 @@ def powers_for_rates(
     snr: NDArray[np.float64],
     bandwidth: float,
     penalty: float,
+    last_step: float = LAST_STEP,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """ln P at which each block has its rate, and the elasticity there: Newton in logarithms, within brackets.
 
@@ -64,6 +65,7 @@ def powers_for_rates(
         snr: (N, K) λ²/σ².
         bandwidth: Hz of one subchannel.
         penalty: of the finite block length.
+        last_step: Newton's step of ln P after which it stops.
 
     Returns:
         (N,) ln P and (N,) d ln R/d ln P.
@@ -76,7 +78,7 @@ def powers_for_rates(
         low = np.where(missing >= 0, log_power, low)
         high = np.where(missing <= 0, log_power, high)
         step = np.clip(missing / found.elasticity, -4, 4)
-        if np.abs(step).max() < LAST_STEP or (high - low < LAST_STEP**2).all():
+        if np.abs(step).max() < last_step or (high - low < LAST_STEP**2).all():
             break
         following = log_power + step
         # The other end of the bracket has been looked at.
