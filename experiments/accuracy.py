@@ -1,15 +1,16 @@
 """Accuracy against a rate or a channel, as lines with 95 % intervals: what the figures share."""
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from semlink.learning.evaluation import Receiver
 from semlink.learning.runs import run_evaluation
-from semlink.weights import DEVICE_MODEL
+from semlink.weights import DEVICE_MODEL, REPOSITORY
 
 mpl.use("Agg")
 
@@ -23,45 +24,72 @@ ALLOCATIONS = (
     "attention-sum-threshold",
 )
 CODECS = ("jpeg", "webp", "avif")
-HELD_OUT = "label=odd"
-"""Photos to measure on; the others tune thresholds."""
 
 Series = tuple[str, Callable[[dict], bool], str]
 """A line: its name, which cells are on it, and matplotlib's format."""
 
 
+@dataclass(frozen=True)
+class Study:
+    """How an image set is measured.
+
+    Attributes:
+        only: the images that no model has been trained on.
+        weights: folder of the models for its classes; None for those of ImageNet-1k.
+        most_images: of a large set, as many as take minutes.
+    """
+
+    only: str
+    weights: Path | None = None
+    most_images: int | None = None
+
+
+STUDIES = {
+    "imagenet-sample-1000": Study("label=odd"),
+    "eth80": Study("fold=0", REPOSITORY / "models" / "eth80"),
+    "cifar10": Study("split=test", Path("runs/models/cifar10"), 500),
+}
+"""By the name of the image set's folder."""
+
+
 def measure(
     data: Path,
-    methods: tuple[str, ...],
-    rhos: tuple[float, ...],
-    bers: tuple[float, ...],
-    gammas: tuple[float, ...] = (1.0,),
+    methods: Sequence[str],
+    rhos: Sequence[float],
+    bers: Sequence[float],
+    gammas: Sequence[float] = (1.0,),
+    receivers: Sequence[Receiver] = (Receiver.PLAIN,),
     *,
     modified: bool = False,
+    server_model: str = DEVICE_MODEL,
+    server_weights: Path | None = None,
 ) -> list[dict]:
-    """Measures what the results do not hold yet, one view an image; returns all rows of the image set.
+    """Measures what the results do not hold yet; returns all rows of this image set and these models.
 
-    Device and server both run DeiT-Tiny: a DeiT-Small grown from it is the same function at thrice the time.
+    The device runs DeiT-Tiny, and so does the server unless said otherwise, because it takes a third of the time.
     """
-    out = RESULTS / f"{data.name}.jsonl"
-    run_evaluation(
-        data, HELD_OUT, out, methods, rhos, gammas, bers, modified=modified, device_weights=None,
-        server_model=DEVICE_MODEL, server_weights=None, seed=0, processes=2, cache=Path("runs/cache"),
+    study = STUDIES[data.name]
+    return run_evaluation(
+        data, study.only, RESULTS / f"{data.name}.jsonl", methods, rhos, gammas, bers, receivers,
+        modified=modified, most_images=study.most_images, device_weights=study.weights,
+        server_model=server_model, server_weights=server_weights or study.weights, seed=0, processes=2,
+        cache=Path("runs/cache"),
     )  # fmt: skip
-    return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
 
 
-def draw(axes: Axes, rows: list[dict], along: str, series: list[Series], label: str) -> None:
+def draw(
+    axes: Axes, rows: list[dict], along: str, series: list[Series], label: str, views: str = "single"
+) -> None:
     """Draws one line for each series over the cells' value of `along`, with the clean accuracy above."""
     (clean,) = (row for row in rows if row["cell"]["method"] == "clean")
-    axes.axhline(100 * clean["single"]["accuracy"], color="grey", linewidth=1, linestyle=":", label="no link")
+    axes.axhline(100 * clean[views]["accuracy"], color="grey", linewidth=1, linestyle=":", label="no link")
     for name, belongs, style in series:
         line = sorted((row for row in rows if belongs(row["cell"])), key=lambda row: row["cell"][along])
         at = [row["cell"][along] for row in line]
-        middle = [100 * row["single"]["accuracy"] for row in line]
+        middle = [100 * row[views]["accuracy"] for row in line]
         axes.plot(at, middle, style, label=name, markersize=4, linewidth=1.5)
-        low = [100 * row["single"]["low"] for row in line]
-        high = [100 * row["single"]["high"] for row in line]
+        low = [100 * row[views]["low"] for row in line]
+        high = [100 * row[views]["high"] for row in line]
         axes.fill_between(at, low, high, color=axes.lines[-1].get_color(), alpha=0.08, linewidth=0)
     axes.set_xlabel(label)
     axes.set_ylabel("top-1 accuracy, %")

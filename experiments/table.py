@@ -5,76 +5,117 @@ python -m experiments.table DATA
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from experiments.accuracy import HELD_OUT, RESULTS
-from semlink.learning.evaluation import Cell
+from experiments.accuracy import RESULTS, STUDIES
+from semlink.learning.evaluation import Cell, Receiver
 from semlink.learning.image_sets import load_image_set
 from semlink.learning.intervals import difference
+from semlink.learning.link_training import KIND
+
+Rows = dict[Cell, dict]
+"""Rows of one run, by cell."""
+SETTING = "| {method} | {gamma:g} | {rho:g} | {ber:g} | {design_ber:g} | {receiver} "
+SETTING_HEAD = "| method | γ | ρ | μ | designed for | receiver "
 
 
-def _pairs(rows: list[dict], things: list[str]) -> list[str]:
-    """By how much incremental IAQ (γ = 1, not told μ) is ahead of everything else at the same ρ and μ."""
-    lines = [
-        "## Incremental IAQ, not told of the errors, beside everything else on the same photos",
-        "",
-        "Points of accuracy, with the 95 % interval of the paired difference.",
-        "",
-        "| beside | γ | ρ | μ | designed for | IAQ is ahead by | 95 % interval |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    by_cell = {json.dumps(row["cell"], sort_keys=True): row for row in rows}
-    for row in sorted(rows, key=_order):
-        cell = row["cell"]
-        iaq = json.dumps(asdict(Cell("incremental", cell["rho"], ber=cell["ber"])), sort_keys=True)
-        if iaq in by_cell and row is not by_cell[iaq]:
-            gain = difference(_correct(by_cell[iaq], len(things)), _correct(row, len(things)), things)
-            lines.append(
-                f"| {_setting(cell)} | {100 * gain['difference']:+.1f} "
-                f"| {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f} |"
-            )
+def _accuracies(rows: Rows) -> list[str]:
+    views = ["single", "four_view"] if any(row["four_view"] for row in rows.values()) else ["single"]
+    heads = "".join(f"| {name} | 95 % interval " for name in ("one view", "four views")[: len(views)])
+    lines = [f"{SETTING_HEAD}{heads}| bits on the air | lost |", "| --- " * (8 + 2 * len(views)) + "|"]
+    for cell in sorted(rows, key=_order):
+        row = rows[cell]
+        accuracies = "".join(
+            f"| {100 * row[view]['accuracy']:.1f} | {100 * row[view]['low']:.1f} to {100 * row[view]['high']:.1f} "
+            for view in views
+        )
+        code = f" (LDPC, rate {row['code']['rate']:.2f})" if row.get("code") else ""
+        lines.append(
+            f"{SETTING.format(**asdict(cell))}{accuracies}| {row['bits']:,.0f}{code} | {100 * row['lost']:.1f} % |"
+        )
     return lines
+
+
+def _differences(pairs: list[tuple[Cell, dict, dict]], things: list[str], ahead: str) -> list[str]:
+    """One line for each pair of rows about the same images: the first one's accuracy less the second one's."""
+    lines = [f"{SETTING_HEAD}| {ahead} | 95 % interval |", f"{'| --- ' * 6}| --- | --- |"]
+    for cell, first, second in pairs:
+        gain = difference(_correct(first, len(things)), _correct(second, len(things)), things)
+        lines.append(
+            f"{SETTING.format(**asdict(cell))}| {100 * gain['difference']:+.1f} "
+            f"| {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f} |"
+        )
+    return lines
+
+
+def _beside_iaq(rows: Rows) -> list[tuple[Cell, dict, dict]]:
+    pairs = []
+    for cell in sorted(rows, key=_order):
+        iaq = Cell("incremental", cell.rho, ber=cell.ber)
+        if iaq in rows and cell != iaq and cell.receiver == Receiver.PLAIN:
+            pairs.append((cell, rows[iaq], rows[cell]))
+    return pairs
+
+
+def _beside_plain(rows: Rows, plain: Rows) -> list[tuple[Cell, dict, dict]]:
+    """Every cell whose plain receiver was measured with the server of `plain`."""
+    pairs = []
+    for cell in sorted(rows, key=_order):
+        reference = plain.get(replace(cell, receiver=Receiver.PLAIN))
+        if reference is not None and reference is not rows[cell]:
+            pairs.append((cell, rows[cell], reference))
+    return pairs
 
 
 def _correct(row: dict, count: int) -> list[bool]:
     return np.unpackbits(np.frombuffer(bytes.fromhex(row["correct"]), np.uint8), count=count).astype(bool).tolist()
 
 
-def _setting(cell: dict) -> str:
-    return " | ".join([cell["method"], *(f"{cell[name]:g}" for name in ("gamma", "rho", "ber", "design_ber"))])
+def _model(server: str) -> str:
+    """timm name of the server's model."""
+    return server.removeprefix(f"{KIND} ").partition(" ")[0]
 
 
-def _order(row: dict) -> list:
-    return [row["cell"][name] for name in ("ber", "rho", "method", "gamma", "design_ber")]
+def _order(cell: Cell) -> tuple:
+    return cell.ber, cell.rho, cell.method, cell.gamma, cell.design_ber, cell.receiver
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return ["", title, "", *lines] if len(lines) > 2 else []
 
 
 def main(data: Path) -> None:
     """Writes RESULTS/NAME.md."""
     out = RESULTS / f"{data.name}.jsonl"
-    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    run = rows[0]["run"]
+    study = STUDIES[data.name]
+    measured = load_image_set(data).where(study.only)[0]
+    if study.most_images is not None:
+        measured = measured.at_most(study.most_images)
+    things = [example.thing for example in measured.examples]
+    servers: dict[str, Rows] = {}
+    for line in out.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        servers.setdefault(row["run"]["server"], {})[Cell(**row["cell"])] = row
+    run = next(iter(next(iter(servers.values())).values()))["run"]
     lines = [
-        f"# {run['data']}, {run['only']}: {run['images']} images, one view each",
+        f"# {run['data']}, {run['only']}: {run['images']} images",
         "",
-        f"Device: {run['device']}. Server: {run['server']}. Seed {run['seed']}.",
+        f"Device: {run['device']}. Seed {run['seed']}.",
         f"Written by `python -m experiments.table {data.name}` from [{out.name}]({out.name}), which has the",
         "command, versions and machine of each row. A codec has as many bits in all as the frame of that ρ,",
         "all of them exposed to errors; of a frame only the payload is. Lost: files that could not be decoded.",
-        "",
-        "| method | γ | ρ | μ | designed for | accuracy | 95 % interval | bits on the air | lost |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "Differences are in points of accuracy, on the same images, with their 95 % interval.",
     ]
-    for row in sorted(rows, key=_order):
-        cell, single = row["cell"], row["single"]
-        lines.append(
-            f"| {_setting(cell)} | {100 * single['accuracy']:.1f} "
-            f"| {100 * single['low']:.1f} to {100 * single['high']:.1f} "
-            f"| {row['bits']:,.0f} | {100 * row['lost']:.1f} % |"
-        )
-    lines += ["", *_pairs(rows, [example.thing for example in load_image_set(data).where(HELD_OUT)[0].examples])]
+    plain = {_model(server): rows for server, rows in servers.items() if not server.startswith(KIND)}
+    for server, rows in servers.items():
+        lines += ["", f"## Server: {server}", "", *_accuracies(rows)]
+        beside = _differences(_beside_iaq(rows), things, "IAQ is ahead by")
+        lines += _section("### Incremental IAQ, not told of the errors, beside everything else", beside)
+        better = _differences(_beside_plain(rows, plain[_model(server)]), things, "ahead by")
+        lines += _section("### Beside the plain receiver of the same model as it came, at equal bits", better)
     (RESULTS / f"{data.name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(RESULTS / f"{data.name}.md")
 

@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-LISTS = {"demo": ("--images",), "evaluate": ("--method", "--rho", "--gamma", "--ber")}
+LISTS = {"demo": ("--images",), "evaluate": ("--method", "--rho", "--gamma", "--ber", "--receiver")}
 """Flags that take several values, by command; evaluate's arguments come before them."""
 
 Rho = Annotated[float, typer.Option(min=0, max=1, help="Compression ratio of the payload to the 8-bit image.")]
@@ -39,6 +39,10 @@ DesignBer = Annotated[
 ]
 WeightsFolder = Annotated[
     Path | None, typer.Option(help="Folder with NAME.safetensors, looked into first.", envvar="SEMLINK_WEIGHTS")
+]
+
+MostImages = Annotated[
+    int | None, typer.Option(min=1, help="Take at most so many images, evenly from all classes and objects.")
 ]
 
 
@@ -171,6 +175,7 @@ def train(
     distil: Annotated[
         bool, typer.Option(help="Keep the classes of the pretrained model; learn from its own probabilities.")
     ] = False,
+    most_images: MostImages = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     weights: WeightsFolder = None,
 ) -> None:
@@ -190,6 +195,8 @@ def train(
     )
     try:
         held_out, kept = load_image_set(data).where(hold_out)
+        if most_images is not None:
+            kept = kept.at_most(most_images)
         with Progress(console=Console(stderr=True)) as progress:
             card = train(options, kept, held_out, out, progress)
     except (ImageSetError, ImageError, WeightsError) as error:
@@ -199,6 +206,48 @@ def train(
         f"{out}/{model}.safetensors: {measured['accuracy']:.1%} of {measured['images']} images right "
         f"(95 % interval {measured['low']:.1%} to {measured['high']:.1%})"
     )
+
+
+@app.command()
+def link_train(
+    data: Annotated[Path, typer.Argument(help="Folder with a manifest.csv, or with one folder a class.")],
+    out: Annotated[Path, typer.Argument(help="Folder for NAME.safetensors, its card and its checkpoint.")],
+    model: Annotated[str, typer.Option(help="timm name of the vision transformer.")] = DEVICE_MODEL,
+    hold_out: Annotated[
+        str, typer.Option(help="Never looked at: COLUMN=VALUE of the manifest, or label=odd.")
+    ] = "fold=0",
+    steps: Annotated[int, typer.Option(min=0, help="Steps of the optimizer.")] = 700,
+    batch: Annotated[int, typer.Option(min=1, help="Crops a step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="AdamW's largest step size.")] = 2e-4,
+    most_images: MostImages = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    weights: WeightsFolder = None,
+    device_weights: Annotated[
+        Path | None, typer.Option(help="Folder with the device's model, whose attention allocates the bits.")
+    ] = None,
+) -> None:
+    """Adapt a server's model to what the link does to images, by self-distillation; labels are not looked at.
+
+    The model becomes "link-trained", a kind of its own: every answer says so. Goes on from its checkpoint when it
+    was interrupted. Uses a GPU where there is one.
+    """
+    from rich.progress import Progress
+
+    from semlink.images import ImageError
+    from semlink.learning.image_sets import ImageSetError, load_image_set
+    from semlink.learning.link_training import LinkTrainOptions, link_train
+    from semlink.weights import WeightsError
+
+    options = LinkTrainOptions(model, weights, device_weights, steps, batch, learning_rate, seed)
+    try:
+        _, kept = load_image_set(data).where(hold_out)
+        if most_images is not None:
+            kept = kept.at_most(most_images)
+        with Progress(console=Console(stderr=True)) as progress:
+            link_train(options, kept, out, progress)
+    except (ImageSetError, ImageError, WeightsError) as error:
+        _fail(error)
+    typer.echo(f"{out}/{model}.safetensors: link-trained; measure it with semlink evaluate --server-weights {out}")
 
 
 @app.command()
@@ -216,11 +265,19 @@ def evaluate(
     rho: Annotated[list[float], typer.Option(help="Compression ratios of the payload.")] = [0.125, 0.25],  # noqa: B006
     gamma: Annotated[list[float], typer.Option(help="Shapes of the weight function (31).")] = [1.0],  # noqa: B006
     ber: Annotated[list[float], typer.Option(help="Bit error rates of the channel.")] = [0.0],  # noqa: B006
+    receiver: Annotated[
+        list[str],
+        typer.Option(
+            help="What the server does about damage: plain (as the papers), posterior-mean (knows the bit error "
+            "rate), drop-empty (does not look at patches without bits), posterior-mean+drop-empty."
+        ),
+    ] = ["plain"],  # noqa: B006
     modified: Annotated[
         bool, typer.Option(help="Measure the methods that allow for bit errors too, told the channel's.")
     ] = False,
     device_weights: WeightsFolder = None,
     server_model: Annotated[str, typer.Option(help="timm name of the server's model.")] = SERVER_MODEL,
+    most_images: MostImages = None,
     server_weights: Annotated[Path | None, typer.Option(help="Folder with its NAME.safetensors.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the channel.")] = 0,
     processes: Annotated[int, typer.Option(min=0, help="How many work at once; 0: one a core.")] = 0,
@@ -232,15 +289,16 @@ def evaluate(
     that are not measured on. Interrupted, it goes on where it was.
     """
     from semlink.images import ImageError
+    from semlink.learning.evaluation import Receiver
     from semlink.learning.image_sets import ImageSetError
     from semlink.learning.runs import run_evaluation
     from semlink.weights import WeightsError
 
     try:
         run_evaluation(
-            data, only, out, method, rho, gamma, ber, modified=modified, device_weights=device_weights,
-            server_model=server_model, server_weights=server_weights, seed=seed,
-            processes=processes or os.cpu_count() or 1, cache=cache,
+            data, only, out, method, rho, gamma, ber, [Receiver(name) for name in receiver], modified=modified,
+            most_images=most_images, device_weights=device_weights, server_model=server_model,
+            server_weights=server_weights, seed=seed, processes=processes or os.cpu_count() or 1, cache=cache,
         )  # fmt: skip
     except (ImageSetError, ImageError, WeightsError, ValueError, ModuleNotFoundError) as error:
         _fail(error)

@@ -6,7 +6,8 @@ from numpy.typing import ArrayLike, NDArray
 from semlink.allocation.methods import Method, allocate
 from semlink.bitstream import Frame, Geometry, header_bits
 from semlink.patches import to_image, to_patches
-from semlink.quantizer import dequantize, quantize
+from semlink.posterior import posterior_mean
+from semlink.quantizer import quantize
 
 PATCH_SIZE = 16
 MAX_BITS = 8
@@ -82,8 +83,14 @@ def _steps(geometry: Geometry, rho: float, total_bits: int | None) -> int:
     return min(most, (total_bits - header) // geometry.values_per_patch)
 
 
-def decode(frame: Frame) -> NDArray[np.float64]:
-    """Pixels of a received frame: (H, W, C) within [u_min, u_max], unrounded (IAQ, Section III-A)."""
+def decode(frame: Frame, *, bit_error_rate: float = 0.0) -> NDArray[np.float64]:
+    """Pixels of a received frame: (H, W, C) within [u_min, u_max], unrounded.
+
+    Args:
+        frame: as it arrived.
+        bit_error_rate: μ of the channel. At 0 each value is the centre of its cell (IAQ, Section III-A), otherwise
+            its posterior mean, see `semlink.posterior`.
+    """
     geometry = frame.geometry
-    patches = dequantize(frame.codes, frame.bits, frame.low, frame.high)
+    patches = posterior_mean(frame.codes, frame.bits, frame.low, frame.high, bit_error_rate)
     return to_image(patches, geometry.rows, geometry.columns, geometry.patch_size)

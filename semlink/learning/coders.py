@@ -43,7 +43,13 @@ class Received:
 
 
 def send_frame(
-    image: NDArray[np.uint8], scores: NDArray, ber: float, generator: np.random.Generator, **allocation: Any
+    image: NDArray[np.uint8],
+    scores: NDArray,
+    ber: float,
+    generator: np.random.Generator,
+    *,
+    posterior: bool = False,
+    **allocation: Any,
 ) -> Received:
     """Sends an image as a frame, its payload exposed, its header protected, as in the papers.
 
@@ -52,6 +58,7 @@ def send_frame(
         scores: (196,) importance.
         ber: bit error rate μ of the channel.
         generator: the channel's randomness.
+        posterior: the receiver knows μ and takes the posterior mean of each value.
         allocation: as of `semlink.iaq.encode`.
     """
     frame = iaq.encode(image, scores, **allocation)
@@ -59,7 +66,7 @@ def send_frame(
     invert_bits(payload, flip_positions(frame.payload_bits, ber, generator))
     arrived = Frame(frame.geometry, frame.max_bits, frame.low, frame.high, frame.bits, bytes(payload))
     return Received(
-        iaq.decode(arrived),
+        iaq.decode(arrived, bit_error_rate=ber if posterior else 0.0),
         frame.header_bits + 8 * len(payload),
         frame.bits.astype(np.int64) * frame.geometry.values_per_patch,
         lost=False,

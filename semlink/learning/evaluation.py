@@ -5,7 +5,8 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from semlink.learning.image_sets import Example
 from semlink.learning.intervals import accuracy
 from semlink.learning.ldpc import TARGET, Code, best_code
 from semlink.learning.prepared import Prepared, open_prepared
-from semlink.vit import IMAGE_SIZE, load_vit, normalise
+from semlink.vit import IMAGE_SIZE, load_vit, logits_of_patches, normalise
 from semlink.voting import majority_vote
 
 SHARD = 32
@@ -31,6 +32,29 @@ BATCH = 16
 VIEWS = 4
 CLEAN = "clean"
 """The cell without any link: the model on the undamaged images."""
+
+
+class Receiver(StrEnum):
+    """What a server may do about damage, without more bits.
+
+    `PLAIN` is the papers': cell centres, and a mid-grey patch where there are no bits. `POSTERIOR_MEAN` knows μ
+    and takes the value to expect. `DROP_EMPTY` does not look at patches without bits.
+    """
+
+    PLAIN = "plain"
+    POSTERIOR_MEAN = "posterior-mean"
+    DROP_EMPTY = "drop-empty"
+    BOTH = "posterior-mean+drop-empty"
+
+    @property
+    def takes_posterior_mean(self) -> bool:
+        """Values are posterior means, not cell centres."""
+        return self in (Receiver.POSTERIOR_MEAN, Receiver.BOTH)
+
+    @property
+    def drops_empty(self) -> bool:
+        """Patches without bits are not looked at."""
+        return self in (Receiver.DROP_EMPTY, Receiver.BOTH)
 
 
 @dataclass(frozen=True)
@@ -44,6 +68,7 @@ class Cell:
         ber: bit error rate μ of the channel.
         design_ber: bit error rate that the allocation assumes.
         threshold: of the methods that have one.
+        receiver: what the server makes of a frame beside reading it.
     """
 
     method: str
@@ -52,6 +77,7 @@ class Cell:
     ber: float = 0.0
     design_ber: float = 0.0
     threshold: float | None = None
+    receiver: Receiver = Receiver.PLAIN
 
 
 @dataclass(frozen=True)
@@ -76,6 +102,7 @@ def grid(
     rhos: Iterable[float],
     gammas: Iterable[float],
     bers: Iterable[float],
+    receivers: Iterable[Receiver] = (Receiver.PLAIN,),
     *,
     modified: bool,
     thresholds: Mapping[tuple[str, float], float],
@@ -87,17 +114,28 @@ def grid(
         rhos: ratios ρ.
         gammas: shapes γ, for the methods that weigh.
         bers: bit error rates μ of the channel.
+        receivers: what the server does; of codecs all are plain.
         modified: adds the paper's modified methods, which know μ.
         thresholds: by method and ρ, for the methods that have one.
     """
     cells: dict[Cell, None] = {Cell(CLEAN): None}
-    for method, rho, gamma, ber in itertools.product(methods, rhos, gammas, bers):
+    for method, rho, gamma, ber, receiver in itertools.product(methods, rhos, gammas, bers, receivers):
         weighs = method in (Method.INCREMENTAL, Method.WATER_FILLING)
         threshold = thresholds.get((method, rho))
-        cells[Cell(method, rho, gamma if weighs else 1.0, ber, threshold=threshold)] = None
+        sent = Cell(method, rho, gamma if weighs else 1.0, ber, threshold=threshold)
+        cells[replace(sent, receiver=_matters(receiver, sent))] = None
         if modified and weighs and ber > 0:
-            cells[Cell(method, rho, gamma, ber, design_ber=ber)] = None
+            cells[replace(sent, design_ber=ber, receiver=receiver)] = None
     return list(cells)
+
+
+def _matters(receiver: Receiver, cell: Cell) -> Receiver:
+    """The plainest receiver that does the same in this cell."""
+    if cell.method not in list(Method):
+        return Receiver.PLAIN
+    if cell.ber == 0:  # the posterior mean is the cell's centre
+        return Receiver.DROP_EMPTY if receiver.drops_empty else Receiver.PLAIN
+    return receiver
 
 
 def tune_threshold(method: Method, attention: NDArray, rho: float) -> float:
@@ -150,7 +188,7 @@ def evaluate(
         processes: how many work at once, each on one thread.
         progress: where to show how far it is.
     """
-    done = {_key(row["cell"], row["run"]) for row in _rows(out)}
+    done = {_key(asdict(Cell(**row["cell"])), row["run"]) for row in rows_of(out)}
     pending = [cell for cell in cells if _key(asdict(cell), described["run"]) not in done]
     shards = [list(range(start, min(start + SHARD, len(examples)))) for start in range(0, len(examples), SHARD)]
     task = progress.add_task("evaluating", total=len(pending) * len(shards))
@@ -169,7 +207,7 @@ def evaluate(
             _append(out, row)
 
 
-def _rows(out: Path) -> Iterator[dict]:
+def rows_of(out: Path) -> Iterator[dict]:
     """Rows that are whole; a run that was cut off may have left half a line."""
     if out.is_file():
         for line in out.read_text(encoding="utf-8").splitlines():
@@ -200,11 +238,18 @@ def _measure(cell: Cell, code: Code | None, images: list[int]) -> dict[str, list
     """What the server makes of some images in this cell."""
     link, prepared, model = _worker
     received = [_send(cell, code, prepared, image, link.seed) for image in images]
-    labels, confidences = [], []
+    labels: list[int] = []
+    confidences: list[float] = []
+    # Images that keep different numbers of tokens make no batch.
+    drops = cell.receiver.drops_empty
+    batch = 1 if drops else BATCH
     with torch.inference_mode():
-        for start in range(0, len(images), BATCH):
-            pixels = np.stack([each.pixels for each in received[start : start + BATCH]])
-            best = model(normalise(model, pixels)).softmax(-1).max(-1)
+        for start in range(0, len(images), batch):
+            chosen = received[start : start + batch]
+            pixels = normalise(model, np.stack([each.pixels for each in chosen]))
+            kept = chosen[0].bits_per_patch if drops else None
+            logits = model(pixels) if kept is None else logits_of_patches(model, pixels, kept)
+            best = logits.softmax(-1).max(-1)
             labels += best.indices.tolist()
             confidences += best.values.tolist()
     return {
@@ -241,6 +286,7 @@ def _send(cell: Cell, code: Code | None, prepared: Prepared, image: int, seed: i
         prepared.attention[image],
         cell.ber,
         generator,
+        posterior=cell.receiver.takes_posterior_mean,
         method=cell.method,
         rho=cell.rho,
         gamma=cell.gamma,

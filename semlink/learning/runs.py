@@ -4,6 +4,7 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -11,9 +12,10 @@ from rich.progress import Progress
 
 from semlink.allocation.methods import Method
 from semlink.learning.coders import CODECS, PROTECTED
-from semlink.learning.evaluation import Link, evaluate, grid, tune_threshold
+from semlink.learning.evaluation import Link, Receiver, evaluate, grid, rows_of, tune_threshold
 from semlink.learning.image_sets import load_image_set
 from semlink.learning.prepared import open_prepared, prepare
+from semlink.learning.storage import read_weights
 from semlink.provenance import provenance
 from semlink.vit import Origin
 from semlink.weights import DEVICE_MODEL, find_weights
@@ -30,16 +32,21 @@ def run_evaluation(
     rhos: Sequence[float],
     gammas: Sequence[float],
     bers: Sequence[float],
+    receivers: Sequence[Receiver] = (Receiver.PLAIN,),
     *,
     modified: bool,
+    most_images: int | None,
     device_weights: Path | None,
     server_model: str,
     server_weights: Path | None,
     seed: int,
     processes: int,
     cache: Path,
-) -> None:
+) -> list[dict[str, Any]]:
     """Prepares images, tunes thresholds and measures the grid; see `semlink evaluate --help`.
+
+    Returns:
+        All rows of these images and models that `out` now holds, this run's and earlier ones'.
 
     Raises:
         ImageSetError: no such images.
@@ -54,6 +61,8 @@ def run_evaluation(
     if not all(0 < rho <= 1 for rho in rhos) or not all(0 <= ber < 1 for ber in bers):
         raise ValueError("rho must be within (0, 1], and ber within [0, 1)")
     measured, others = load_image_set(data).where(only)
+    if most_images is not None:
+        measured = measured.at_most(most_images)
     out.parent.mkdir(parents=True, exist_ok=True)
     with Progress(console=Console(file=sys.stderr)) as progress:
         folder = prepare(measured.examples, DEVICE_MODEL, device_weights, cache, progress)
@@ -78,11 +87,13 @@ def run_evaluation(
             **provenance(),
         }
         link = Link(folder, server_model, server_weights, seed)
-        cells = grid(methods, rhos, gammas, bers, modified=modified, thresholds=thresholds)
+        cells = grid(methods, rhos, gammas, bers, receivers, modified=modified, thresholds=thresholds)
         evaluate(cells, link, measured.examples, out, described, processes, progress)
+    return [row for row in rows_of(out) if row["run"] == described["run"]]
 
 
 def _identity(model: str, weights: Path | None) -> str:
     """A model and its weights, in words and by the beginning of their SHA-256."""
     found = find_weights(model, weights)
-    return f"{Origin(model, found)}, SHA-256 {hashlib.sha256(found.path.read_bytes()).hexdigest()[:12]}"
+    origin = Origin(model, found, read_weights(found.path).kind)
+    return f"{origin}, SHA-256 {hashlib.sha256(found.path.read_bytes()).hexdigest()[:12]}"

@@ -5,9 +5,8 @@ then computed once per image and kept, and only the last blocks, the final norm 
 dropout shortens what is left (Liu et al., PatchDropout, arXiv 2208.07220).
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +18,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div
 
 from semlink.images import model_pixels, open_image
+from semlink.learning.card import write_card
+from semlink.learning.checkpoint import load_checkpoint, save_checkpoint
 from semlink.learning.image_sets import Example, ImageSet
 from semlink.learning.intervals import accuracy
 from semlink.learning.precision import device_and_precision
 from semlink.learning.storage import save_small
-from semlink.provenance import provenance
 from semlink.vit import class_names, load_vit, normalise
 
 log = structlog.get_logger(__name__)
@@ -88,20 +88,15 @@ def train(options: TrainOptions, data: ImageSet, held_out: ImageSet, folder: Pat
 
     save_small(out, model.state_dict(), data.classes if teacher is None else tuple(class_names(teacher)))
     stored = load_vit(options.model, weights=out.parent)
-    card = {
-        "model": options.model,
+    facts = {
         "from": origin,
         "data": data.name,
         "classes": model.num_classes,
-        "options": {
-            name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()
-        },
         "trained_on": len(fit),
         "stopped_by": len(stop),
         "held_out": measure(stored, held_out.examples, progress),
-        **provenance(),
     }
-    out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    card = write_card(out, options, facts)
     out.with_suffix(".checkpoint").unlink(missing_ok=True)
     return card
 
@@ -165,18 +160,12 @@ def _fit(
     optimizer = torch.optim.Adam(parameters, lr=options.learning_rate)
     checkpoint = out.with_suffix(".checkpoint")
     epoch, best, best_state, since_best = 0, -1.0, model.state_dict(), 0
-    if checkpoint.is_file():
-        saved = torch.load(checkpoint, weights_only=True)
-        if saved["options"] == repr(options):
-            model.load_state_dict(saved["model"])
-            optimizer.load_state_dict(saved["optimizer"])
-            epoch, best, best_state, since_best = (
-                saved["epoch"],
-                saved["best"],
-                saved["best_state"],
-                saved["since_best"],
-            )
-            log.info("resumed", epoch=epoch, checkpoint=str(checkpoint))
+    if saved := load_checkpoint(checkpoint, options):
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        epoch, best, best_state, since_best = (
+            saved[name] for name in ("epoch", "best", "best_state", "since_best")
+        )
     while epoch < options.epochs and since_best < options.patience:
         model.train()
         generator = np.random.default_rng((options.seed, epoch))  # so that a resumed run goes on as it would have
@@ -210,20 +199,15 @@ def _fit(
                 0,
             )
         log.info("epoch", epoch=epoch, loss=round(float(np.mean(losses)), 4), stopping_accuracy=round(score, 4))
-        partial = checkpoint.with_suffix(".checkpoint.partial")
-        torch.save(
-            {
-                "options": repr(options),
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "epoch": epoch,
-                "best": best,
-                "best_state": best_state,
-                "since_best": since_best,
-            },
-            partial,
-        )
-        partial.replace(checkpoint)
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "epoch": epoch,
+            "best": best,
+            "best_state": best_state,
+            "since_best": since_best,
+        }
+        save_checkpoint(checkpoint, options, state)
     return best_state
 
 

@@ -13,7 +13,7 @@ from semlink.cli import app
 from semlink.images import model_pixels, open_image
 from semlink.learning import ldpc
 from semlink.learning.coders import CODECS, _best_within, _file, send_frame, send_picture
-from semlink.learning.evaluation import CLEAN, Cell, _four_view, grid, tune_threshold
+from semlink.learning.evaluation import CLEAN, Cell, Receiver, _four_view, grid, tune_threshold
 from semlink.learning.image_sets import Example, load_image_set
 from semlink.learning.ldpc import Code, best_code, capacity
 from semlink.learning.prepared import open_prepared, prepare
@@ -49,6 +49,14 @@ class TestFrames:
         assert empty.any()
         assert (first.pixels[empty] == clean.pixels[empty]).all()
         assert (first.pixels[~empty] != clean.pixels[~empty]).any()
+
+    def test_the_posterior_mean_is_nearer_to_the_picture(self):
+        """In squared error, which is what it is the best of."""
+        sent = send_frame(CAT, SCORES, 0.0, rng(), rho=0.125).pixels
+        plain, better = (
+            send_frame(CAT, SCORES, 0.05, rng(), rho=0.125, posterior=told).pixels for told in (False, True)
+        )
+        assert np.square(better - sent).mean() < np.square(plain - sent).mean()
 
 
 class TestPictures:
@@ -127,6 +135,13 @@ class TestGrid:
         assert len(incremental) == 2 * 2 * 3  # ρ, γ, and error-free, with errors, told of the errors
         assert len([cell for cell in cells if cell.method == "fixed"]) == 2 * 2  # γ means nothing to it
 
+    def test_receivers_that_do_the_same_are_measured_once(self):
+        cells = grid(["fixed", "jpeg"], [0.125], [1], [0, 0.05], Receiver, modified=False, thresholds={})
+        assert len(cells) == len(set(cells)) == 1 + (2 + 4) + 2
+        error_free = {cell.receiver for cell in cells if cell.method == "fixed" and cell.ber == 0}
+        assert error_free == {Receiver.PLAIN, Receiver.DROP_EMPTY}
+        assert {cell.receiver for cell in cells if cell.method == "jpeg"} == {Receiver.PLAIN}
+
     @pytest.mark.parametrize("method", [Method.ATTENTION_THRESHOLD, Method.ATTENTION_SUM_THRESHOLD])
     @pytest.mark.parametrize("rho", [0.1, 0.5])
     def test_thresholds_meet_the_mean_rate(self, method, rho):
@@ -193,6 +208,7 @@ def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path, monkeypatch)
 
     def run(*methods: str) -> None:
         grid = ["--only", "split=test", "--rho", "0.25", "--ber", "0.01", "--modified", "--processes", "2"]
+        grid += ["--receiver", "plain", "--receiver", "posterior-mean+drop-empty"]
         chosen = [part for method in methods for part in ("--method", method)]
         arguments = ["evaluate", str(cats), str(out), *grid, *chosen, "--cache", str(tmp_path / "cache")]
         result = CliRunner().invoke(app, arguments)
@@ -200,8 +216,9 @@ def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path, monkeypatch)
 
     run("incremental")
     first = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["cell"]["method"] for row in first] == [CLEAN, "incremental", "incremental"]
-    assert [row["cell"]["design_ber"] for row in first] == [0, 0, 0.01]
+    assert [row["cell"]["method"] for row in first] == [CLEAN, *["incremental"] * 4]
+    assert [row["cell"]["design_ber"] for row in first] == [0, 0, 0.01, 0, 0.01]
+    assert [row["cell"]["receiver"] for row in first[1:]] == [*["plain"] * 2, *["posterior-mean+drop-empty"] * 2]
     # Labels 0 and 1 are not ImageNet's of a cat and a cup: what is tested here is the accounting.
     for row in first:
         assert row["single"]["images"] == 8
@@ -216,10 +233,10 @@ def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path, monkeypatch)
     out.write_bytes(out.read_bytes()[:-40])  # cut off within its last row
     run("incremental", "jpeg", "attention-threshold", "jpeg-ldpc")
     lines = out.read_text().splitlines()
-    assert lines[:2] == [json.dumps(row) for row in first[:2]]
-    again, jpeg, threshold, protected = map(json.loads, lines[3:])
+    assert lines[:4] == [json.dumps(row) for row in first[:4]]
+    again, jpeg, threshold, _, protected = map(json.loads, lines[5:])
     for name in ("cell", "single", "four_view", "bits", "object_share"):
-        assert again[name] == first[2][name], "the same seed, the same result"
+        assert again[name] == first[4][name], "the same seed, the same result"
     assert jpeg["cell"]["method"] == "jpeg"
     assert jpeg["bits"] <= first[1]["bits"]
     assert threshold["cell"]["threshold"] > 0

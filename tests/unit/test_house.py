@@ -16,7 +16,7 @@ PACKAGES = ("semlink", *PROCESSES)
 GENERATED = ROOT / "semlink" / "v1"
 MATHEMATICS = (
     *("allocation", "bitstream", "bsc", "checks", "distortion", "iaq"),
-    *("importance", "ofdm", "packing", "patches", "quantizer", "voting"),
+    *("importance", "ofdm", "packing", "patches", "posterior", "quantizer", "voting"),
 )
 LOOKS_AT_PICTURES = {"PIL", "safetensors", "skimage", "tenacity", "timm", "torch", "torchvision"}
 """What the extra `vision` installs, and the channel emulator does without."""

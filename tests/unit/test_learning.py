@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from scipy.stats import binom
 
 from semlink.learning.image_sets import ImageSet, load_image_set
 from semlink.learning.intervals import accuracy, difference
+from semlink.learning.link_training import LinkTrainOptions, link_train
+from semlink.learning.link_training import _damaged as damaged
 from semlink.learning.storage import read_weights, save_small
 from semlink.learning.train import TrainOptions, train
 from semlink.learning.train import _score as score
@@ -97,8 +100,9 @@ class TestStorage:
         }
         path = tmp_path / "model.safetensors"
         save_small(path, state, ("cat", "dog"))
-        read, classes = read_weights(path)
-        assert classes == ("cat", "dog")
+        stored = read_weights(path)
+        assert (stored.classes, stored.kind) == (("cat", "dog"), "")
+        read = stored.state
         assert read.keys() == state.keys()
         for name, tensor in state.items():
             assert read[name].shape == tensor.shape
@@ -163,7 +167,60 @@ class TestTrain:
             assert (tmp_path / f"{DEVICE_MODEL}.checkpoint").is_file()
             train(OPTIONS, kept, held_out, tmp_path, progress)
         folder, _ = trained
-        first, _ = read_weights(folder / f"{DEVICE_MODEL}.safetensors")
-        again, _ = read_weights(tmp_path / f"{DEVICE_MODEL}.safetensors")
+        first = read_weights(folder / f"{DEVICE_MODEL}.safetensors").state
+        again = read_weights(tmp_path / f"{DEVICE_MODEL}.safetensors").state
+        for name in first:
+            torch.testing.assert_close(again[name], first[name], atol=2e-3, rtol=0)
+
+
+class TestLinkTraining:
+    OPTIONS = LinkTrainOptions(DEVICE_MODEL, None, None, steps=3, batch=4, learning_rate=1e-4, seed=0)
+
+    @pytest.fixture
+    def few(self, coloured) -> ImageSet:
+        return load_image_set(coloured).at_most(4)
+
+    def run(self, data: ImageSet, folder: Path) -> dict:
+        with Progress(disable=True) as progress:
+            return link_train(self.OPTIONS, data, folder, progress)
+
+    def test_makes_a_model_of_another_kind_that_keeps_its_classes(self, few, tmp_path):
+        card = self.run(few, tmp_path)
+        model = load_vit(DEVICE_MODEL, weights=tmp_path)
+        assert model.num_classes == 1000
+        assert str(model.origin).startswith("link-trained deit_tiny")
+        assert card["kind"] == "link-trained"
+        assert card["from"].startswith("deit_tiny")
+        assert json.loads((tmp_path / f"{DEVICE_MODEL}.json").read_text()) == card
+
+    def test_comes_nearer_to_the_clean_models_answers_on_damaged_images(self, few, tmp_path, monkeypatch):
+        losses = []
+        monkeypatch.setattr(
+            "semlink.learning.link_training.log.info", lambda *_, loss=None, **__: losses.append(loss)
+        )
+        monkeypatch.setattr("semlink.learning.link_training.CHECKPOINT_STEPS", 6)
+        with Progress(disable=True) as progress:
+            link_train(replace(self.OPTIONS, steps=24, batch=8), few, tmp_path, progress)
+        assert losses[-1] < 0.9 * losses[0]
+
+    def test_an_interrupted_run_goes_on_and_ends_the_same(self, few, tmp_path, monkeypatch):
+        self.run(few, tmp_path / "whole")
+        monkeypatch.setattr("semlink.learning.link_training.CHECKPOINT_STEPS", 2)
+        with monkeypatch.context() as patch:
+            calls = iter(range(2 * 4))
+
+            def interrupted(*arguments):
+                if next(calls, None) is None:
+                    raise KeyboardInterrupt  # in the third step; two are in the checkpoint
+                return damaged(*arguments)
+
+            patch.setattr("semlink.learning.link_training._damaged", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                self.run(few, tmp_path / "cut")
+        assert (tmp_path / "cut" / f"{DEVICE_MODEL}.checkpoint").is_file()
+        self.run(few, tmp_path / "cut")
+        first, again = (
+            read_weights(tmp_path / name / f"{DEVICE_MODEL}.safetensors").state for name in ("whole", "cut")
+        )
         for name in first:
             torch.testing.assert_close(again[name], first[name], atol=2e-3, rtol=0)

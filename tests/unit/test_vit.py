@@ -15,7 +15,7 @@ import semlink.weights
 from semlink.images import model_pixels, open_image
 from semlink.learning.growth import grow_with_mirror
 from semlink.photos import find_photos
-from semlink.vit import class_attention, class_names, load_vit, normalise
+from semlink.vit import class_attention, class_names, load_vit, logits_of_patches, normalise
 from semlink.weights import DEVICE_MODEL, SERVER_MODEL, WeightsError, find_weights
 
 PHOTOS = ("chelsea", "coffee", "astronaut", "rocket")
@@ -112,6 +112,22 @@ class TestClassAttention:
         for hook in hooks:
             hook.remove()
         assert ran == list(range(len(tiny.blocks) - 1))
+
+
+class TestSomePatches:
+    @torch.inference_mode()
+    def test_all_of_them_are_the_whole_image(self, tiny, images):
+        kept = np.ones(196, bool)
+        torch.testing.assert_close(logits_of_patches(tiny, images[:1], kept), tiny(images[:1]), atol=1e-4, rtol=0)
+
+    @torch.inference_mode()
+    def test_the_others_are_as_if_nobody_attended_to_them(self, tiny, images):
+        """timm's own attention mask hides keys; what stays visible must not notice the difference."""
+        kept = np.random.default_rng(0).random(196) < 0.4
+        visible = torch.from_numpy(np.concatenate([[True], kept]))
+        masked = tiny.forward_head(tiny.forward_features(images[:1], attn_mask=visible.expand(1, 1, 197, 197)))
+        torch.testing.assert_close(logits_of_patches(tiny, images[:1], kept), masked, atol=1e-4, rtol=0)
+        assert (masked - tiny(images[:1])).abs().max() > 0.01
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,35 @@
+"""Counterpart of IAQ, Fig. 4: the vote of four views against ρ, without errors, beside one view.
+
+python -m experiments.figure4 DATA
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from experiments.accuracy import ALLOCATIONS, Series, draw, measure, save
+from semlink.weights import SERVER_MODEL
+
+RHOS = (0.03125, 0.0625, 0.125, 0.25)
+
+
+def main(data: Path) -> None:
+    """Measures what is missing, and draws."""
+    rows = measure(data, ALLOCATIONS, RHOS, (0.0,), server_model=SERVER_MODEL)
+
+    def line(method: str) -> Series:
+        return method, lambda cell: cell["method"] == method and cell["ber"] == 0, "o-"
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5), sharey=True)
+    for axes, views, title in ((left, "four_view", "vote of four views"), (right, "single", "one view")):
+        draw(axes, rows, "rho", [line(method) for method in ALLOCATIONS], "compression ratio ρ", views)
+        axes.set_xscale("log", base=2)
+        axes.set_title(title)
+    left.legend(fontsize=8)
+    figure.suptitle(f"{data.name}, no errors, server {SERVER_MODEL}")
+    save(figure, f"figure4-{data.name}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,52 @@
+"""Counterpart of IAQ, Fig. 7: what the device attends to, the bits it buys, and what the server receives.
+
+python -m experiments.figure7 DATA
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from experiments.accuracy import STUDIES, save
+from semlink import iaq
+from semlink.images import model_pixels, open_image
+from semlink.learning.coders import send_frame
+from semlink.learning.image_sets import load_image_set
+from semlink.vit import class_attention, load_vit, normalise
+from semlink.weights import DEVICE_MODEL
+
+IMAGES, RHO, BERS, SEED = 4, 0.125, (0.0, 0.05), 0
+
+
+def main(data: Path) -> None:
+    """Draws a row for each of a few images, spread evenly over the classes."""
+    study = STUDIES[data.name]
+    examples = load_image_set(data).where(study.only)[0].examples
+    model = load_vit(DEVICE_MODEL, weights=study.weights)
+    figure, grid = plt.subplots(IMAGES, 3 + len(BERS), figsize=(12.5, 2.6 * IMAGES))
+    spread = np.linspace(0, len(examples) - 1, IMAGES + 2)[1:-1].astype(int)
+    for row, index in zip(grid, spread, strict=True):
+        pixels = model_pixels(open_image(examples[index].path))
+        with torch.inference_mode():
+            attention = class_attention(model, normalise(model, pixels[None]))[0].numpy()
+        bits = iaq.encode(pixels, attention, rho=RHO).bits
+        row[0].imshow(pixels)
+        row[1].imshow(attention.reshape(14, 14), cmap="inferno")
+        row[2].imshow(bits.reshape(14, 14), vmin=0, vmax=8, cmap="viridis")
+        for axes, ber in zip(row[3:], BERS, strict=True):
+            received = send_frame(pixels, attention, ber, np.random.default_rng((SEED, index)), rho=RHO).pixels
+            axes.imshow(np.rint(received).astype(np.uint8))
+    titles = ["image", "attention", "bits of each patch, 0 to 8", *(f"received, μ = {ber:g}" for ber in BERS)]
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, fontsize=10)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    figure.suptitle(f"{data.name}, ρ = {RHO:g}, γ = 1, seed {SEED}")
+    save(figure, f"figure7-{data.name}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
