@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import allocation, bsc, link, ofdm
+from benchmarks import allocation, bsc, evaluation, link, ofdm
 from semlink.provenance import provenance
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -16,6 +16,7 @@ def main() -> None:
         "bsc": bsc.run(),
         "allocation": allocation.run(),
         "ofdm": ofdm.run(),
+        "evaluation": evaluation.run(),
         "seed": bsc.SEED,
         **provenance(),
     }

@@ -1,0 +1,81 @@
+"""How much of `semlink evaluate` is the vision transformer, which nothing around it can make cheaper.
+
+python -m benchmarks.evaluation
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from semlink.images import model_pixels, open_image
+from semlink.learning import evaluation
+from semlink.learning.image_sets import Example
+from semlink.learning.prepared import prepare
+from semlink.photos import find_photos
+from semlink.weights import DEVICE_MODEL, SERVER_MODEL
+
+IMAGES = 64
+CELLS = [
+    evaluation.Cell(method, rho, ber=ber)
+    for method in ("incremental", "water-filling", "fixed")
+    for rho, ber in ((0.125, 0.0), (0.125, 0.05), (0.5, 0.05))
+]
+
+
+def run() -> dict[str, dict[str, float]]:
+    """Measures cells of the IAQ family with cached attention, on one thread, and prints a table.
+
+    Returns:
+        `share`: of all CPU seconds, those of the forward pass, by server model.
+    """
+    threads = torch.get_num_threads()
+    share = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "chelsea.png"
+        Image.fromarray(model_pixels(open_image(find_photos(["chelsea"])[0]))).save(path)
+        with Progress(disable=True) as progress:
+            prepared = prepare((Example(path, 0, {}),) * IMAGES, DEVICE_MODEL, None, folder, progress)
+        for server in (DEVICE_MODEL, SERVER_MODEL):
+            share[server] = _share(evaluation.Link(prepared, server, None, seed=0))
+    torch.set_num_threads(threads)
+    table = Table(title=f"CPU time of {len(CELLS)} cells of {IMAGES} images spent in the vision transformer")
+    table.add_column("server")
+    table.add_column("%", justify="right")
+    for server, value in share.items():
+        table.add_row(server, f"{100 * value:.1f}")
+    Console(width=110).print(table)
+    return {"share": share}
+
+
+def _share(link: evaluation.Link) -> float:
+    evaluation._start(link)
+    model = evaluation._worker[2]
+    began, inside = 0.0, 0.0
+
+    def enter(*_: object) -> None:
+        nonlocal began
+        began = time.process_time()
+
+    def leave(*_: object) -> None:
+        nonlocal inside
+        inside += time.process_time() - began
+
+    model.register_forward_pre_hook(enter)
+    model.register_forward_hook(leave)
+    evaluation._measure(CELLS[0], None, list(range(evaluation.SHARD)))  # warm
+    inside, started = 0.0, time.process_time()
+    for cell in CELLS:
+        for start in range(0, IMAGES, evaluation.SHARD):
+            evaluation._measure(cell, None, list(range(start, start + evaluation.SHARD)))
+    return inside / (time.process_time() - started)
+
+
+if __name__ == "__main__":
+    run()
