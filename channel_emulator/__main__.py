@@ -4,6 +4,7 @@ import asyncio
 
 import structlog
 
+from channel_emulator.channel_states import ChannelStates
 from channel_emulator.control import Impairments, control_plane
 from channel_emulator.metrics import Metrics
 from channel_emulator.proxy import ImpairingProxy
@@ -38,6 +39,7 @@ async def serve(settings: Settings) -> None:
             http_port=settings.http_port,
             max_concurrent_calls=settings.max_concurrent_calls,
             prepare=prepare,
+            channel_servicer=ChannelStates(channel, settings, impairments),
         )
 
 

@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from channel_emulator.planned_frame import REASONS
+
 OUTCOMES = ("answered", "refused", "failed", "cancelled")
 
 
@@ -13,8 +15,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.frames = Counter(
             "semlink_channel_frames",
-            "Frames by what became of them: answered by upstream; refused here as malformed; failed upstream "
-            "or on the way there; cancelled by the device.",
+            "Frames by what became of them: answered by upstream; refused here as malformed or for their plan; "
+            "failed upstream or on the way there; cancelled by the device.",
             ["outcome"],
             registry=self.registry,
         )
@@ -25,6 +27,24 @@ class Metrics:
         )
         self.bits_flipped = Counter(
             "semlink_channel_bits_flipped", "Bits that arrived inverted.", registry=self.registry
+        )
+        self.blocks_lost = Counter(
+            "semlink_channel_blocks_lost", "Blocks of planned frames that were lost.", registry=self.registry
+        )
+        self.plans_refused = Counter(
+            "semlink_channel_plans_refused",
+            "Frames refused for their plan, by why: missing; stale, made for another state of the channel; or the "
+            "rule that it breaks.",
+            ["rule"],
+            registry=self.registry,
+        )
+        for rule in REASONS:
+            self.plans_refused.labels(rule)
+        self.air_seconds = Histogram(
+            "semlink_channel_air_seconds",
+            "Time that one planned frame is on the air.",
+            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+            registry=self.registry,
         )
         self.impair_seconds = Histogram(
             "semlink_channel_impair_seconds",

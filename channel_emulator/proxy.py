@@ -7,9 +7,12 @@ import grpc
 import structlog
 
 from channel_emulator.control import Impairments
+from channel_emulator.impairments import BinarySymmetricChannel, Impairment, NoImpairment, Planned
 from channel_emulator.metrics import Metrics
+from channel_emulator.planned_frame import PlanRefused
+from channel_emulator.randomness import random_stream
 from channel_emulator.settings import Settings
-from channel_emulator.transmission import random_stream, transmit
+from channel_emulator.transmission import transmit, transmit_planned
 from semlink.bitstream import FrameError
 from semlink.v1 import link_pb2, link_pb2_grpc
 
@@ -36,30 +39,31 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         self, request: link_pb2.ClassifyRequest, context: grpc.aio.ServicerContext
     ) -> link_pb2.ClassifyResponse:
         """Damages the frame, passes it on, and adds to the answer what was done to it."""
+        impairment = self._impairments.met_by(request.device_id)
         try:
-            request.frame, report = transmit(
-                request.frame,
-                self._impairments.met_by(request.device_id),
-                random_stream(self._settings.seed, request.device_id, request.frame_id),
-                impair_header=self._settings.impair_header,
-            )
+            if isinstance(impairment, NoImpairment | BinarySymmetricChannel):
+                request.frame, report = self._transmit(request, impairment)
+            else:
+                # Milliseconds of arithmetic, which the other calls need not wait for.
+                request.frame, report = await asyncio.to_thread(self._transmit, request, impairment)
         except FrameError as error:
             self._metrics.frames.labels("refused").inc()
             log.info("frame refused", device_id=request.device_id, reason=error.reason)
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"frame: {error} ({error.reason})")
-        self._metrics.bits_exposed.inc(report.bits_exposed)
-        self._metrics.bits_flipped.inc(report.bits_flipped)
-        self._metrics.impair_seconds.observe(report.channel_ms / 1000)
+        except PlanRefused as error:
+            self._metrics.frames.labels("refused").inc()
+            self._metrics.plans_refused.labels(error.rule).inc()
+            log.info("plan refused", device_id=request.device_id, reason=str(error))
+            code = grpc.StatusCode.ABORTED if error.calls_for_another else grpc.StatusCode.INVALID_ARGUMENT
+            await context.abort(code, str(error))
+        self._count(report, planned=isinstance(impairment, Planned))
 
-        timeout = self._settings.upstream_timeout_seconds
-        remaining = context.time_remaining()
         outcome = "failed"
         try:
+            if self._settings.pace:
+                await self._pace(report.air_ms / 1000, context)
             response: link_pb2.ClassifyResponse = await self._pass_on(
-                self._upstream.Classify,
-                request,
-                context,
-                timeout if remaining is None else min(timeout, remaining),
+                self._upstream.Classify, request, context, self._patience(context)
             )
             outcome = "answered"
         except asyncio.CancelledError:
@@ -85,6 +89,39 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         """Passes the call on untouched, its deadline too."""
         return await self._pass_on(self._upstream.WaitVote, request, context, context.time_remaining())
 
+    def _transmit(
+        self, request: link_pb2.ClassifyRequest, impairment: Impairment
+    ) -> tuple[bytes, link_pb2.ChannelReport]:
+        who = self._settings.seed, request.device_id, request.frame_id
+        generator = random_stream(*who)
+        if isinstance(impairment, Planned):
+            plan = request.plan if request.HasField("plan") else None
+            return transmit_planned(request.frame, plan, impairment, impairment.hold(*who), generator)
+        return transmit(request.frame, impairment, generator, impair_header=self._settings.impair_header)
+
+    def _count(self, report: link_pb2.ChannelReport, *, planned: bool) -> None:
+        self._metrics.bits_exposed.inc(report.bits_exposed)
+        self._metrics.bits_flipped.inc(report.bits_flipped)
+        self._metrics.impair_seconds.observe(report.channel_ms / 1000)
+        if planned:
+            self._metrics.blocks_lost.inc(len(report.lost_blocks))
+            self._metrics.air_seconds.observe(report.air_ms / 1000)
+
+    def _patience(self, context: grpc.aio.ServicerContext) -> float:
+        """Seconds that the frame may wait for its answer from now on."""
+        timeout, remaining = self._settings.upstream_timeout_seconds, context.time_remaining()
+        return timeout if remaining is None else min(timeout, remaining)
+
+    async def _pace(self, seconds: float, context: grpc.aio.ServicerContext) -> None:
+        """Takes the time that the frame is on the air, if there is so much."""
+        patience = self._patience(context)
+        await asyncio.sleep(min(seconds, patience))
+        if seconds > patience:
+            await context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                f"the frame is on the air for {seconds:.3g} s: more time or power",
+            )
+
     async def _pass_on(
         self, call: Any, request: Any, context: grpc.aio.ServicerContext, timeout: float | None
     ) -> Any:
@@ -102,10 +139,14 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
 
 
 def _in_series(first: link_pb2.ChannelReport, second: link_pb2.ChannelReport) -> link_pb2.ChannelReport:
-    """The report of two emulators in a row; a bit that both flipped counts twice."""
-    return link_pb2.ChannelReport(
-        impairment=f"{first.impairment}+{second.impairment}",
-        bits_flipped=first.bits_flipped + second.bits_flipped,
-        bits_exposed=first.bits_exposed + second.bits_exposed,
-        channel_ms=first.channel_ms + second.channel_ms,
-    )
+    """The report of two emulators in a row; a bit that both flipped counts twice.
+
+    At most one of them carries out the plan, so what it says of that stands.
+    """
+    both = link_pb2.ChannelReport()
+    both.CopyFrom(second if second.block_air_ms else first)
+    both.impairment = f"{first.impairment}+{second.impairment}"
+    both.bits_flipped = first.bits_flipped + second.bits_flipped
+    both.bits_exposed = first.bits_exposed + second.bits_exposed
+    both.channel_ms = first.channel_ms + second.channel_ms
+    return both

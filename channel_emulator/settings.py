@@ -1,11 +1,26 @@
 """What the channel emulator can be told."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from channel_emulator.impairments import BinarySymmetricChannel, Impairment, NoImpairment
+from channel_emulator.impairments import (
+    Awgn,
+    BinarySymmetricChannel,
+    FiniteBlocklength,
+    Impairment,
+    MimoOfdm,
+    NoImpairment,
+    Rayleigh,
+)
+from channel_emulator.impairments.planned import MAX_STREAMS
+from semlink.ofdm.planner import TARGET_BLOCK_ERROR_RATE
 from semlink.runtime.settings import Address, ListenSettings, Port
+
+
+def _number(value: object) -> object:
+    """Flags are text, which a literal number is not."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 class Settings(ListenSettings):
@@ -25,10 +40,46 @@ class Settings(ListenSettings):
         description="port that changes the damage at run time (see /docs there), and answers /metrics and health; "
         "0: any free one, printed",
     )
-    channel: Literal["none", "bsc"] = Field(
-        "bsc", description="the damage to start with; none: nothing; bsc: every bit flips on its own, at --ber"
+    channel: Literal["none", "bsc", "awgn", "rayleigh", "mimo-ofdm", "finite-blocklength"] = Field(
+        "bsc",
+        description="the damage to start with; none: nothing; bsc: every bit flips on its own, at --ber; awgn, "
+        "rayleigh: QAM over one channel with noise, or with fading too; mimo-ofdm, finite-blocklength: frames "
+        "travel with a plan over many subchannels (of a device: --plan)",
     )
     ber: float = Field(0.01, ge=0, le=1, description="bit error rate μ of bsc, from 0 to 1")
+    snr: float = Field(20.0, ge=-50, le=100, description="SNR in dB of all channels but none and bsc")
+    streams: int = Field(
+        4, ge=1, le=MAX_STREAMS, description="spatial streams N_s of mimo-ofdm and finite-blocklength"
+    )
+    coding: Literal["ideal", "uncoded"] = Field(
+        "ideal", description="of mimo-ofdm; ideal: no errors, latency by Shannon's rate; uncoded: QAM, bit by bit"
+    )
+    order: Annotated[Literal[4, 16, 64, 256], BeforeValidator(_number)] = Field(
+        64, description="points of the QAM of awgn, rayleigh, and uncoded mimo-ofdm"
+    )
+    target_bler: float = Field(
+        TARGET_BLOCK_ERROR_RATE, gt=0, le=0.5, description="block error rate that finite-blocklength keeps to"
+    )
+    errors: Literal["block-loss", "ber-rule"] = Field(
+        "block-loss",
+        description="of finite-blocklength; block-loss: a block is lost as a whole, at --target-bler; ber-rule: "
+        "bits flip, at the paper's rule of thumb (41)",
+    )
+    csi_error: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="variance of the errors with which both ends know the channel of mimo-ofdm and "
+        "finite-blocklength",
+    )
+    redraw_every_coherence: bool = Field(
+        False,
+        description="draw their channel anew every 50 OFDM symbols, not only for every frame; plan and beams do "
+        "not follow",
+    )
+    pace: bool = Field(
+        False, description="take the time that a planned frame is on the air, and not only report it"
+    )
     impair_header: bool = Field(
         False,
         description="expose the frame's header too; a damaged header makes the server refuse the frame. "
@@ -45,4 +96,21 @@ class Settings(ListenSettings):
 
     def impairment(self) -> Impairment:
         """The damage to start with."""
-        return BinarySymmetricChannel(ber=self.ber) if self.channel == "bsc" else NoImpairment()
+        match self.channel:
+            case "none":
+                return NoImpairment()
+            case "bsc":
+                return BinarySymmetricChannel(ber=self.ber)
+            case "awgn":
+                return Awgn(snr_db=self.snr, order=self.order)
+            case "rayleigh":
+                return Rayleigh(snr_db=self.snr, order=self.order)
+        planned: dict[str, Any] = {
+            "snr_db": self.snr,
+            "streams": self.streams,
+            "csi_error": self.csi_error,
+            "redraw_every_coherence": self.redraw_every_coherence,
+        }
+        if self.channel == "mimo-ofdm":
+            return MimoOfdm(coding=self.coding, order=self.order, **planned)
+        return FiniteBlocklength(target_bler=self.target_bler, errors=self.errors, **planned)

@@ -1,30 +1,21 @@
-"""One frame over the air: which bits are exposed, where the randomness comes from, what arrives."""
+"""One frame over the air: which bits are exposed, what arrives of them."""
 
 import time
-from hashlib import sha256
 
 import numpy as np
 
-from channel_emulator.impairments import Impairment
+from channel_emulator.held_channel import HeldChannel
+from channel_emulator.impairments import Awgn, Planned, Rayleigh, Unplanned
+from channel_emulator.planned_frame import PlannedFrame
 from semlink.bitstream import MAX_FRAME_BYTES, Frame, FrameError
 from semlink.bsc import invert_bits
-from semlink.v1.link_pb2 import ChannelReport
-
-
-def random_stream(seed: int, device_id: str, frame_id: int) -> np.random.Generator:
-    """The randomness that one frame meets.
-
-    It depends on nothing else: not on which device came first, nor on what was sent before. A frame that is
-    sent again meets the same flips.
-    """
-    digest = int.from_bytes(sha256(device_id.encode()).digest())
-    return np.random.default_rng(np.random.SeedSequence([seed, digest, frame_id]))
+from semlink.v1.link_pb2 import ChannelReport, TransmissionPlan
 
 
 def transmit(
-    frame: bytes, impairment: Impairment, generator: np.random.Generator, *, impair_header: bool
+    frame: bytes, impairment: Unplanned, generator: np.random.Generator, *, impair_header: bool
 ) -> tuple[bytes, ChannelReport]:
-    """Sends a frame through the channel.
+    """Sends a frame through a channel that takes no plan.
 
     Args:
         frame: a valid frame, version 1.
@@ -40,12 +31,14 @@ def transmit(
         FrameError: `frame` is longer than `MAX_FRAME_BYTES`, or breaks a rule of the format.
     """
     started = time.perf_counter()
-    if len(frame) > MAX_FRAME_BYTES:
-        raise FrameError("oversized", f"a frame of {len(frame)} bytes; at most {MAX_FRAME_BYTES} are taken")
-    sent = Frame.from_bytes(frame)
+    sent = _read(frame)
     first = 0 if impair_header else sent.header_bits
     exposed = sent.header_bits + sent.payload_bits - first
-    positions = impairment.flips(exposed, generator)
+    if isinstance(impairment, Awgn | Rayleigh):
+        values = np.unpackbits(np.frombuffer(frame, np.uint8))[first : first + exposed]
+        positions = np.flatnonzero(impairment.arrive(values, generator) != values)
+    else:
+        positions = impairment.flips(exposed, generator)
     received = bytearray(frame)
     invert_bits(received, first + positions)
     report = ChannelReport(
@@ -55,3 +48,70 @@ def transmit(
         channel_ms=1000 * (time.perf_counter() - started),
     )
     return bytes(received), report
+
+
+def transmit_planned(
+    frame: bytes,
+    plan: TransmissionPlan | None,
+    impairment: Planned,
+    held: HeldChannel,
+    generator: np.random.Generator,
+) -> tuple[bytes, ChannelReport]:
+    """Sends a frame through a channel that takes plans. The header is always taken as protected.
+
+    Args:
+        frame: a valid frame, version 1.
+        plan: how it is sent, as the device says.
+        impairment: what the channel does.
+        held: the channel that the frame meets.
+        generator: the source of noise and errors.
+
+    Returns:
+        The frame as it arrives, and the report. A block that is lost is known to be lost: the frame goes on with 0
+        bits for its patch, which a decoder takes as one that was not sent.
+
+    Raises:
+        FrameError: as `transmit`.
+        PlanRefused: there is no plan, or it can't be carried out.
+    """
+    started = time.perf_counter()
+    sent = _read(frame)
+    planned = PlannedFrame.of(sent, plan, held)
+    values = np.unpackbits(np.frombuffer(sent.payload, np.uint8), count=sent.payload_bits)
+    arrival = impairment.arrive(values, planned, generator)
+    positions = np.flatnonzero(arrival.values != values)
+    received = bytearray(frame)
+    invert_bits(received, sent.header_bits + positions)
+    if arrival.lost.size:
+        received = bytearray(_without(Frame.from_bytes(bytes(received)), arrival.lost).to_bytes())
+    numerology = held.numerology
+    air = float(arrival.seconds.max())
+    report = ChannelReport(
+        impairment=impairment.type,
+        bits_flipped=len(positions),
+        bits_exposed=sent.payload_bits,
+        block_air_ms=1e3 * arrival.seconds,
+        air_ms=1e3 * air,
+        t_d_ms=1e3 * float(arrival.latencies.max()),
+        lost_blocks=arrival.lost,
+        bits_lost=int(planned.load[arrival.lost].sum()),
+        exceeds_coherence=air > numerology.coherence_symbols * numerology.symbol_seconds,
+        power=float(planned.power_of_subchannel.sum()),
+        channel_ms=1000 * (time.perf_counter() - started),
+    )
+    return bytes(received), report
+
+
+def _read(frame: bytes) -> Frame:
+    if len(frame) > MAX_FRAME_BYTES:
+        raise FrameError("oversized", f"a frame of {len(frame)} bytes; at most {MAX_FRAME_BYTES} are taken")
+    return Frame.from_bytes(frame)
+
+
+def _without(frame: Frame, patches: np.ndarray) -> Frame:
+    """The frame as if these patches had not been sent."""
+    codes, bits = frame.codes.copy(), frame.bits.copy()
+    codes[patches], bits[patches] = 0, 0
+    return Frame.from_codes(
+        codes, bits, geometry=frame.geometry, low=frame.low, high=frame.high, max_bits=frame.max_bits
+    )

@@ -60,6 +60,32 @@ def encode(
         threshold=threshold,
         max_bits=MAX_BITS,
     )
+    return _frame(image, patches, bits, geometry)
+
+
+def encode_with(image: NDArray[np.uint8], bits: NDArray[np.int64]) -> Frame:
+    """The frame of an image whose bits are chosen already, as by a transmission plan.
+
+    Args:
+        image: (H, W, C) 8-bit pixels, C 1 or 3, sides multiples of 16.
+        bits: (N,) bits M_i of each patch, 0..8, in raster order.
+
+    Raises:
+        ValueError: an argument is outside these ranges.
+        FrameError: the image has a shape that no frame carries.
+    """
+    if image.dtype != np.uint8:
+        raise ValueError(f"image must be 8-bit, not {image.dtype}")
+    patches = to_patches(image, PATCH_SIZE)
+    if np.shape(bits) != (len(patches),):
+        raise ValueError(f"bits must be one per patch: {len(patches)}, not {np.size(bits)}")
+    height, width, channels = image.shape
+    return _frame(image, patches, bits, Geometry(height // PATCH_SIZE, width // PATCH_SIZE, PATCH_SIZE, channels))
+
+
+def _frame(
+    image: NDArray[np.uint8], patches: NDArray[np.uint8], bits: NDArray[np.int64], geometry: Geometry
+) -> Frame:
     low, high = int(image.min()), int(image.max())
     return Frame.from_codes(
         quantize(patches, bits, low, high),

@@ -7,13 +7,16 @@ subcarrier to the next, has an impulse response as long as the OFDM symbol and f
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from semlink.checks import integer_within
 from semlink.ofdm.channel import beamforming
 from semlink.ofdm.flat import complex_normal
 from semlink.ofdm.layout import BlockLayout
+from semlink.ofdm.mismatch import effective_channel
 
 _LEAST_AMPLITUDE = 1e-18
 """What an equaliser divides by where nothing arrives: the noise then decides."""
@@ -83,16 +86,68 @@ def transmit_estimated(
     Raises:
         ValueError: an argument is outside these ranges.
     """
-    combiner, gains, precoder = beamforming(estimate)
+    beams = beamforming(estimate)
     if np.shape(channel) != np.shape(estimate):
         raise ValueError(f"channel must have the estimate's shape {np.shape(estimate)}, not {np.shape(channel)}")
     sent = sent_amplitudes(powers, layout)
-    amplitudes = _checked_gains(gains, layout) * sent
-    effective = combiner.conj().swapaxes(1, 2) @ channel @ precoder
+    amplitudes = _checked_gains(beams.gains, layout) * sent
+    effective = effective_channel(channel, beams)
     grid = layout.to_grid(layout.modulate(bits) * sent.take(layout.subchannels))
     # (F, N_s, T): on each subcarrier one matrix product serves all OFDM symbols.
     received = (effective @ grid.transpose(1, 2, 0)).transpose(2, 0, 1)
     return _decide(layout.from_grid(received), layout, amplitudes, noise_power, generator)
+
+
+def transmit_redrawn(
+    bits: NDArray[np.uint8],
+    layout: BlockLayout,
+    channels: Callable[[int], NDArray[np.complex128]],
+    estimate: NDArray[np.complex128],
+    powers: ArrayLike,
+    noise_power: float,
+    generator: np.random.Generator,
+    *,
+    interval: int,
+) -> NDArray[np.uint8]:
+    """Bits as they arrive when the channel changes every `interval` OFDM symbols and the beams do not follow.
+
+    `transmit_estimated` with another H for each interval, in memory that does not grow with their number; the same
+    H for all of them gives the same bits as there.
+
+    Args:
+        bits: (Σ layout.bits,) payload, uint8 values 0 and 1.
+        layout: which block each subchannel carries, in terms of the estimate's streams.
+        channels: number of an interval, from 0 -> (F, N_s, N_s) H as it is then. Called once for each, in order.
+        estimate: (F, N_s, N_s) H as both ends believe it to be all the time.
+        powers: (F, N_s) p ≥ 0 of each subchannel, or one number for all.
+        noise_power: σ² of the complex noise, ≥ 0.
+        generator: the source of the noise: two normal draws for a QAM symbol, in the payload's order.
+        interval: OFDM symbols between two changes, at least 1: the paper's T.
+
+    Returns:
+        (Σ layout.bits,) uint8 values 0 and 1.
+
+    Raises:
+        ValueError: an argument is outside these ranges.
+    """
+    interval = integer_within("interval", interval, 1, 2**31)
+    beams = beamforming(estimate)
+    sent = sent_amplitudes(powers, layout)
+    amplitudes = _checked_gains(beams.gains, layout) * sent
+    values = layout.modulate(bits) * sent.take(layout.subchannels)
+    received = np.empty_like(values)
+    intervals = layout.times // interval
+    order = np.argsort(intervals, kind="stable")
+    ends = np.cumsum(np.bincount(intervals))
+    for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        here = order[begin:end]
+        place = layout.times[here] - number * interval, layout.subchannels[here]
+        grid = np.zeros((int(place[0].max()) + 1, sent.size), np.complex128)
+        grid[place] = values[here]
+        streams = grid.reshape(-1, *sent.shape).transpose(1, 2, 0)
+        arrived = effective_channel(channels(number), beams) @ streams
+        received[here] = arrived.transpose(2, 0, 1).reshape(grid.shape)[place]
+    return _decide(received, layout, amplitudes, noise_power, generator)
 
 
 def sent_amplitudes(powers: ArrayLike, layout: BlockLayout) -> NDArray[np.float64]:

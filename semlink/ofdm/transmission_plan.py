@@ -15,6 +15,17 @@ MIN_BITS, MAX_BITS = 1, 8
 """B_min and B_max (IA-QSMPA, Section V)."""
 EXCESS = 1e-9
 """Relative excess of power that rounding may cause."""
+RULES = ("sizes", "bits", "budget", "mapping", "power", "latency")
+"""What a plan can break, and a `PlanError` names."""
+
+
+class PlanError(ValueError):
+    """A plan that breaks a rule. `rule` is one of `RULES`, and the message begins with it."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        """`message`: how the rule is broken."""
+        super().__init__(f"{rule}: {message}")
+        self.rule = rule
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +33,8 @@ class Plan:
     """What device and receiver agree on before a frame is sent; block i carries patch i.
 
     Raises:
-        ValueError: the plan breaks a rule, which the message names: sizes, bits, budget, mapping, power, latency.
+        PlanError: the plan breaks a rule.
+        ValueError: SNR or ρ is out of range.
     """
 
     method: str
@@ -52,40 +64,14 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Refuses a plan that breaks a rule."""
-        count = np.size(self.bits)
-        for name in ("bits", "power", "latencies", "mean_gains"):
-            if np.shape(getattr(self, name)) != (count,) or count == 0:
-                raise ValueError(f"sizes: {name} must be one per block, not {np.shape(getattr(self, name))}")
-        shape = (self.numerology.subcarriers, self.numerology.streams)
-        if np.shape(self.block_of_subchannel) != shape:
-            raise ValueError(
-                f"sizes: block_of_subchannel must have shape {shape}, not {np.shape(self.block_of_subchannel)}"
-            )
         if not np.isfinite(self.snr_db):
             raise ValueError(f"snr_db must be finite, not {self.snr_db}")
-        if not MIN_BITS / 8 <= self.rho <= 1:
-            raise ValueError(f"rho must be within [{MIN_BITS / 8}, 1], not {self.rho}")
-        if not np.issubdtype(self.bits.dtype, np.integer):
-            raise ValueError("bits: they must be integers")
-        if self.bits.min() < MIN_BITS or self.bits.max() > MAX_BITS:
-            raise ValueError(
-                f"bits: they must be within [{MIN_BITS}, {MAX_BITS}], not {self.bits.min()} to {self.bits.max()}"
-            )
-        if self.bits.sum() > steps_of(self.rho, count):
-            raise ValueError(
-                f"budget: the bits add up to {self.bits.sum()}, ρ = {self.rho} allows {steps_of(self.rho, count)}"
-            )
-        try:
-            check_even(self.block_of_subchannel, count)
-        except ValueError as error:
-            raise ValueError(f"mapping: {error}") from None
-        if not ((self.power >= 0) & np.isfinite(self.power)).all():
-            raise ValueError("power: it must be finite and at least 0")
-        spent = self.power.sum() * self.numerology.subchannels / count
-        if spent > self.numerology.total_power * (1 + EXCESS):
-            raise ValueError(f"power: it adds up to {spent:.9g}, P_tot is {self.numerology.total_power:.9g}")
+        check_rules(self.numerology, self.rho, self.bits, self.block_of_subchannel, self.power)
+        for name in ("latencies", "mean_gains"):
+            if np.shape(getattr(self, name)) != self.bits.shape:
+                raise PlanError("sizes", f"{name} must be one per block, not {np.shape(getattr(self, name))}")
         if not (self.latencies >= 0).all():
-            raise ValueError("latency: it must be at least 0")
+            raise PlanError("latency", "it must be at least 0")
 
     @property
     def t_d(self) -> float:
@@ -161,6 +147,49 @@ class Plan:
         )
 
 
+def check_rules(
+    numerology: Numerology,
+    rho: float,
+    bits: NDArray[np.int64],
+    block_of_subchannel: NDArray[np.int64],
+    power: NDArray[np.float64],
+) -> None:
+    """Refuses what no link of these dimensions may be asked to send; the arguments are fields of a `Plan`.
+
+    Raises:
+        PlanError: a rule is broken.
+        ValueError: ρ is out of range.
+    """
+    count = np.size(bits)
+    for name, values in (("bits", bits), ("power", power)):
+        if np.shape(values) != (count,) or count == 0:
+            raise PlanError("sizes", f"{name} must be one per block, not {np.shape(values)}")
+    shape = (numerology.subcarriers, numerology.streams)
+    if np.shape(block_of_subchannel) != shape:
+        raise PlanError(
+            "sizes", f"block_of_subchannel must have shape {shape}, not {np.shape(block_of_subchannel)}"
+        )
+    if not MIN_BITS / 8 <= rho <= 1:
+        raise ValueError(f"rho must be within [{MIN_BITS / 8}, 1], not {rho}")
+    if not np.issubdtype(bits.dtype, np.integer):
+        raise PlanError("bits", "they must be integers")
+    if bits.min() < MIN_BITS or bits.max() > MAX_BITS:
+        raise PlanError("bits", f"they must be within [{MIN_BITS}, {MAX_BITS}], not {bits.min()} to {bits.max()}")
+    if bits.sum(dtype=np.int64) > steps_of(rho, count):
+        raise PlanError(
+            "budget", f"the bits add up to {bits.sum(dtype=np.int64)}, ρ = {rho} allows {steps_of(rho, count)}"
+        )
+    try:
+        check_even(block_of_subchannel, count)
+    except ValueError as error:
+        raise PlanError("mapping", str(error)) from None
+    if not ((power >= 0) & np.isfinite(power)).all():
+        raise PlanError("power", "it must be finite and at least 0")
+    spent = power.sum() * numerology.subchannels / count
+    if spent > numerology.total_power * (1 + EXCESS):
+        raise PlanError("power", f"it adds up to {spent:.9g}, P_tot is {numerology.total_power:.9g}")
+
+
 def steps_of(rho: float, count: int) -> int:
     """ΣB[i] that ρ pays for: floor(8·N·ρ) (IA-QSMPA, Section V, definition of ρ)."""
     # The lift is for ratios of whole steps, as in `semlink.iaq`.
@@ -168,17 +197,17 @@ def steps_of(rho: float, count: int) -> int:
 
 
 def _blocks_of(subchannels: NDArray[Any], numerology: Numerology) -> NDArray[np.int64]:
-    """(F, N_s) blocks of (N, N_s·F/N) subchannels; ValueError unless each subchannel has one block."""
+    """(F, N_s) blocks of (N, N_s·F/N) subchannels; PlanError unless each subchannel has one block."""
     if subchannels.ndim != 2 or not np.issubdtype(subchannels.dtype, np.integer):
-        raise ValueError("mapping: subchannels must be integers of shape (N, N_s·F/N)")
+        raise PlanError("mapping", "subchannels must be integers of shape (N, N_s·F/N)")
     if subchannels.size != numerology.subchannels:
-        raise ValueError(f"mapping: it has {subchannels.size} subchannels, the link {numerology.subchannels}")
+        raise PlanError("mapping", f"it has {subchannels.size} subchannels, the link {numerology.subchannels}")
     if subchannels.min() < 0 or subchannels.max() >= numerology.subchannels:
-        raise ValueError(f"mapping: subchannels must be within [0, {numerology.subchannels - 1}]")
+        raise PlanError("mapping", f"subchannels must be within [0, {numerology.subchannels - 1}]")
     order = np.argsort(subchannels, axis=None, kind="stable")
     ascending = subchannels.ravel()[order]
     width = subchannels.shape[1]
     if (twice := np.flatnonzero(ascending[1:] == ascending[:-1])).size:
         first, second = order[twice[0] : twice[0] + 2] // width
-        raise ValueError(f"mapping: subchannel {ascending[twice[0]]} is used by blocks {first} and {second}")
+        raise PlanError("mapping", f"subchannel {ascending[twice[0]]} is used by blocks {first} and {second}")
     return (order // width).reshape(numerology.subcarriers, numerology.streams)

@@ -25,6 +25,7 @@ MAX_MESSAGE_BYTES = 2 << 20
 GRACE_SECONDS = 5.0
 """How long calls under way may take to end after SIGTERM."""
 LINK_SERVICE = link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name
+CHANNEL_SERVICE = link_pb2.DESCRIPTOR.services_by_name["ChannelService"].full_name
 
 
 class StartupError(Exception):
@@ -73,8 +74,9 @@ async def listen(
     http_port: int,
     max_concurrent_calls: int,
     prepare: Callable[[], Awaitable[None]],
+    channel_servicer: link_pb2_grpc.ChannelServiceServicer | None = None,
 ) -> None:
-    """Serves `servicer` over gRPC and `app` over HTTP until SIGTERM or SIGINT.
+    """Serves `servicer` (and `channel_servicer`) over gRPC and `app` over HTTP until SIGTERM or SIGINT.
 
     Port 0 means any free one. Once both listen, one JSON line on standard output says where:
     {"event": "listening", "grpc": "HOST:PORT", "http": "HOST:PORT"}. Health answers from then on; ready is
@@ -94,7 +96,11 @@ async def listen(
     link_pb2_grpc.add_LinkServiceServicer_to_server(servicer, server)
     grpc_health = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(grpc_health, server)
-    reflection.enable_server_reflection((LINK_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    services = [LINK_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
+    if channel_servicer is not None:
+        link_pb2_grpc.add_ChannelServiceServicer_to_server(channel_servicer, server)
+        services.append(CHANNEL_SERVICE)
+    reflection.enable_server_reflection(services, server)
     try:
         bound_grpc_port = server.add_insecure_port(f"{host}:{grpc_port}")
     except RuntimeError:

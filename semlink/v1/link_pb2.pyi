@@ -6,8 +6,52 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class GetChannelRequest(_message.Message):
+    __slots__ = ("device_id", "frame_id")
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    device_id: str
+    frame_id: int
+    def __init__(self, device_id: _Optional[str] = ..., frame_id: _Optional[int] = ...) -> None: ...
+
+class ChannelState(_message.Message):
+    __slots__ = ("impairment", "state_id", "subcarriers", "streams", "spacing_hz", "total_power", "coherence_symbols", "snr_db", "target_bler", "channel")
+    IMPAIRMENT_FIELD_NUMBER: _ClassVar[int]
+    STATE_ID_FIELD_NUMBER: _ClassVar[int]
+    SUBCARRIERS_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    SPACING_HZ_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_POWER_FIELD_NUMBER: _ClassVar[int]
+    COHERENCE_SYMBOLS_FIELD_NUMBER: _ClassVar[int]
+    SNR_DB_FIELD_NUMBER: _ClassVar[int]
+    TARGET_BLER_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    impairment: str
+    state_id: bytes
+    subcarriers: int
+    streams: int
+    spacing_hz: float
+    total_power: float
+    coherence_symbols: int
+    snr_db: float
+    target_bler: float
+    channel: bytes
+    def __init__(self, impairment: _Optional[str] = ..., state_id: _Optional[bytes] = ..., subcarriers: _Optional[int] = ..., streams: _Optional[int] = ..., spacing_hz: _Optional[float] = ..., total_power: _Optional[float] = ..., coherence_symbols: _Optional[int] = ..., snr_db: _Optional[float] = ..., target_bler: _Optional[float] = ..., channel: _Optional[bytes] = ...) -> None: ...
+
+class TransmissionPlan(_message.Message):
+    __slots__ = ("state_id", "rho", "power", "block_of_subchannel")
+    STATE_ID_FIELD_NUMBER: _ClassVar[int]
+    RHO_FIELD_NUMBER: _ClassVar[int]
+    POWER_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_OF_SUBCHANNEL_FIELD_NUMBER: _ClassVar[int]
+    state_id: bytes
+    rho: float
+    power: _containers.RepeatedScalarFieldContainer[float]
+    block_of_subchannel: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, state_id: _Optional[bytes] = ..., rho: _Optional[float] = ..., power: _Optional[_Iterable[float]] = ..., block_of_subchannel: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class ClassifyRequest(_message.Message):
-    __slots__ = ("frame", "object_id", "device_id", "frame_id", "expected_views", "top_k", "echo_frame")
+    __slots__ = ("frame", "object_id", "device_id", "frame_id", "expected_views", "top_k", "echo_frame", "plan")
     FRAME_FIELD_NUMBER: _ClassVar[int]
     OBJECT_ID_FIELD_NUMBER: _ClassVar[int]
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -15,6 +59,7 @@ class ClassifyRequest(_message.Message):
     EXPECTED_VIEWS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     ECHO_FRAME_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
     frame: bytes
     object_id: str
     device_id: str
@@ -22,7 +67,8 @@ class ClassifyRequest(_message.Message):
     expected_views: int
     top_k: int
     echo_frame: bool
-    def __init__(self, frame: _Optional[bytes] = ..., object_id: _Optional[str] = ..., device_id: _Optional[str] = ..., frame_id: _Optional[int] = ..., expected_views: _Optional[int] = ..., top_k: _Optional[int] = ..., echo_frame: _Optional[bool] = ...) -> None: ...
+    plan: TransmissionPlan
+    def __init__(self, frame: _Optional[bytes] = ..., object_id: _Optional[str] = ..., device_id: _Optional[str] = ..., frame_id: _Optional[int] = ..., expected_views: _Optional[int] = ..., top_k: _Optional[int] = ..., echo_frame: _Optional[bool] = ..., plan: _Optional[_Union[TransmissionPlan, _Mapping]] = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
     __slots__ = ("predictions", "vote", "missing_views", "model", "repeated", "timings", "channel", "received_frame")
@@ -77,16 +123,30 @@ class ServerTimings(_message.Message):
     def __init__(self, decode_ms: _Optional[float] = ..., queue_ms: _Optional[float] = ..., inference_ms: _Optional[float] = ...) -> None: ...
 
 class ChannelReport(_message.Message):
-    __slots__ = ("impairment", "bits_flipped", "bits_exposed", "channel_ms")
+    __slots__ = ("impairment", "bits_flipped", "bits_exposed", "channel_ms", "block_air_ms", "air_ms", "t_d_ms", "lost_blocks", "bits_lost", "exceeds_coherence", "power")
     IMPAIRMENT_FIELD_NUMBER: _ClassVar[int]
     BITS_FLIPPED_FIELD_NUMBER: _ClassVar[int]
     BITS_EXPOSED_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_MS_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_AIR_MS_FIELD_NUMBER: _ClassVar[int]
+    AIR_MS_FIELD_NUMBER: _ClassVar[int]
+    T_D_MS_FIELD_NUMBER: _ClassVar[int]
+    LOST_BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    BITS_LOST_FIELD_NUMBER: _ClassVar[int]
+    EXCEEDS_COHERENCE_FIELD_NUMBER: _ClassVar[int]
+    POWER_FIELD_NUMBER: _ClassVar[int]
     impairment: str
     bits_flipped: int
     bits_exposed: int
     channel_ms: float
-    def __init__(self, impairment: _Optional[str] = ..., bits_flipped: _Optional[int] = ..., bits_exposed: _Optional[int] = ..., channel_ms: _Optional[float] = ...) -> None: ...
+    block_air_ms: _containers.RepeatedScalarFieldContainer[float]
+    air_ms: float
+    t_d_ms: float
+    lost_blocks: _containers.RepeatedScalarFieldContainer[int]
+    bits_lost: int
+    exceeds_coherence: bool
+    power: float
+    def __init__(self, impairment: _Optional[str] = ..., bits_flipped: _Optional[int] = ..., bits_exposed: _Optional[int] = ..., channel_ms: _Optional[float] = ..., block_air_ms: _Optional[_Iterable[float]] = ..., air_ms: _Optional[float] = ..., t_d_ms: _Optional[float] = ..., lost_blocks: _Optional[_Iterable[int]] = ..., bits_lost: _Optional[int] = ..., exceeds_coherence: _Optional[bool] = ..., power: _Optional[float] = ...) -> None: ...
 
 class WaitVoteRequest(_message.Message):
     __slots__ = ("object_id", "wait_seconds")

@@ -64,6 +64,8 @@ class LinkServiceServicer:
         INVALID_ARGUMENT     the frame or a field is malformed; the message says which rule it broke
         ALREADY_EXISTS       this device has given another view of this object before
         FAILED_PRECONDITION  the object has all its views, or expects another number of them
+        ABORTED              the channel takes frames with a plan, and this one has none, or one made for another
+        state of the channel: ask ChannelService for the state, plan anew, send again
         UNAVAILABLE          no server can be reached, or its model is still loading: try again
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -151,6 +153,91 @@ class LinkService:
             '/semlink.v1.LinkService/WaitVote',
             semlink_dot_v1_dot_link__pb2.WaitVoteRequest.SerializeToString,
             semlink_dot_v1_dot_link__pb2.WaitVoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class ChannelServiceStub:
+    """What a device may know of a channel whose frames travel with a plan. Channel emulators serve it. One whose
+    channel takes no plans asks whatever it passes frames on to; where nobody's does, the call is UNIMPLEMENTED.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetChannel = channel.unary_unary(
+                '/semlink.v1.ChannelService/GetChannel',
+                request_serializer=semlink_dot_v1_dot_link__pb2.GetChannelRequest.SerializeToString,
+                response_deserializer=semlink_dot_v1_dot_link__pb2.ChannelState.FromString,
+                _registered_method=True)
+
+
+class ChannelServiceServicer:
+    """What a device may know of a channel whose frames travel with a plan. Channel emulators serve it. One whose
+    channel takes no plans asks whatever it passes frames on to; where nobody's does, the call is UNIMPLEMENTED.
+    """
+
+    def GetChannel(self, request, context):
+        """The state of the channel that a frame will meet.
+
+        It follows from the emulator's seed, the device id and the frame id alone, together with the settings of the
+        channel: it is the same however often it is asked for, and holds for this one frame.
+
+        Errors:
+        UNIMPLEMENTED  no channel on the way takes plans: send the frame without one
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ChannelServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetChannel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChannel,
+                    request_deserializer=semlink_dot_v1_dot_link__pb2.GetChannelRequest.FromString,
+                    response_serializer=semlink_dot_v1_dot_link__pb2.ChannelState.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'semlink.v1.ChannelService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('semlink.v1.ChannelService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ChannelService:
+    """What a device may know of a channel whose frames travel with a plan. Channel emulators serve it. One whose
+    channel takes no plans asks whatever it passes frames on to; where nobody's does, the call is UNIMPLEMENTED.
+    """
+
+    @staticmethod
+    def GetChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/semlink.v1.ChannelService/GetChannel',
+            semlink_dot_v1_dot_link__pb2.GetChannelRequest.SerializeToString,
+            semlink_dot_v1_dot_link__pb2.ChannelState.FromString,
             options,
             channel_credentials,
             insecure,

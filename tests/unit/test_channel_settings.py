@@ -48,7 +48,7 @@ def test_every_setting_is_explained(capsys):
         (["--upstream", "a:1", "--ber", "1.01"], "--ber (or SEMLINK_BER)"),
         (["--upstream", "a:1", "--ber", "nan"], "--ber (or SEMLINK_BER)"),
         (["--upstream", "a:1", "--seed", "-1"], "--seed"),
-        (["--upstream", "a:1", "--channel", "awgn"], "--channel"),
+        (["--upstream", "a:1", "--channel", "fog"], "--channel"),
         (["--upstream", "a:1", "--grpc-port", "65536"], "--grpc-port"),
         (["--upstream", "a:1", "--upstream-timeout-seconds", "0"], "--upstream-timeout-seconds"),
     ],

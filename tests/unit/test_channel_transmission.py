@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channel_emulator.impairments import BinarySymmetricChannel, NoImpairment
-from channel_emulator.transmission import random_stream, transmit
+from channel_emulator.randomness import random_stream
+from channel_emulator.transmission import transmit
 from semlink.bitstream import MAX_FRAME_BYTES, Frame, FrameError, Geometry
 from semlink.bsc import invert_bits
 

@@ -1,0 +1,134 @@
+"""A frame that travels with its plan: the plan checked, and what it comes to on the channel as it is."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channel_emulator.held_channel import HeldChannel
+from semlink.bitstream import Frame
+from semlink.ofdm.blocks import Blocks
+from semlink.ofdm.channel import Beamforming, beamforming
+from semlink.ofdm.mapping import gains_of_blocks
+from semlink.ofdm.mismatch import equivalent_gains, latencies_over_intervals
+from semlink.ofdm.transmission_plan import RULES, PlanError, check_rules
+from semlink.v1.link_pb2 import TransmissionPlan
+
+MISSING, STALE = "missing", "stale"
+REASONS = (MISSING, STALE, *RULES)
+"""Why a plan is refused: there is none, it is for another state of the channel, or it breaks a rule."""
+
+
+class PlanRefused(Exception):
+    """A frame whose plan can't be carried out. `rule` is one of `REASONS`, and the message begins with it."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        """`message`: how the rule is broken."""
+        super().__init__(f"plan: {rule}: {message}")
+        self.rule = rule
+
+    @property
+    def calls_for_another(self) -> bool:
+        """A plan made for the channel as it is now would be taken."""
+        return self.rule in (MISSING, STALE)
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedFrame:
+    """A frame's blocks with their subchannels and powers. Block i is patch i."""
+
+    held: HeldChannel
+    bits: NDArray[np.int64]
+    """(N,) B[i]."""
+    bits_per_level: int
+    """D, payload bits that each of B[i] costs."""
+    block_of_subchannel: NDArray[np.int64]
+    """(F, N_s)."""
+    power: NDArray[np.float64]
+    """(N,) P[i] of every subchannel of block i."""
+
+    @classmethod
+    def of(cls, frame: Frame, plan: TransmissionPlan | None, held: HeldChannel) -> "PlannedFrame":
+        """Checks a plan that nobody vouches for.
+
+        Raises:
+            PlanRefused: there is none, it was made for another channel, or it breaks a rule.
+        """
+        if plan is None:
+            raise PlanRefused(MISSING, "this channel takes frames with a plan (of a device: --plan ia-qsmpa)")
+        if plan.state_id and plan.state_id != held.state_id:
+            raise PlanRefused(STALE, "it was made for another state of the channel: ask for the state, plan anew")
+        numerology, patches = held.numerology, frame.geometry.patches
+        # Before anything is made of them.
+        for name, entries, wanted in (
+            ("power", len(plan.power), patches),
+            ("block_of_subchannel", len(plan.block_of_subchannel), numerology.subchannels),
+        ):
+            if entries != wanted:
+                raise PlanRefused("sizes", f"{name} must have {wanted} entries, not {entries}")
+        planned = cls(
+            held,
+            frame.bits.astype(np.int64),
+            frame.geometry.values_per_patch,
+            np.array(plan.block_of_subchannel, np.int64).reshape(numerology.subcarriers, numerology.streams),
+            np.array(plan.power, np.float64),
+        )
+        try:
+            check_rules(numerology, plan.rho, planned.bits, planned.block_of_subchannel, planned.power)
+        except PlanError as error:
+            raise PlanRefused(error.rule, str(error).partition(": ")[2]) from None
+        except ValueError as error:
+            raise PlanRefused("budget", str(error)) from None
+        return planned
+
+    @property
+    def load(self) -> NDArray[np.int64]:
+        """(N,) payload bits of each block, in the order in which the payload has them."""
+        return self.bits * self.bits_per_level
+
+    @property
+    def power_of_subchannel(self) -> NDArray[np.float64]:
+        """(F, N_s)."""
+        return self.power[self.block_of_subchannel]
+
+    @property
+    def codeword(self) -> int:
+        """L_c = N_s·F·T/G, the most symbols that a block sends within the coherence time."""
+        return self.block_of_subchannel.size // self.bits.size * self.held.numerology.coherence_symbols
+
+    def latencies(self, penalty: float = 0.0) -> NDArray[np.float64]:
+        """(N,) seconds of each block by equation (24), or (38) with a `dispersion_penalty`; possibly infinite.
+
+        Where the channel is not the one that the beams are for, the rate of a subchannel is that of its ratio of
+        signal to interference and noise.
+        """
+        held = self.held
+        if held.is_known:
+            return self._blocks(held.gains, penalty).latencies(self.bits, self.power)
+        if not held.redrawn:
+            return self._blocks(self._gains_at(0), penalty).latencies(self.bits, self.power)
+        return latencies_over_intervals(
+            self.load,
+            lambda interval: self._blocks(self._gains_at(interval), penalty).rates(self.power),
+            held.numerology.coherence_symbols * held.numerology.symbol_seconds,
+        )
+
+    @cached_property
+    def _beams(self) -> Beamforming:
+        return beamforming(self.held.estimate)
+
+    def _gains_at(self, interval: int) -> NDArray[np.float64]:
+        channel = self.held.at(interval)
+        return equivalent_gains(channel, self._beams, self.power_of_subchannel, self.held.noise_power)
+
+    def _blocks(self, gains: NDArray[np.float64], penalty: float) -> Blocks:
+        numerology = self.held.numerology
+        return Blocks(
+            gains_of_blocks(gains, self.block_of_subchannel, self.bits.size),
+            self.held.noise_power,
+            numerology.total_power,
+            numerology.spacing_hz,
+            self.bits_per_level,
+            penalty,
+        )
