@@ -4,13 +4,17 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import structlog
 
 from device.camera import VIEWPOINTS, take_view
 from device.encoder import Encoded, Encoder
 from device.picture import draw_view
+from device.planning import Planned, PlanningError, plan_view
+from device.report import answer_report
 from device.settings import DeviceSettings
 from device.uplink import Uplink, UplinkError, UplinkStopped
 from semlink.bitstream import Frame, FrameError
@@ -21,6 +25,19 @@ log = structlog.get_logger(__name__)
 
 MAX_VOTES_AWAITED = 16
 """Objects whose vote is awaited while later rounds go on."""
+MAX_PLANS = 5
+"""So often a frame is planned while the channel keeps changing under it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """A view that was answered, as it was sent at last."""
+
+    view: Encoded
+    planned: Planned | None
+    request: pb.ClassifyRequest
+    response: pb.ClassifyResponse
+    round_trip_ms: float
 
 
 class Rounds:
@@ -76,27 +93,59 @@ class Rounds:
         self, uplink: Uplink, number: int, photo: Path, view: Encoded, reports: asyncio.TaskGroup
     ) -> None:
         settings = self._settings
-        request = pb.ClassifyRequest(
-            frame=view.data,
-            object_id=settings.object_of(number),
-            device_id=settings.device_id,
-            frame_id=number,
-            expected_views=settings.expected_views,
-            echo_frame=settings.pictures is not None,
-        )
-        started = time.perf_counter()
+        object_id = settings.object_of(number)
         try:
-            response = await uplink.classify(request)
+            sent = await self._classify(uplink, number, object_id, view)
         except UplinkStopped as error:
-            log.warning("frame given up", object_id=request.object_id, frame_id=number, reason=str(error))
+            log.warning("frame given up", object_id=object_id, frame_id=number, reason=str(error))
             return
-        except UplinkError as error:
+        except (UplinkError, PlanningError) as error:
             self.failures += 1
-            log.error("frame given up", object_id=request.object_id, frame_id=number, reason=str(error))
+            log.error("frame given up", object_id=object_id, frame_id=number, reason=str(error))
             return
-        round_trip_ms = 1e3 * (time.perf_counter() - started)
         await self._votes_awaited.acquire()
-        reports.create_task(self._report(uplink, request, response, photo, view, round_trip_ms))
+        reports.create_task(self._report(uplink, sent, photo))
+
+    async def _classify(self, uplink: Uplink, number: int, object_id: str, view: Encoded) -> Sent:
+        """Sends a view, under a plan if there is to be one; under a new one if the channel has changed since.
+
+        Raises:
+            UplinkError: it was refused, or nobody answered.
+            PlanningError: there is no plan for the channel.
+        """
+        settings = self._settings
+        for left in reversed(range(MAX_PLANS)):
+            planned = await self._plan(uplink, number, view) if settings.plan else None
+            request = pb.ClassifyRequest(
+                frame=planned.view.data if planned else view.data,
+                plan=planned.message if planned else None,
+                object_id=object_id,
+                device_id=settings.device_id,
+                frame_id=number,
+                expected_views=settings.expected_views,
+                echo_frame=settings.pictures is not None,
+            )
+            started = time.perf_counter()
+            try:
+                response = await uplink.classify(request)
+            except UplinkError as error:
+                if not (settings.plan and left and error.code is grpc.StatusCode.ABORTED):
+                    raise
+                log.info("planning anew", object_id=object_id, frame_id=number, reason=str(error))
+                continue
+            round_trip_ms = 1e3 * (time.perf_counter() - started)
+            return Sent(planned.view if planned else view, planned, request, response, round_trip_ms)
+        raise AssertionError("the last refusal is raised")
+
+    async def _plan(self, uplink: Uplink, number: int, view: Encoded) -> Planned | None:
+        """The view under a plan, or None if no channel on the way takes plans."""
+        settings = self._settings
+        assert settings.plan is not None
+        state = await uplink.channel_state(settings.device_id, number)
+        if state is None:
+            log.info("no channel takes plans, sending without", frame_id=number)
+            return None
+        return await asyncio.to_thread(plan_view, view, state, settings.plan, settings.rho)
 
     async def _standing(
         self, uplink: Uplink, object_id: str, response: pb.ClassifyResponse
@@ -126,16 +175,8 @@ class Rounds:
             return None
         return path
 
-    async def _report(
-        self,
-        uplink: Uplink,
-        request: pb.ClassifyRequest,
-        response: pb.ClassifyResponse,
-        photo: Path,
-        view: Encoded,
-        round_trip_ms: float,
-    ) -> None:
-        settings = self._settings
+    async def _report(self, uplink: Uplink, sent: Sent, photo: Path) -> None:
+        settings, request, response = self._settings, sent.request, sent.response
         standing: pb.ClassifyResponse | pb.WaitVoteResponse = response
         try:
             standing = await self._standing(uplink, request.object_id, response)
@@ -143,38 +184,18 @@ class Rounds:
             log.error("no vote", object_id=request.object_id, reason=str(error))
         finally:
             self._votes_awaited.release()
-        vote = standing.vote if standing.HasField("vote") else None
-        if vote is None:
+        if not standing.HasField("vote"):
             log.warning("views are missing", object_id=request.object_id, missing=standing.missing_views)
-        frame, top, channel, server = view.frame, response.predictions[0], response.channel, response.timings
-        picture = await self._draw(settings.pictures, request, view, response) if settings.pictures else None
-        report = {
-            "event": "answer",
-            "object_id": request.object_id,
-            "device_id": settings.device_id,
-            "frame_id": request.frame_id,
-            "photo": str(photo),
-            "view": settings.view,
-            "picture": str(picture) if picture else None,
-            "header_bits": frame.header_bits,
-            "payload_bits": frame.payload_bits,
-            "rho": frame.rho,
-            "true_ratio": frame.true_ratio,
-            "impairment": channel.impairment or None,
-            "bits_flipped": channel.bits_flipped,
-            "top1": {"label": top.label, "name": top.name, "confidence": top.confidence},
-            "timings_ms": {
-                "attention": view.attention_ms,
-                "encode": view.encode_ms,
-                "channel": channel.channel_ms,
-                "server": server.decode_ms + server.queue_ms + server.inference_ms,
-                "round_trip": round_trip_ms,
-            },
-            "model": response.model,
-            "repeated": response.repeated,
-            "vote": None if vote is None else {
-                "label": vote.label, "name": vote.name, "votes": vote.votes, "views": vote.views
-            },
-            "missing_views": standing.missing_views,
-        }  # fmt: skip
+        picture = await self._draw(settings.pictures, request, sent.view, response) if settings.pictures else None
+        report = answer_report(
+            settings,
+            request,
+            response,
+            standing,
+            photo=photo,
+            view=sent.view,
+            planned=sent.planned,
+            picture=picture,
+            round_trip_ms=sent.round_trip_ms,
+        )
         print(json.dumps(report), flush=True)

@@ -9,6 +9,8 @@ from pydantic_settings import NoDecode
 
 from semlink.allocation.methods import MethodName, check_threshold
 from semlink.iaq import HEADER_BITS
+from semlink.ofdm import PlanMethod
+from semlink.ofdm.transmission_plan import MIN_BITS
 from semlink.runtime.settings import Address, ProcessSettings
 from semlink.weights import DEVICE_MODEL
 
@@ -40,6 +42,12 @@ class DeviceSettings(ProcessSettings):
     threshold: float | None = Field(
         None, description="of attention, for the methods that go by one: attention-threshold, -sum-threshold"
     )
+    plan: PlanMethod | None = Field(
+        None,
+        description="plan bits, subchannels and power of every frame for the channel it will meet, if that takes "
+        "plans (mimo-ofdm, finite-blocklength); see semlink plan --help. The plan's bits, at --rho, stand instead "
+        "of --method's",
+    )
     every: float | None = Field(
         None, ge=0, description="keep going: a round every so many seconds, its object id being OBJECT_ID/ROUND"
     )
@@ -68,6 +76,10 @@ class DeviceSettings(ProcessSettings):
         if not self.object_id:
             raise ValueError("--object-id (or SEMLINK_OBJECT_ID) must not be empty")
         check_threshold(self.method, self.threshold)
+        if self.plan is not None and self.total_bits is not None:
+            raise ValueError("--plan (or SEMLINK_PLAN) keeps to --rho: leave --total-bits out")
+        if self.plan is not None and self.rho < MIN_BITS / 8:
+            raise ValueError(f"--plan (or SEMLINK_PLAN) needs --rho of {MIN_BITS / 8} or more, not {self.rho}")
         return self
 
     @property

@@ -32,6 +32,11 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 3.0
 class UplinkError(Exception):
     """A call was not answered; the message says by whom and why."""
 
+    def __init__(self, message: str, code: grpc.StatusCode | None = None) -> None:
+        """`code`: what the other end said, if it said something."""
+        super().__init__(message)
+        self.code = code
+
 
 class UplinkStopped(UplinkError):
     """The device was told to stop before anybody answered."""
@@ -57,6 +62,7 @@ class Uplink:
         """Opens the connection; it connects on the first call."""
         self._channel = connect(self.target)
         self._stub = link_pb2_grpc.LinkServiceStub(self._channel)
+        self._channels = link_pb2_grpc.ChannelServiceStub(self._channel)
         return self
 
     async def __aexit__(
@@ -75,6 +81,21 @@ class Uplink:
             UplinkError: it was refused, or nobody answered within `retry_seconds`.
         """
         return await self._insist(self._stub.Classify, request, self.call_seconds, f"frame {request.frame_id}")
+
+    async def channel_state(self, device_id: str, frame_id: int) -> pb.ChannelState | None:
+        """The state of the channel that a frame will meet; None if no channel on the way takes plans.
+
+        Raises:
+            UplinkError: nobody answered within `retry_seconds`.
+        """
+        request = pb.GetChannelRequest(device_id=device_id, frame_id=frame_id)
+        wish = f"the channel of frame {frame_id}"
+        try:
+            return await self._insist(self._channels.GetChannel, request, self.call_seconds, wish)
+        except UplinkError as error:
+            if error.code is grpc.StatusCode.UNIMPLEMENTED:
+                return None
+            raise
 
     async def wait_vote(self, object_id: str, seconds: float) -> pb.WaitVoteResponse:
         """Waits for the vote on an object, at most `seconds`.
@@ -112,7 +133,7 @@ class Uplink:
         try:
             return await retrying(attempt)
         except grpc.RpcError as error:
-            raise UplinkError(f"{wish}: {self.target} says {_reason(error)}") from None
+            raise UplinkError(f"{wish}: {self.target} says {_reason(error)}", error.code()) from None
 
     async def _pause(self, seconds: float) -> None:
         try:

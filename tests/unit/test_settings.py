@@ -1,5 +1,6 @@
 """Settings as people give them: flags, environment, mistakes."""
 
+import enum
 import re
 import subprocess
 import sys
@@ -49,12 +50,15 @@ def sample(kind, name):
     inner = [each for each in typing.get_args(field.annotation) if each is not type(None)]
     if typing.get_origin(field.annotation) is typing.Literal:
         value = next(each for each in inner if each != field.default)
-        return value, value
+        return str(value), value
     if name in ("to", "upstream"):
         return "there:7", "there:7"
     if name == "images":
         return "coffee,rocket", ["coffee", "rocket"]
     wanted = inner[0] if inner else field.annotation
+    if issubclass(wanted, enum.Enum):
+        value = next(each for each in wanted if each != field.default)
+        return value.value, value
     samples = {int: ("3", 3), float: ("0.125", 0.125), bool: ("true", True), Path: ("a/b", Path("a/b"))}
     return samples.get(wanted, ("name", "name"))
 
@@ -113,6 +117,7 @@ def test_an_empty_variable_counts_as_none(process, name, monkeypatch):
     ("process", "arguments", "flag", "says"),
     [
         ("device", ["--rho", "1.5"], "--rho", "less than or equal to 1"),
+        ("device", ["--plan", "best"], "--plan", "'ia-qsmpa'"),
         ("device", ["--rho", "nan"], "--rho", "finite"),
         ("device", ["--rho", "much"], "--rho", "number"),
         ("device", ["--every", "inf"], "--every", "finite"),

@@ -1,0 +1,83 @@
+"""A view under a transmission plan: the channel as the emulator tells it, and the frame that suits it."""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.encoder import Encoded
+from semlink.iaq import encode_with
+from semlink.ofdm import Numerology, Plan, PlanMethod, plan
+from semlink.ofdm.channel import subchannel_gains
+from semlink.v1 import link_pb2 as pb
+
+
+class PlanningError(Exception):
+    """No plan can be made for the channel; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A view that is ready to be sent over a certain state of the channel.
+
+    Attributes:
+        view: the view, its frame having the plan's bits.
+        plan: which block goes where, at what power.
+        message: the plan as it travels with the frame.
+        plan_ms: time for the SVD of the channel and for planning.
+    """
+
+    view: Encoded
+    plan: Plan
+    message: pb.TransmissionPlan
+    plan_ms: float
+
+
+def plan_view(view: Encoded, state: pb.ChannelState, method: PlanMethod, rho: float) -> Planned:
+    """Plans and encodes a view anew for a channel, by the attention that is known already.
+
+    Raises:
+        PlanningError: the state makes no sense, or this method has no plan for it.
+    """
+    started = time.perf_counter()
+    try:
+        numerology, channel = _channel(state)
+        deviation = view.pixels.std() or 1.0
+        made = plan(
+            view.attention.astype(np.float64),
+            subchannel_gains(channel),
+            state.snr_db,
+            method=method,
+            numerology=numerology,
+            rho=rho,
+            block_error_rate=state.target_bler if state.HasField("target_bler") else None,
+            value_range=float(np.ptp(view.pixels) / deviation) or 1.0,
+        )
+        planned = time.perf_counter()
+        frame = encode_with(view.pixels, made.bits)
+    except ValueError as error:
+        raise PlanningError(f"{method} has no plan for the channel: {error}") from None
+    message = pb.TransmissionPlan(
+        state_id=state.state_id,
+        rho=made.rho,
+        power=made.power,
+        block_of_subchannel=made.block_of_subchannel.ravel(),
+    )
+    data = frame.to_bytes()
+    encode_ms = 1e3 * (time.perf_counter() - planned)
+    return Planned(
+        replace(view, frame=frame, data=data, encode_ms=encode_ms), made, message, 1e3 * (planned - started)
+    )
+
+
+def _channel(state: pb.ChannelState) -> tuple[Numerology, NDArray[np.complex128]]:
+    """Dimensions and (F, N_s, N_s) H of a state; ValueError if it contradicts itself."""
+    numerology = Numerology(
+        state.subcarriers, state.streams, state.spacing_hz, state.total_power, state.coherence_symbols
+    )
+    entries = numerology.subchannels * numerology.streams
+    if len(state.channel) != 8 * entries:
+        raise ValueError(f"its state has {len(state.channel)} bytes, and should have {8 * entries}")
+    shape = (numerology.subcarriers, numerology.streams, numerology.streams)
+    return numerology, np.frombuffer(state.channel, "<c8").reshape(shape).astype(np.complex128)
