@@ -1,18 +1,26 @@
 """The `semlink` command."""
 
-import asyncio
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from semlink.allocation.methods import Method, check_threshold
-from semlink.distortion import MAX_CONVEX_BIT_ERROR_RATE
-from semlink.iaq import HEADER_BITS
+from semlink.allocation.methods import Method
+from semlink.demo_command import demo_command
+from semlink.options import (
+    AllocationMethod,
+    DesignBer,
+    Gamma,
+    Rho,
+    Threshold,
+    TotalBits,
+    WeightsFolder,
+    allocation_of,
+    fail,
+)
 from semlink.plan_command import plan_command
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import ProcessSettings, read_settings, repeat_flags
@@ -27,72 +35,12 @@ app = typer.Typer(
 LISTS = {"demo": ("--images",), "evaluate": ("--method", "--rho", "--gamma", "--ber", "--receiver")}
 """Flags that take several values, by command; evaluate's arguments come before them."""
 
-Rho = Annotated[float, typer.Option(min=0, max=1, help="Compression ratio of the payload to the 8-bit image.")]
-Gamma = Annotated[float, typer.Option(help="How strongly attention steers the bits: shape of the weight (31).")]
-AllocationMethod = Annotated[Method, typer.Option(help="How bits are allocated to the patches.")]
-TotalBits = Annotated[
-    int | None, typer.Option(min=HEADER_BITS, help="Budget for header and payload together, instead of --rho.")
-]
-Threshold = Annotated[float | None, typer.Option(help="Of attention, for the two methods that go by one.")]
-DesignBer = Annotated[
-    float, typer.Option(min=0, max=MAX_CONVEX_BIT_ERROR_RATE, help="Bit error rate that the allocation assumes.")
-]
-WeightsFolder = Annotated[
-    Path | None, typer.Option(help="Folder with NAME.safetensors, looked into first.", envvar="SEMLINK_WEIGHTS")
-]
-
 MostImages = Annotated[
     int | None, typer.Option(min=1, help="Take at most so many images, evenly from all classes and objects.")
 ]
 
 
-class Channel(StrEnum):
-    """Impairments that the demo's channel knows."""
-
-    none = "none"
-    bsc = "bsc"
-
-
-@app.command()
-def demo(
-    images: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="One photo, to be seen four ways, or four (the first, of more): files, a folder, or names of "
-            "scikit-image's photographs (chelsea, coffee, ...).  [default: chelsea]"
-        ),
-    ] = None,
-    method: AllocationMethod = Method.INCREMENTAL,
-    rho: Rho = 0.25,
-    total_bits: TotalBits = None,
-    gamma: Gamma = 1.0,
-    design_ber: DesignBer = 0.0,
-    threshold: Threshold = None,
-    channel: Annotated[Channel, typer.Option(help="What the channel does to the payload.")] = Channel.bsc,
-    ber: Annotated[float, typer.Option(min=0, max=1, help="Bit error rate μ of the channel.")] = 0.01,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the channel: the same seed, the same flips.")] = 0,
-    weights: WeightsFolder = None,
-    out: Annotated[Path, typer.Option(help="Where summary.json, pictures and logs go.")] = Path("runs/demo"),
-) -> None:
-    """Send four views of one object through the whole link: six processes, real sockets.
-
-    Starts the server, the channel emulator and four devices, prints what each view became and the vote, writes
-    summary.json and a picture of every view, and stops all it started.
-    """
-    from semlink.demo import DemoError, DemoOptions, run_demo, show
-    from semlink.photos import PhotosError
-
-    console = Console()
-    allocation = _allocation(method, rho, total_bits, gamma, design_ber, threshold)
-    options = DemoOptions(images or ["chelsea"], allocation, channel.value, ber, seed, weights, out)
-    try:
-        summary = asyncio.run(run_demo(options, console))
-    except (DemoError, PhotosError, OSError) as error:
-        _fail(error)
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        _fail("interrupted; everything it started is stopped", status=130)
-    show(summary, console)
-    console.print(f"Written: {out}/summary.json, {out}/view-1.png to view-4.png, logs in {out}/logs")
+app.command(name="demo")(demo_command)
 
 
 @app.command()
@@ -114,7 +62,7 @@ def encode(
     from semlink.vit import class_attention, load_vit, normalise
     from semlink.weights import WeightsError
 
-    allocation = _allocation(method, rho, total_bits, gamma, design_ber, threshold)
+    allocation = allocation_of(method, rho, total_bits, gamma, design_ber, threshold)
     try:
         pixels = model_pixels(open_image(find_photos([photo])[0]))
         model = load_vit(DEVICE_MODEL, weights=weights)
@@ -123,7 +71,7 @@ def encode(
         frame.parent.mkdir(parents=True, exist_ok=True)
         frame.write_bytes(encoded.to_bytes())
     except (PhotosError, ImageError, WeightsError, ValueError, OSError) as error:
-        _fail(error)
+        fail(error)
     typer.echo(
         f"{frame}: {encoded.header_bits} header bits, {encoded.payload_bits} payload bits, "
         f"ρ = {encoded.rho:.4f}, true ratio {encoded.true_ratio:.4f}"
@@ -149,7 +97,7 @@ def decode(
         # A grey picture has no third axis for Pillow.
         Image.fromarray(values[..., 0] if values.shape[2] == 1 else values).save(picture, format="PNG")
     except (FrameError, OSError) as error:
-        _fail(error)
+        fail(error)
     typer.echo(f"{picture}: {pixels.shape[1]} x {pixels.shape[0]} pixels")
 
 
@@ -200,7 +148,7 @@ def train(
         with Progress(console=Console(stderr=True)) as progress:
             card = train(options, kept, held_out, out, progress)
     except (ImageSetError, ImageError, WeightsError) as error:
-        _fail(error)
+        fail(error)
     measured = card["held_out"]
     typer.echo(
         f"{out}/{model}.safetensors: {measured['accuracy']:.1%} of {measured['images']} images right "
@@ -216,9 +164,12 @@ def link_train(
     hold_out: Annotated[
         str, typer.Option(help="Never looked at: COLUMN=VALUE of the manifest, or label=odd.")
     ] = "fold=0",
-    steps: Annotated[int, typer.Option(min=0, help="Steps of the optimizer.")] = 700,
+    blocks: Annotated[
+        int, typer.Option(min=1, max=12, help="So many first blocks adapt; the others stay as they are.")
+    ] = 6,
+    steps: Annotated[int, typer.Option(min=0, help="Steps of the optimizer.")] = 800,
     batch: Annotated[int, typer.Option(min=1, help="Crops a step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="AdamW's largest step size.")] = 2e-4,
+    learning_rate: Annotated[float, typer.Option(help="AdamW's largest step size.")] = 3e-4,
     most_images: MostImages = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     weights: WeightsFolder = None,
@@ -238,7 +189,7 @@ def link_train(
     from semlink.learning.link_training import LinkTrainOptions, link_train
     from semlink.weights import WeightsError
 
-    options = LinkTrainOptions(model, weights, device_weights, steps, batch, learning_rate, seed)
+    options = LinkTrainOptions(model, weights, device_weights, blocks, steps, batch, learning_rate, seed)
     try:
         _, kept = load_image_set(data).where(hold_out)
         if most_images is not None:
@@ -246,7 +197,7 @@ def link_train(
         with Progress(console=Console(stderr=True)) as progress:
             link_train(options, kept, out, progress)
     except (ImageSetError, ImageError, WeightsError) as error:
-        _fail(error)
+        fail(error)
     typer.echo(f"{out}/{model}.safetensors: link-trained; measure it with semlink evaluate --server-weights {out}")
 
 
@@ -301,7 +252,7 @@ def evaluate(
             server_weights=server_weights, seed=seed, processes=processes or os.cpu_count() or 1, cache=cache,
         )  # fmt: skip
     except (ImageSetError, ImageError, WeightsError, ValueError, ModuleNotFoundError) as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command()
@@ -327,34 +278,11 @@ def unpack(
         with Progress(console=Console(stderr=True)) as progress:
             count = unpack(source, folder, progress)
     except (ImageSetError, OSError) as error:
-        _fail(error)
+        fail(error)
     typer.echo(f"{folder}: {count} images, manifest.csv")
 
 
 app.command(name="plan")(plan_command)
-
-
-def _allocation(
-    method: Method, rho: float, total_bits: int | None, gamma: float, design_ber: float, threshold: float | None
-) -> dict[str, Any]:
-    """What `semlink.iaq.encode` is told of the allocation."""
-    try:
-        check_threshold(method, threshold)
-    except ValueError as error:
-        _fail(error, status=2)
-    return {
-        "method": method,
-        "rho": rho,
-        "total_bits": total_bits,
-        "gamma": gamma,
-        "design_ber": design_ber,
-        "threshold": threshold,
-    }
-
-
-def _fail(reason: object, status: int = 1) -> NoReturn:
-    typer.echo(f"semlink: {reason}", err=True)
-    raise typer.Exit(status)
 
 
 def main() -> None:

@@ -75,6 +75,14 @@ def load_vit(name: str, *, weights: Path | None = None) -> VisionTransformer:
     return model.eval()
 
 
+def first_blocks(model: VisionTransformer, images: Tensor, blocks: int) -> Tensor:
+    """(B, 1+N, D) tokens of (B, 3, H, W) normalised images behind the first so many blocks."""
+    tokens = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+    for block in model.blocks[:blocks]:
+        tokens = block(tokens)
+    return tokens
+
+
 @torch.inference_mode()
 def class_attention(model: VisionTransformer, images: Tensor) -> Tensor:
     """Mean attention a of the last block's class token on the N patches (IAQ, equations 3-4).
@@ -90,11 +98,8 @@ def class_attention(model: VisionTransformer, images: Tensor) -> Tensor:
     Returns:
         (B, N) attention, each row sums to 1.
     """
-    *blocks, last = model.blocks
-    tokens = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
-    for block in blocks:
-        tokens = block(tokens)
-    tokens = last.norm1(tokens)
+    last = model.blocks[-1]
+    tokens = last.norm1(first_blocks(model, images, len(model.blocks) - 1))
     attention = last.attn
     query_weight, key_weight, _ = attention.qkv.weight.chunk(3)
     query_bias, key_bias, _ = attention.qkv.bias.chunk(3)

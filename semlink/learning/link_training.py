@@ -2,8 +2,9 @@
 
 Fine-tuning the server on damaged images is Section IV-C of the transformer-aided paper (arXiv 2405.01521), with
 labels and masked images. Here the model itself is the teacher: it sees a clean crop, the student sees the same
-crop after importance-aware quantization and a binary symmetric channel, and learns to answer alike, in its class
-probabilities and in every token. A thousand classes are kept so without an image of each.
+crop after importance-aware quantization and a binary symmetric channel, and its first blocks learn to give every
+patch the token that it would have had. The blocks after them stay as they are, so what they know of a thousand
+classes can't be forgotten for the sake of a few hundred photos.
 """
 
 import math
@@ -18,7 +19,7 @@ from PIL import Image
 from rich.progress import Progress
 from timm.models import VisionTransformer
 from torch import Tensor
-from torch.nn.functional import kl_div, mse_loss
+from torch.nn.functional import layer_norm, mse_loss
 
 from semlink.images import open_image
 from semlink.learning.card import write_card
@@ -27,13 +28,13 @@ from semlink.learning.coders import send_frame
 from semlink.learning.image_sets import ImageSet
 from semlink.learning.precision import device_and_precision
 from semlink.learning.storage import save_small
-from semlink.vit import IMAGE_SIZE, class_attention, class_names, load_vit, normalise
+from semlink.vit import IMAGE_SIZE, class_attention, class_names, first_blocks, load_vit, normalise
 from semlink.weights import DEVICE_MODEL
 
 log = structlog.get_logger(__name__)
 
 KIND = "link-trained"
-CROPS = 8
+CROPS = 12
 """Crops of each image; the clean models look at each once."""
 SMALLEST_CROP = 0.3
 """Share of the photo's short side, squared, that a crop has at least."""
@@ -55,6 +56,7 @@ class LinkTrainOptions:
     model: str
     weights: Path | None
     device_weights: Path | None
+    blocks: int
     steps: int
     batch: int
     learning_rate: float
@@ -81,7 +83,16 @@ def link_train(options: LinkTrainOptions, data: ImageSet, folder: Path, progress
     teacher = load_vit(options.model, weights=options.weights).to(where)
     student = load_vit(options.model, weights=options.weights).to(where)
     pool = _pool(data, teacher, attending, options, progress)
-    optimizer = torch.optim.AdamW(student.parameters(), lr=options.learning_rate)
+    student.requires_grad_(False)
+    adapted = [student.patch_embed, *student.blocks[: options.blocks]]
+    parameters = [
+        student.pos_embed,
+        student.cls_token,
+        *(weight for part in adapted for weight in part.parameters()),
+    ]
+    for weight in parameters:
+        weight.requires_grad_(True)
+    optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, options.steps))
     checkpoint, step, losses = out.with_suffix(".checkpoint"), 0, []
     if saved := load_checkpoint(checkpoint, options):
@@ -96,11 +107,8 @@ def link_train(options: LinkTrainOptions, data: ImageSet, folder: Path, progress
         chosen = generator.integers(len(pool.crops), size=options.batch)
         damaged = np.stack([_damaged(pool.crops[index], pool.attention[index], generator) for index in chosen])
         with precision:
-            tokens = student.forward_features(normalise(student, damaged).to(where))
-            logits = student.forward_head(tokens).float()
-        wanted = pool.tokens[chosen].float().to(where)
-        loss = kl_div(logits.log_softmax(-1), pool.probabilities[chosen].to(where), reduction="batchmean")
-        loss = loss + mse_loss(tokens.float(), wanted) / wanted.var()
+            tokens = first_blocks(student, normalise(student, damaged).to(where), options.blocks)
+        loss = mse_loss(_normed(tokens), _normed(pool.tokens[chosen].to(where)))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -143,7 +151,6 @@ class _Pool:
     crops: NDArray[np.uint8]
     attention: NDArray[np.float32]
     tokens: Tensor
-    probabilities: Tensor
 
 
 def _pool(
@@ -155,17 +162,20 @@ def _pool(
 ) -> _Pool:
     generator = np.random.default_rng(options.seed)
     where, precision = device_and_precision()
-    crops, attention, tokens, probabilities = [], [], [], []
+    crops, attention, tokens = [], [], []
     for example in progress.track(data.examples, description="teacher"):
         photo = open_image(example.path)
         crops.append(np.stack([_crop(photo, generator) for _ in range(CROPS)]))
         with torch.inference_mode(), precision:
             images = normalise(teacher, crops[-1]).to(where)
-            features = teacher.forward_features(images)
-            tokens.append(features.half().cpu())
-            probabilities.append(teacher.forward_head(features).float().softmax(-1).cpu())
+            tokens.append(first_blocks(teacher, images, options.blocks).half().cpu())
             attention.append(class_attention(attending, images).float().cpu().numpy())
-    return _Pool(np.concatenate(crops), np.concatenate(attention), torch.cat(tokens), torch.cat(probabilities))
+    return _Pool(np.concatenate(crops), np.concatenate(attention), torch.cat(tokens))
+
+
+def _normed(tokens: Tensor) -> Tensor:
+    """(B, 1+N, D) tokens as the next block sees them: a few channels are far larger than all others."""
+    return layer_norm(tokens.float(), tokens.shape[-1:])
 
 
 def _crop(photo: Image.Image, generator: np.random.Generator) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from semlink.learning.image_sets import Example, ImageSet
 from semlink.learning.intervals import accuracy
 from semlink.learning.precision import device_and_precision
 from semlink.learning.storage import save_small
-from semlink.vit import class_names, load_vit, normalise
+from semlink.vit import class_names, first_blocks, load_vit, normalise
 
 log = structlog.get_logger(__name__)
 
@@ -117,7 +117,7 @@ def _embed(model: VisionTransformer, examples: list[Example], blocks: int, progr
     with torch.inference_mode():
         for batch in progress.track(_batches(examples), total=_count(examples), description="frozen blocks"):
             images = _images(model, batch)
-            pair = [_frozen(model, copy, blocks).half().cpu() for copy in (images, images.flip(-1))]
+            pair = [first_blocks(model, copy, blocks).half().cpu() for copy in (images, images.flip(-1))]
             tokens.append(torch.stack(pair, dim=1))
     return torch.cat(tokens)
 
@@ -130,13 +130,6 @@ def _probabilities(teacher: VisionTransformer, examples: list[Example], progress
             images = _images(teacher, batch)
             targets.append((teacher(images).softmax(-1) + teacher(images.flip(-1)).softmax(-1)).cpu() / 2)
     return torch.cat(targets)
-
-
-def _frozen(model: VisionTransformer, images: Tensor, blocks: int) -> Tensor:
-    tokens = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
-    for block in model.blocks[:blocks]:
-        tokens = block(tokens)
-    return tokens
 
 
 def _trainable(model: VisionTransformer, tokens: Tensor, blocks: int) -> Tensor:

@@ -174,7 +174,7 @@ class TestTrain:
 
 
 class TestLinkTraining:
-    OPTIONS = LinkTrainOptions(DEVICE_MODEL, None, None, steps=3, batch=4, learning_rate=1e-4, seed=0)
+    OPTIONS = LinkTrainOptions(DEVICE_MODEL, None, None, blocks=2, steps=3, batch=4, learning_rate=1e-4, seed=0)
 
     @pytest.fixture
     def few(self, coloured) -> ImageSet:
