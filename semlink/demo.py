@@ -38,8 +38,9 @@ class DemoOptions:
 
     images: list[str]
     allocation: dict[str, Any]
+    plan: str | None
     channel: str
-    ber: float
+    channel_settings: dict[str, Any]
     seed: int
     weights: Path | None
     out: Path
@@ -149,7 +150,7 @@ async def run_demo(options: DemoOptions, console: Console) -> dict:
         server = await processes.line("server", START_SECONDS)
         await processes.start(
             "channel", "channel_emulator", *listen, "--upstream", server["grpc"],
-            "--channel", options.channel, "--ber", options.ber, "--seed", options.seed,
+            "--channel", options.channel, *_flags(options.channel_settings), "--seed", options.seed,
         )  # fmt: skip
         channel = await processes.line("channel", START_SECONDS)
         names = [f"device-{number}" for number in range(1, VIEWS + 1)]
@@ -157,8 +158,8 @@ async def run_demo(options: DemoOptions, console: Console) -> dict:
             await processes.start(
                 name, "device", "--to", channel["grpc"], "--images", str(photo).replace(",", r"\,"), *viewpoint,
                 "--object-id", "demo", "--device-id", name, "--expected-views", VIEWS,
-                *_flags(options.allocation), "--threads", 1, "--retry-seconds", START_SECONDS,
-                "--pictures", options.out, *weights,
+                *_flags(options.allocation | {"plan": options.plan}), "--threads", 1,
+                "--retry-seconds", START_SECONDS, "--pictures", options.out, *weights,
             )  # fmt: skip
 
         async def answers() -> list[dict]:
@@ -169,9 +170,12 @@ async def run_demo(options: DemoOptions, console: Console) -> dict:
 
 
 def _flags(settings: dict[str, Any]) -> list[str]:
-    """Settings as a process's flags; those that are None are left to it."""
-    given = {name: value for name, value in settings.items() if value is not None}
-    return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    """Settings as a process's flags; those that are None, or switched off, are left to it."""
+    flags = []
+    for name, value in settings.items():
+        if value is not None and value is not False:
+            flags += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    return flags
 
 
 def _when_interrupted(call: Callable[[], object]) -> None:
@@ -202,8 +206,9 @@ def _summarise(options: DemoOptions, views: list[dict]) -> dict:
     summary = {
         "views": views,
         "vote": votes[0],
-        "channel": {"impairment": options.channel, "ber": options.ber, "seed": options.seed},
+        "channel": {"impairment": options.channel, **options.channel_settings, "seed": options.seed},
         "allocation": options.allocation,
+        "plan": options.plan,
         **provenance(),
     }
     (options.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -229,6 +234,8 @@ def show(summary: dict, console: Console) -> None:
     row("ρ", lambda view: f"{view['rho']:.4f}")
     row("true ratio", lambda view: f"{view['true_ratio']:.4f}")
     row("bits flipped", lambda view: f"{view['bits_flipped']:,}")
+    if all(view["transmission"] for view in views):
+        _show_transmission([view["transmission"] for view in views], table)
     table.add_section()
     row("top-1", lambda view: view["top1"]["name"])
     row("confidence", lambda view: f"{view['top1']['confidence']:.3f}")
@@ -239,3 +246,18 @@ def show(summary: dict, console: Console) -> None:
     vote = summary["vote"]
     counted = f"{vote['votes']} of {vote['views']} views"
     console.print(f"Vote: [bold]{vote['name']}[/] (class {vote['label']}), {counted}")
+
+
+def _show_transmission(sent: list[dict], table: Table) -> None:
+    """Rows of what the plan spent, and when the blocks were done."""
+
+    def row(name: str, key: str, form: str) -> None:
+        values = (each[key] for each in sent)
+        table.add_row(name, *("∞" if value is None else format(value, form) for value in values))
+
+    table.add_section()
+    row("plan", "plan", "")
+    row("power", "power", ",.1f")
+    row("T_d ms", "t_d_ms", ".3f")
+    row("on air ms", "air_ms", ".3f")
+    row("blocks lost", "blocks_lost", "d")
