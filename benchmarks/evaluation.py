@@ -43,7 +43,7 @@ def run() -> dict[str, dict[str, float]]:
         with Progress(disable=True) as progress:
             prepared = prepare((Example(path, 0, {}),) * IMAGES, DEVICE_MODEL, None, folder, progress)
         for server in (DEVICE_MODEL, SERVER_MODEL):
-            share[server] = _share(evaluation.Link(prepared, server, None, seed=0))
+            share[server] = _share(evaluation.Link(prepared, server, None, bfloat16=False, seed=0))
     torch.set_num_threads(threads)
     table = Table(title=f"CPU time of {len(CELLS)} cells of {IMAGES} images spent in the vision transformer")
     table.add_column("server")

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from semlink.learning.evaluation import Receiver
 from semlink.learning.runs import run_evaluation
-from semlink.weights import DEVICE_MODEL, REPOSITORY
+from semlink.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
 
 mpl.use("Agg")
 
@@ -35,19 +35,33 @@ class Study:
 
     Attributes:
         only: the images that no model has been trained on.
+        rhos: ratios ρ of the figures.
+        bers: bit error rates μ of the figures.
         weights: folder of the models for its classes; None for those of ImageNet-1k.
         most_images: of a large set, as many as take minutes.
+        bfloat16: the server computes in bfloat16; DeiT-Small always does.
     """
 
     only: str
+    rhos: tuple[float, ...]
+    bers: tuple[float, ...]
     weights: Path | None = None
     most_images: int | None = None
+    bfloat16: bool = True
 
 
 STUDIES = {
-    "imagenet-sample-1000": Study("label=odd"),
-    "eth80": Study("fold=0", REPOSITORY / "models" / "eth80"),
-    "cifar10": Study("split=test", Path("runs/models/cifar10"), 500),
+    "imagenet-sample-1000": Study(
+        "label=odd", (1 / 16, 1 / 8, 1 / 4, 1 / 2), (0.0, 0.01, 0.02, 0.05, 0.1), bfloat16=False
+    ),
+    "eth80": Study(
+        "fold=0",
+        (1 / 32, 1 / 16, 1 / 8, 1 / 4),
+        (0.0, 0.05, 0.1),
+        REPOSITORY / "models" / "eth80",
+        most_images=320,
+    ),
+    "cifar10": Study("split=test", (1 / 16, 1 / 8, 1 / 4), (0.0, 0.05, 0.1), Path("runs/models/cifar10"), 300),
 }
 """By the name of the image set's folder."""
 
@@ -72,8 +86,8 @@ def measure(
     return run_evaluation(
         data, study.only, RESULTS / f"{data.name}.jsonl", methods, rhos, gammas, bers, receivers,
         modified=modified, most_images=study.most_images, device_weights=study.weights,
-        server_model=server_model, server_weights=server_weights or study.weights, seed=0, processes=2,
-        cache=Path("runs/cache"),
+        server_model=server_model, server_weights=server_weights or study.weights,
+        bfloat16=study.bfloat16 or server_model == SERVER_MODEL, seed=0, processes=2, cache=Path("runs/cache"),
     )  # fmt: skip
 
 

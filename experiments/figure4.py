@@ -8,15 +8,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from experiments.accuracy import ALLOCATIONS, Series, draw, measure, save
+from experiments.accuracy import ALLOCATIONS, STUDIES, Series, draw, measure, save
 from semlink.weights import SERVER_MODEL
-
-RHOS = (0.03125, 0.0625, 0.125, 0.25)
 
 
 def main(data: Path) -> None:
     """Measures what is missing, and draws."""
-    rows = measure(data, ALLOCATIONS, RHOS, (0.0,), server_model=SERVER_MODEL)
+    rows = measure(data, ALLOCATIONS, STUDIES[data.name].rhos, (0.0,), server_model=SERVER_MODEL)
 
     def line(method: str) -> Series:
         return method, lambda cell: cell["method"] == method and cell["ber"] == 0, "o-"

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from experiments.accuracy import ALLOCATIONS, CODECS, Series, draw, measure, save
+from experiments.accuracy import ALLOCATIONS, CODECS, STUDIES, Series, draw, measure, save
 
-RHOS = (0.0625, 0.125, 0.25, 0.5)
 GAMMAS = (0.5, 1.0, 1.5)
 
 
 def main(data: Path) -> None:
     """Measures what is missing, and draws."""
-    measure(data, ("incremental",), RHOS, (0.0,), GAMMAS)
-    rows = measure(data, (*ALLOCATIONS, *CODECS), RHOS, (0.0,))
+    rhos = STUDIES[data.name].rhos
+    measure(data, ("incremental",), rhos, (0.0,), GAMMAS)
+    rows = measure(data, (*ALLOCATIONS, *CODECS), rhos, (0.0,))
 
     def line(method: str, gamma: float = 1.0) -> Series:
         weighs = method in ("incremental", "water-filling")

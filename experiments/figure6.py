@@ -8,17 +8,20 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from experiments.accuracy import ALLOCATIONS, Series, draw, measure, save
+from experiments.accuracy import ALLOCATIONS, CODECS, STUDIES, Series, draw, measure, save
+from semlink.learning.coders import PROTECTED
 
 RHO, BER = 0.125, 0.05
-RHOS = (0.0625, 0.125, 0.25, 0.5)
-BERS = (0.0, 0.01, 0.02, 0.05, 0.1)
+PROTECTED_BERS = (0.05, 0.1)
 
 
 def main(data: Path) -> None:
     """Measures what is missing, and draws."""
-    measure(data, ALLOCATIONS, (RHO,), BERS, modified=True)
-    rows = measure(data, ALLOCATIONS, RHOS, (BER,), modified=True)
+    study = STUDIES[data.name]
+    measure(data, ALLOCATIONS, (RHO,), study.bers, modified=True)
+    measure(data, CODECS, (RHO,), (BER,))
+    measure(data, PROTECTED, (RHO,), PROTECTED_BERS)
+    rows = measure(data, ALLOCATIONS, study.rhos, (BER,), modified=True)
 
     def lines(name: str, fixed: float) -> list[Series]:
         def series(method: str, modified: bool) -> Series:
@@ -27,10 +30,15 @@ def main(data: Path) -> None:
                 told = cell["design_ber"] > 0 or (modified and cell["ber"] == 0)
                 return (cell["method"], cell[name], cell["gamma"], told) == (method, fixed, 1.0, modified)
 
-            return f"modified {method}" if modified else method, belongs, "^--" if modified else "o-"
+            return (
+                f"modified {method}" if modified else method,
+                belongs,
+                "^--" if modified else "x:" if method in PROTECTED else "o-",
+            )
 
         plain = [series(method, False) for method in ALLOCATIONS]
-        return [*plain, *(series(method, True) for method in ("incremental", "water-filling"))]
+        told = [series(method, True) for method in ("incremental", "water-filling")]
+        return [*plain, *told, *(series(codec, False) for codec in PROTECTED)]
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5), sharey=True)
     draw(left, rows, "ber", lines("rho", RHO), f"bit error rate μ, at ρ = {RHO:g}")

@@ -228,8 +228,11 @@ def evaluate(
     ] = False,
     device_weights: WeightsFolder = None,
     server_model: Annotated[str, typer.Option(help="timm name of the server's model.")] = SERVER_MODEL,
-    most_images: MostImages = None,
     server_weights: Annotated[Path | None, typer.Option(help="Folder with its NAME.safetensors.")] = None,
+    bfloat16: Annotated[
+        bool, typer.Option(help="Compute the server's model in bfloat16: half the time where the CPU has it.")
+    ] = False,
+    most_images: MostImages = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the channel.")] = 0,
     processes: Annotated[int, typer.Option(min=0, help="How many work at once; 0: one a core.")] = 0,
     cache: Annotated[Path, typer.Option(help="Keeps pixels and attention.")] = Path("runs/cache"),
@@ -249,7 +252,8 @@ def evaluate(
         run_evaluation(
             data, only, out, method, rho, gamma, ber, [Receiver(name) for name in receiver], modified=modified,
             most_images=most_images, device_weights=device_weights, server_model=server_model,
-            server_weights=server_weights, seed=seed, processes=processes or os.cpu_count() or 1, cache=cache,
+            server_weights=server_weights, bfloat16=bfloat16, seed=seed,
+            processes=processes or os.cpu_count() or 1, cache=cache,
         )  # fmt: skip
     except (ImageSetError, ImageError, WeightsError, ValueError, ModuleNotFoundError) as error:
         fail(error)

@@ -88,12 +88,14 @@ class Link:
         prepared: folder of pixels and attention.
         server_model: timm name of the server's model.
         server_weights: folder to look in first.
+        bfloat16: the server's model computes in bfloat16, not float32.
         seed: of the channel. Cells of one seed meet the same errors image by image, so that they can be paired.
     """
 
     prepared: Path
     server_model: str
     server_weights: Path | None
+    bfloat16: bool
     seed: int
 
 
@@ -243,13 +245,14 @@ def _measure(cell: Cell, code: Code | None, images: list[int]) -> dict[str, list
     # Images that keep different numbers of tokens make no batch.
     drops = cell.receiver.drops_empty
     batch = 1 if drops else BATCH
-    with torch.inference_mode():
+    precision = torch.autocast("cpu", torch.bfloat16, enabled=link.bfloat16)
+    with torch.inference_mode(), precision:
         for start in range(0, len(images), batch):
             chosen = received[start : start + batch]
             pixels = normalise(model, np.stack([each.pixels for each in chosen]))
             kept = chosen[0].bits_per_patch if drops else None
             logits = model(pixels) if kept is None else logits_of_patches(model, pixels, kept)
-            best = logits.softmax(-1).max(-1)
+            best = logits.float().softmax(-1).max(-1)
             labels += best.indices.tolist()
             confidences += best.values.tolist()
     return {

@@ -39,6 +39,7 @@ def run_evaluation(
     device_weights: Path | None,
     server_model: str,
     server_weights: Path | None,
+    bfloat16: bool,
     seed: int,
     processes: int,
     cache: Path,
@@ -81,12 +82,12 @@ def run_evaluation(
                 "only": only,
                 "images": len(measured.examples),
                 "device": _identity(DEVICE_MODEL, device_weights),
-                "server": _identity(server_model, server_weights),
+                "server": _identity(server_model, server_weights) + ", bfloat16" * bfloat16,
                 "seed": seed,
             },
             **provenance(),
         }
-        link = Link(folder, server_model, server_weights, seed)
+        link = Link(folder, server_model, server_weights, bfloat16, seed)
         cells = grid(methods, rhos, gammas, bers, receivers, modified=modified, thresholds=thresholds)
         evaluate(cells, link, measured.examples, out, described, processes, progress)
     return [row for row in rows_of(out) if row["run"] == described["run"]]
