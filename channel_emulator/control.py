@@ -19,7 +19,7 @@ MAX_DEVICES = 1024
 
 _EXAMPLE = {
     "default": {"type": "bsc", "ber": 0.01},
-    "devices": {"camera-2": {"type": "bsc", "ber": 0.1}, "camera-3": {"type": "none"}},
+    "devices": {"camera-2": {"type": "bsc", "ber": 0.1}, "camera-3": {"type": "mimo_ofdm", "snr_db": 10}},
 }
 
 DeviceId = Annotated[str, StringConstraints(min_length=1, max_length=128)]

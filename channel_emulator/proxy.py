@@ -39,27 +39,15 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         self, request: link_pb2.ClassifyRequest, context: grpc.aio.ServicerContext
     ) -> link_pb2.ClassifyResponse:
         """Damages the frame, passes it on, and adds to the answer what was done to it."""
-        impairment = self._impairments.met_by(request.device_id)
-        try:
-            if isinstance(impairment, NoImpairment | BinarySymmetricChannel):
-                request.frame, report = self._transmit(request, impairment)
-            else:
-                # Milliseconds of arithmetic, which the other calls need not wait for.
-                request.frame, report = await asyncio.to_thread(self._transmit, request, impairment)
-        except FrameError as error:
-            self._metrics.frames.labels("refused").inc()
-            log.info("frame refused", device_id=request.device_id, reason=error.reason)
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"frame: {error} ({error.reason})")
-        except PlanRefused as error:
-            self._metrics.frames.labels("refused").inc()
-            self._metrics.plans_refused.labels(error.rule).inc()
-            log.info("plan refused", device_id=request.device_id, reason=str(error))
-            code = grpc.StatusCode.ABORTED if error.calls_for_another else grpc.StatusCode.INVALID_ARGUMENT
-            await context.abort(code, str(error))
-        self._count(report, planned=isinstance(impairment, Planned))
-
+        report = link_pb2.ChannelReport()
         outcome = "failed"
         try:
+            try:
+                request.frame, report = await self._impair(request)
+            except (FrameError, PlanRefused) as error:
+                outcome = "refused"
+                log.info("frame refused", device_id=request.device_id, reason=str(error))
+                await self._refuse(error, context)
             if self._settings.pace:
                 await self._pace(report.air_ms / 1000, context)
             response: link_pb2.ClassifyResponse = await self._pass_on(
@@ -89,6 +77,22 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         """Passes the call on untouched, its deadline too."""
         return await self._pass_on(self._upstream.WaitVote, request, context, context.time_remaining())
 
+    async def _impair(self, request: link_pb2.ClassifyRequest) -> tuple[bytes, link_pb2.ChannelReport]:
+        """The frame as it arrives, and what happened to it."""
+        impairment = self._impairments.met_by(request.device_id)
+        if isinstance(impairment, NoImpairment | BinarySymmetricChannel):
+            received, report = self._transmit(request, impairment)
+        else:
+            # Milliseconds of arithmetic, which other calls need not wait for.
+            received, report = await asyncio.to_thread(self._transmit, request, impairment)
+        self._metrics.bits_exposed.inc(report.bits_exposed)
+        self._metrics.bits_flipped.inc(report.bits_flipped)
+        self._metrics.impair_seconds.observe(report.channel_ms / 1000)
+        if isinstance(impairment, Planned):
+            self._metrics.blocks_lost.inc(len(report.lost_blocks))
+            self._metrics.air_seconds.observe(report.air_ms / 1000)
+        return received, report
+
     def _transmit(
         self, request: link_pb2.ClassifyRequest, impairment: Impairment
     ) -> tuple[bytes, link_pb2.ChannelReport]:
@@ -99,13 +103,14 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
             return transmit_planned(request.frame, plan, impairment, impairment.hold(*who), generator)
         return transmit(request.frame, impairment, generator, impair_header=self._settings.impair_header)
 
-    def _count(self, report: link_pb2.ChannelReport, *, planned: bool) -> None:
-        self._metrics.bits_exposed.inc(report.bits_exposed)
-        self._metrics.bits_flipped.inc(report.bits_flipped)
-        self._metrics.impair_seconds.observe(report.channel_ms / 1000)
-        if planned:
-            self._metrics.blocks_lost.inc(len(report.lost_blocks))
-            self._metrics.air_seconds.observe(report.air_ms / 1000)
+    async def _refuse(self, error: FrameError | PlanRefused, context: grpc.aio.ServicerContext) -> None:
+        """Aborts the call; whether another plan would help tells the code."""
+        if isinstance(error, FrameError):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"frame: {error} ({error.reason})")
+        else:
+            self._metrics.plans_refused.labels(error.rule).inc()
+            code = grpc.StatusCode.ABORTED if error.calls_for_another else grpc.StatusCode.INVALID_ARGUMENT
+            await context.abort(code, str(error))
 
     def _patience(self, context: grpc.aio.ServicerContext) -> float:
         """Seconds that the frame may wait for its answer from now on."""
