@@ -20,7 +20,7 @@ def main(data: Path) -> None:
     study = STUDIES[data.name]
     measure(data, ALLOCATIONS, (RHO,), study.bers, modified=True)
     measure(data, CODECS, (RHO,), (BER,))
-    measure(data, PROTECTED, (RHO,), PROTECTED_BERS)
+    measure(data, list(PROTECTED), (RHO,), PROTECTED_BERS)
     rows = measure(data, ALLOCATIONS, study.rhos, (BER,), modified=True)
 
     def lines(name: str, fixed: float) -> list[Series]:
@@ -30,11 +30,8 @@ def main(data: Path) -> None:
                 told = cell["design_ber"] > 0 or (modified and cell["ber"] == 0)
                 return (cell["method"], cell[name], cell["gamma"], told) == (method, fixed, 1.0, modified)
 
-            return (
-                f"modified {method}" if modified else method,
-                belongs,
-                "^--" if modified else "x:" if method in PROTECTED else "o-",
-            )
+            style = "^--" if modified else "x:" if method in PROTECTED else "o-"
+            return f"modified {method}" if modified else method, belongs, style
 
         plain = [series(method, False) for method in ALLOCATIONS]
         told = [series(method, True) for method in ("incremental", "water-filling")]
