@@ -8,7 +8,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from semlink.learning.evaluation import Receiver
+from semlink.learning.evaluation import Cell, Receiver
 from semlink.learning.runs import run_evaluation
 from semlink.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
 
@@ -94,7 +94,11 @@ def measure(
 def draw(
     axes: Axes, rows: list[dict], along: str, series: list[Series], label: str, views: str = "single"
 ) -> None:
-    """Draws one line for each series over the cells' value of `along`, with the clean accuracy above."""
+    """Draws one line for each series over the cells' value of `along`, with the clean accuracy above.
+
+    Plain receivers only: the others have a table of their own.
+    """
+    rows = [row for row in rows if Cell(**row["cell"]).receiver == Receiver.PLAIN]
     (clean,) = (row for row in rows if row["cell"]["method"] == "clean")
     axes.axhline(100 * clean[views]["accuracy"], color="grey", linewidth=1, linestyle=":", label="no link")
     for name, belongs, style in series:
