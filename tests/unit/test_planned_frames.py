@@ -1,0 +1,312 @@
+"""Frames that travel with a plan, without the sockets: the channel held, the plan checked, what arrives."""
+
+import math
+from hashlib import sha256
+
+import numpy as np
+import pytest
+
+from channel_emulator.impairments import Awgn, FiniteBlocklength, MimoOfdm, NoImpairment, Rayleigh
+from channel_emulator.planned_frame import PlanRefused
+from channel_emulator.randomness import random_stream
+from channel_emulator.settings import Settings
+from channel_emulator.transmission import transmit, transmit_planned
+from semlink.bitstream import Frame, FrameError
+from semlink.iaq import encode_with
+from semlink.ofdm import plan
+from semlink.ofdm.channel import subchannel_gains
+from semlink.ofdm.error_rate import awgn_bit_error_rate, rayleigh_bit_error_rate
+from semlink.ofdm.recipe import draw_scores
+from semlink.runtime.settings import read_settings
+from semlink.v1.link_pb2 import TransmissionPlan
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+SCORES = np.random.default_rng(1).permutation(draw_scores(0))
+SYMBOL_MS = 1 / 15
+
+
+def planned(impairment, frame_id=0, **options):
+    """A frame, the plan as made from the channel that both ends believe in, and the message."""
+    held = impairment.hold(5, "camera", frame_id)
+    made = plan(
+        SCORES,
+        subchannel_gains(held.estimate),
+        impairment.snr_db,
+        block_error_rate=impairment.block_error_rate,
+        **options,
+    )
+    message = TransmissionPlan(
+        state_id=held.state_id,
+        rho=made.rho,
+        power=made.power,
+        block_of_subchannel=made.block_of_subchannel.ravel(),
+    )
+    return encode_with(PIXELS, made.bits).to_bytes(), made, message
+
+
+def send(impairment, frame, message, frame_id=0):
+    held = impairment.hold(5, "camera", frame_id)
+    return transmit_planned(frame, message, impairment, held, random_stream(5, "camera", frame_id))
+
+
+def go(impairment, frame_id=0, **options):
+    frame, made, message = planned(impairment, frame_id, **options)
+    return frame, made, *send(impairment, frame, message, frame_id)
+
+
+def test_flips_come_from_the_documented_seed_and_the_channel_from_elsewhere():
+    digest = int.from_bytes(sha256(b"camera").digest())
+    expected = np.random.default_rng(np.random.SeedSequence([5, digest, 7])).random(4)
+    np.testing.assert_array_equal(random_stream(5, "camera", 7).random(4), expected)
+    streams = [random_stream(5, "camera", 7, *of).random(4) for of in ((), (0, 0), (0, 1), (1,))]
+    assert len({tuple(stream) for stream in streams}) == 4
+
+
+def test_the_channel_is_held_for_a_frame_and_another_for_the_next():
+    impairment = MimoOfdm(streams=3)
+    first, again, other = (impairment.hold(5, "camera", number) for number in (0, 0, 1))
+    np.testing.assert_array_equal(first.at(0), again.at(3))
+    assert first.state_id == again.state_id != other.state_id
+    assert not np.array_equal(first.at(0), other.at(0))
+    assert first.estimate.shape == (784, 3, 3)
+    assert abs(np.mean(np.abs(first.at(0)) ** 2) - 1) < 6 / math.sqrt(784 * 9)
+    np.testing.assert_array_equal(first.at(0), first.at(0).astype(np.complex64))
+
+
+def test_the_state_is_another_after_any_change():
+    ways = [
+        MimoOfdm(), MimoOfdm(snr_db=10), MimoOfdm(streams=6), MimoOfdm(csi_error=0.1), MimoOfdm(order=16),
+        MimoOfdm(redraw_every_coherence=True), FiniteBlocklength(), FiniteBlocklength(target_bler=0.01),
+    ]  # fmt: skip
+    held = [way.hold(5, "camera", 0) for way in ways]
+    held += [MimoOfdm().hold(6, "camera", 0), MimoOfdm().hold(5, "camera-", 0)]
+    assert len({each.state_id for each in held}) == len(held)
+
+
+def test_a_setting_redraws_it_every_coherence_time():
+    held, kept = (MimoOfdm(redraw_every_coherence=redraw).hold(5, "camera", 0) for redraw in (True, False))
+    np.testing.assert_array_equal(held.at(0), kept.at(0))
+    assert abs(np.vdot(held.at(1), held.at(2))) < 6 * math.sqrt(784 * 16)  # independent
+    np.testing.assert_array_equal(held.at(2), MimoOfdm(redraw_every_coherence=True).hold(5, "camera", 0).at(2))
+
+
+def test_a_setting_adds_estimation_errors_of_its_variance():
+    held = MimoOfdm(csi_error=0.04).hold(5, "camera", 0)
+    errors = held.estimate - held.at(0)
+    assert np.mean(np.abs(errors) ** 2) == pytest.approx(0.04, rel=6 / math.sqrt(errors.size))
+    np.testing.assert_array_equal(held.at(0), MimoOfdm().hold(5, "camera", 0).at(0))
+
+
+@pytest.mark.parametrize("method", ["ia-qsmpa", "ia-qsmpa-lc", "fixed", "exact"])
+def test_ideal_coding_damages_nothing_and_takes_the_planned_time(method):
+    frame, made, received, report = go(MimoOfdm(snr_db=10), method=method)
+    assert received == frame
+    np.testing.assert_allclose(report.block_air_ms, 1e3 * made.latencies, rtol=1e-9)
+    assert report.air_ms == report.t_d_ms == pytest.approx(1e3 * made.t_d, rel=1e-9)
+    assert report.exceeds_coherence == made.exceeds_coherence == (method == "fixed")
+    assert report.power == pytest.approx(made.power_of_subchannel.sum()) == pytest.approx(3136)
+    assert (report.impairment, report.bits_flipped, report.bits_exposed) == ("mimo_ofdm", 0, 768 * made.bits.sum())
+
+
+@pytest.mark.parametrize("order", [4, 16, 64, 256])
+def test_uncoded_bits_flip_as_often_as_the_closed_form_says_and_take_their_symbols_time(order):
+    impairment = MimoOfdm(snr_db=12, coding="uncoded", order=order)
+    _, made, _, report = go(impairment)
+    gains = np.linalg.svd(impairment.hold(5, "camera", 0).at(0), compute_uv=False)
+    rates = awgn_bit_error_rate(order, gains**2 * made.power_of_subchannel / 10**-1.2)
+    of_block = np.array([rates[made.block_of_subchannel == block].mean() for block in range(196)])
+    expected = (768 * made.bits * of_block).sum()  # every subchannel of a block carries as much, to a symbol
+    assert abs(report.bits_flipped - expected) < 6 * math.sqrt(8 * expected) + 0.01 * expected
+    symbols = np.ceil(768 * made.bits / math.log2(order) / 16)
+    np.testing.assert_allclose(report.block_air_ms, symbols * SYMBOL_MS, rtol=1e-12)
+    assert report.air_ms == max(report.block_air_ms)
+    assert report.t_d_ms == pytest.approx(1e3 * made.t_d, rel=1e-9)
+    assert report.exceeds_coherence == (symbols.max() > 50)
+
+
+def test_wrong_estimates_cost_bits_and_rate():
+    uncoded = MimoOfdm(snr_db=30, coding="uncoded")
+    flips = [go(uncoded.model_copy(update={"csi_error": error}))[3].bits_flipped for error in (0, 0.01, 0.1)]
+    assert flips == sorted(flips)
+    assert flips[2] > 2 * flips[1] > 2 * flips[0]
+    _, made, _, report = go(MimoOfdm(snr_db=30, csi_error=0.01))
+    assert report.t_d_ms > 1.5e3 * made.t_d
+    assert report.bits_flipped == 0
+
+
+def test_a_redrawn_channel_spares_frames_that_are_shorter_than_the_coherence_time():
+    held, redrawn = (MimoOfdm(coding="uncoded", redraw_every_coherence=redraw) for redraw in (False, True))
+    frame, _, first, report = go(held)
+    assert not report.exceeds_coherence
+    assert send(redrawn, frame, planned(redrawn)[2])[0] == first
+    long, slow = (impairment.model_copy(update={"order": 4}) for impairment in (held, redrawn))
+    reports = [go(impairment)[3] for impairment in (long, slow)]
+    assert all(report.exceeds_coherence for report in reports)
+    # What is sent after 50 symbols meets a stranger's beams: nearly half of it is wrong.
+    late = sum(max(768 * bits // 2 // 16 - 50, 0) * 32 for bits in planned(long)[1].bits)
+    assert reports[1].bits_flipped - reports[0].bits_flipped == pytest.approx(late / 2, rel=0.2)
+
+
+def test_latency_over_a_redrawn_channel_is_what_its_rates_add_up_to():
+    impairment = MimoOfdm(snr_db=5, redraw_every_coherence=True)
+    _, made, _, report = go(impairment)
+    held = impairment.hold(5, "camera", 0)
+    left, _, right = np.linalg.svd(held.at(0))
+    power, block = made.power_of_subchannel, int(np.argmax(made.latencies))
+    remaining, seconds, interval = 768.0 * made.bits[block], 0.0, 0
+    while remaining > 0:
+        rate = 0.0
+        for f, r in np.argwhere(made.block_of_subchannel == block):
+            seen = np.abs(left[f].conj().T @ held.at(interval)[f] @ right[f].conj().T)[r] ** 2 * power[f]
+            rate += 15e3 * math.log2(1 + seen[r] / (10**-0.5 + seen.sum() - seen[r]))
+        step = min(50 / 15e3, remaining / rate)
+        remaining, seconds, interval = remaining - step * rate, seconds + step, interval + 1
+        remaining = 0 if remaining < 1e-6 else remaining
+    assert interval > 1
+    assert report.block_air_ms[block] == pytest.approx(1e3 * seconds, rel=1e-6)
+
+
+def test_lost_blocks_are_as_if_they_had_not_been_sent():
+    impairment = FiniteBlocklength(snr_db=15, target_bler=0.1)
+    lost = 0
+    for number in range(5):
+        frame, made, received, report = go(impairment, number)
+        sent, arrived = Frame.from_bytes(frame), Frame.from_bytes(received)
+        gone = list(report.lost_blocks)
+        lost += len(gone)
+        expected = sent.bits.copy()
+        expected[gone] = 0
+        np.testing.assert_array_equal(arrived.bits, expected)
+        kept = expected > 0
+        np.testing.assert_array_equal(arrived.codes[kept], sent.codes[kept])
+        assert report.bits_lost == 768 * sent.bits[gone].sum(dtype=int)
+        assert report.bits_flipped == 0
+        np.testing.assert_allclose(report.block_air_ms, 1e3 * made.latencies, rtol=1e-9)
+    assert abs(lost - 98) < 6 * math.sqrt(98 * 0.9)
+
+
+def test_bits_flip_by_the_papers_rule():
+    impairment = FiniteBlocklength(snr_db=15, target_bler=0.5, errors="ber-rule")
+    frame, _, received, report = go(impairment)
+    expected = 10 * (1 - 0.5 ** (1 / 800)) * report.bits_exposed
+    assert abs(report.bits_flipped - expected) < 6 * math.sqrt(expected)
+    assert len(received) == len(frame)
+    assert not report.lost_blocks
+
+
+@pytest.mark.parametrize(("kind", "rate"), [(Awgn, awgn_bit_error_rate), (Rayleigh, rayleigh_bit_error_rate)])
+@pytest.mark.parametrize("order", [4, 64])
+def test_qam_over_a_flat_channel_flips_as_the_closed_form_says(kind, rate, order):
+    frame = encode_with(PIXELS, np.full(196, 2)).to_bytes()
+    stream = random_stream(5, "camera", 0)
+    received, report = transmit(frame, kind(snr_db=8, order=order), stream, impair_header=False)
+    expected = rate(order, 10**0.8) * report.bits_exposed
+    assert report.bits_exposed == 196 * 768 * 2
+    assert abs(report.bits_flipped - expected) < 6 * math.sqrt(8 * expected)
+    assert received[: len(frame) - report.bits_exposed // 8] == frame[: len(frame) - report.bits_exposed // 8]
+    assert transmit(frame, kind(snr_db=100, order=4), stream, impair_header=True)[0] == frame
+
+
+def broken(message, **fields):
+    wrong = TransmissionPlan()
+    wrong.CopyFrom(message)
+    for name, value in fields.items():
+        if isinstance(value, list):
+            wrong.ClearField(name)
+            getattr(wrong, name).extend(value)
+        else:
+            setattr(wrong, name, value)
+    return wrong
+
+
+def test_a_plan_that_breaks_a_rule_is_refused_by_its_name():
+    impairment = MimoOfdm()
+    frame, made, message = planned(impairment)
+    power, blocks = list(message.power), list(message.block_of_subchannel)
+    here, there = blocks.index(3), blocks.index(4)
+    doubled = [*blocks]
+    doubled[there] = blocks[here]
+    cases = [
+        ("sizes", frame, {"power": power[:-1]}),
+        ("sizes", frame, {"power": [*power, 0.0]}),
+        ("sizes", frame, {"block_of_subchannel": blocks[:-1]}),
+        ("sizes", frame, {"block_of_subchannel": []}),
+        ("sizes", frame, {"block_of_subchannel": blocks * 100}),
+        ("mapping", frame, {"block_of_subchannel": doubled}),
+        ("mapping", frame, {"block_of_subchannel": [2**32 - 1, *blocks[1:]]}),
+        ("power", frame, {"power": [1.001 * each for each in power]}),
+        ("power", frame, {"power": [-1e-9, *power[1:]]}),
+        ("power", frame, {"power": [math.nan, *power[1:]]}),
+        ("power", frame, {"power": [math.inf, *power[1:]]}),
+        ("latency", frame, {"power": [0.0, *power[1:]]}),
+        ("budget", frame, {"rho": 0.2499}),
+        ("budget", frame, {"rho": 0.0}),
+        ("budget", frame, {"rho": math.nan}),
+        ("bits", encode_with(PIXELS, np.maximum(made.bits - 1, 0)).to_bytes(), {}),
+        ("stale", frame, {"state_id": b"another"}),
+    ]
+    for rule, sent, fields in cases:
+        with pytest.raises(PlanRefused, match=f"^plan: {rule}: ") as refusal:
+            send(impairment, sent, broken(message, **fields))
+        assert refusal.value.rule == rule
+        assert refusal.value.calls_for_another == (rule == "stale")
+    with pytest.raises(PlanRefused, match=r"^plan: missing: .*--plan") as refusal:
+        send(impairment, frame, None)
+    assert refusal.value.calls_for_another
+    with pytest.raises(FrameError):
+        send(impairment, frame[:-1], message)
+    assert send(impairment, frame, broken(message, state_id=b""))[0] == frame  # made without asking
+
+
+def test_a_frame_of_another_shape_is_refused_for_its_size():
+    impairment = MimoOfdm()
+    _, _, message = planned(impairment)
+    small = encode_with(PIXELS[:208], np.ones(13 * 14, np.int64)).to_bytes()
+    with pytest.raises(PlanRefused, match="sizes: power must have 182 entries, not 196"):
+        send(impairment, small, message)
+
+
+def test_a_block_without_power_arrives_as_noise_when_uncoded():
+    impairment = MimoOfdm(snr_db=60, coding="uncoded", order=4)
+    frame, _, message = planned(impairment)
+    powerless = int(np.argmax(Frame.from_bytes(frame).bits))
+    power = list(message.power)
+    power[powerless] = 0.0
+    received, report = send(impairment, frame, broken(message, power=power))
+    sent, arrived = Frame.from_bytes(frame), Frame.from_bytes(received)
+    wrong = (sent.codes != arrived.codes).any(axis=1)
+    assert wrong[powerless]
+    assert math.isinf(report.t_d_ms)
+    assert math.isfinite(report.air_ms)
+    bits = 768 * int(sent.bits[powerless])
+    assert abs(report.bits_flipped - bits / 2) < 6 * math.sqrt(bits)
+
+
+def settings(*flags):
+    return read_settings(Settings, "channel_emulator", ["--upstream", "a:1", *flags]).impairment()
+
+
+def test_flags_name_every_channel():
+    assert settings("--channel", "none") == NoImpairment()
+    assert settings("--channel", "awgn", "--snr", "7", "--order", "16") == Awgn(snr_db=7, order=16)
+    assert settings("--channel", "rayleigh", "--snr", "-3") == Rayleigh(snr_db=-3)
+    assert settings("--channel", "mimo-ofdm") == MimoOfdm()
+    told = ("--snr", "5", "--streams", "8", "--csi-error", "0.1", "--redraw-every-coherence")
+    assert settings("--channel", "mimo-ofdm", *told, "--coding", "uncoded", "--order", "4") == MimoOfdm(
+        snr_db=5, streams=8, csi_error=0.1, redraw_every_coherence=True, coding="uncoded", order=4
+    )
+    finite = ("--target-bler", "0.01", "--errors", "ber-rule")
+    assert settings("--channel", "finite-blocklength", *told, *finite) == FiniteBlocklength(
+        snr_db=5, streams=8, csi_error=0.1, redraw_every_coherence=True, target_bler=0.01, errors="ber-rule"
+    )
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--order", "32"), ("--streams", "0"), ("--streams", "17"), ("--target-bler", "0"), ("--target-bler", "0.6"),
+     ("--snr", "nan"), ("--csi-error", "-1"), ("--coding", "turbo"), ("--errors", "none")],
+)  # fmt: skip
+def test_a_wrong_flag_is_explained(flags, capsys):
+    with pytest.raises(SystemExit):
+        settings("--channel", "mimo-ofdm", *flags)
+    assert flags[0] in capsys.readouterr().err
