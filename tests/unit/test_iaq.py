@@ -3,7 +3,7 @@ import pytest
 
 from semlink.allocation import incremental
 from semlink.bitstream import Frame, FrameError
-from semlink.iaq import decode, encode
+from semlink.iaq import decode, encode, encode_with
 from semlink.importance import importance_weights
 
 
@@ -124,3 +124,12 @@ def test_refuses_gamma_and_design_ber():
         encode(grey(2, 2), np.ones(4), gamma=0)
     with pytest.raises(ValueError, match=r"^bit_error_rate must"):
         encode(grey(2, 2), np.ones(4), design_ber=0.3)
+
+
+def test_bits_that_are_chosen_already_make_the_frame_of_those_bits(photo, scores):
+    chosen = encode(photo, scores, rho=0.3)
+    assert encode_with(photo, chosen.bits.astype(np.int64)).to_bytes() == chosen.to_bytes()
+    with pytest.raises(ValueError, match=f"bits must be one per patch: {chosen.bits.size}"):
+        encode_with(photo, chosen.bits[1:].astype(np.int64))
+    with pytest.raises(ValueError, match="image must be 8-bit"):
+        encode_with(photo.astype(float), chosen.bits.astype(np.int64))
