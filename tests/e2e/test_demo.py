@@ -302,3 +302,38 @@ def test_interrupted_while_frames_are_on_the_air_it_stops_all_even_what_hangs(tm
     assert demo.left_running == []
     assert demo.stderr.strip() == "semlink: interrupted; everything it started is stopped"
     assert not (demo.out / "summary.json").exists()
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """Over MIMO-OFDM without a code, at the pace of the air."""
+    channel = ("--channel", "mimo-ofdm", "--snr", "10", "--plan", "ia-qsmpa", "--coding", "uncoded", "--pace")
+    return Demo(tmp_path_factory.mktemp("planned"), *channel, "--order", "16", "--rho", "0.125").end()
+
+
+def test_over_mimo_ofdm_power_and_latency_stand_beside_the_bits(planned):
+    assert planned.status == 0, planned.stderr + planned.stdout
+    assert planned.left_running == []
+    summary = planned.summary
+    assert (summary["plan"], summary["vote"]["views"]) == ("ia-qsmpa", 4)
+    assert summary["channel"] == {
+        "impairment": "mimo-ofdm", "snr": 10, "streams": 4, "csi_error": 0, "redraw_every_coherence": False,
+        "pace": True, "coding": "uncoded", "order": 16, "seed": 0,
+    }  # fmt: skip
+    sent = [view["transmission"] for view in summary["views"]]
+    for view, transmission in zip(summary["views"], sent, strict=True):
+        assert view["impairment"] == "mimo_ofdm"
+        assert view["payload_bits"] == 196 * 768
+        assert view["bits_flipped"] > 0
+        # 768 bits a patch, 4 a symbol, 16 subchannels a patch: 12 OFDM symbols for all, since each gets 1 bit.
+        assert transmission["air_ms"] == pytest.approx(12 / 15)
+        assert 0 < transmission["t_d_ms"] == pytest.approx(transmission["planned_t_d_ms"])
+        assert transmission["power"] == pytest.approx(3136)
+        assert view["timings_ms"]["round_trip"] > transmission["air_ms"]
+    assert len({transmission["t_d_ms"] for transmission in sent}) == 4  # each device has a channel of its own
+    rows = {line.strip("│").split("│")[0].strip(): line for line in planned.stdout.splitlines()}
+    for transmission in sent:
+        assert f"{transmission['t_d_ms']:.3f}" in rows["T_d ms"]
+        assert "3,136.0" in rows["power"]
+        assert "0.800" in rows["on air ms"]
+    assert max(map(len, planned.stdout.splitlines())) <= 80

@@ -145,3 +145,20 @@ def test_demo_refuses_photos_that_are_not_there_before_it_starts_anything(tmp_pa
 def test_demo_says_where_it_could_not_write(tmp_path):
     (tmp_path / "out").write_text("a file")
     assert_one_clear_line(run("demo", "--out", tmp_path / "out"), "out", "File exists")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--plan", "fixed"], "--plan is for --channel mimo-ofdm"),
+        (["--channel", "mimo-ofdm", "--rho", "0.1"], "a plan needs --rho of 0.125 or more"),
+        (["--channel", "mimo-ofdm", "--total-bits", "100000"], "leave --total-bits out"),
+        (["--channel", "awgn", "--order", "32"], "--order must be one of 4, 16, 64, 256"),
+        (["--channel", "finite-blocklength", "--target-bler", "0"], "--target-bler must be above 0"),
+    ],
+)
+def test_a_demo_that_contradicts_itself_is_refused_before_anything_starts(tmp_path, arguments, reason):
+    result = run("demo", "--out", tmp_path / "out", *arguments)
+    assert result.exit_code == 2
+    assert reason in result.stderr
+    assert not (tmp_path / "out").exists()
