@@ -162,7 +162,7 @@ def link_train(
     out: Annotated[Path, typer.Argument(help="Folder for NAME.safetensors, its card and its checkpoint.")],
     model: Annotated[str, typer.Option(help="timm name of the vision transformer.")] = DEVICE_MODEL,
     hold_out: Annotated[
-        str, typer.Option(help="Never looked at: COLUMN=VALUE of the manifest, or label=odd.")
+        str, typer.Option(help="Measured on, never trained on: COLUMN=VALUE of the manifest, or label=odd.")
     ] = "fold=0",
     blocks: Annotated[
         int, typer.Option(min=1, max=12, help="So many first blocks adapt; the others stay as they are.")
@@ -191,14 +191,18 @@ def link_train(
 
     options = LinkTrainOptions(model, weights, device_weights, blocks, steps, batch, learning_rate, seed)
     try:
-        _, kept = load_image_set(data).where(hold_out)
+        held_out, kept = load_image_set(data).where(hold_out)
         if most_images is not None:
             kept = kept.at_most(most_images)
         with Progress(console=Console(stderr=True)) as progress:
-            link_train(options, kept, out, progress)
+            card = link_train(options, kept, held_out, out, progress)
     except (ImageSetError, ImageError, WeightsError) as error:
         fail(error)
-    typer.echo(f"{out}/{model}.safetensors: link-trained; measure it with semlink evaluate --server-weights {out}")
+    measured = card["held_out"]
+    typer.echo(
+        f"{out}/{model}.safetensors: {measured['accuracy']:.1%} of {measured['images']} undamaged images right; "
+        f"measure damaged ones with semlink evaluate --server-weights {out}"
+    )
 
 
 @app.command()

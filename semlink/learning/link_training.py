@@ -28,6 +28,7 @@ from semlink.learning.coders import send_frame
 from semlink.learning.image_sets import ImageSet
 from semlink.learning.precision import device_and_precision
 from semlink.learning.storage import save_small
+from semlink.learning.train import measure
 from semlink.vit import IMAGE_SIZE, class_attention, class_names, first_blocks, load_vit, normalise
 from semlink.weights import DEVICE_MODEL
 
@@ -63,17 +64,20 @@ class LinkTrainOptions:
     seed: int
 
 
-def link_train(options: LinkTrainOptions, data: ImageSet, folder: Path, progress: Progress) -> dict:
+def link_train(
+    options: LinkTrainOptions, data: ImageSet, held_out: ImageSet, folder: Path, progress: Progress
+) -> dict:
     """Adapts a model to damaged images and writes it and its card into `folder`; resumes from its checkpoint.
 
     Args:
         options: how.
         data: images to learn from; their labels are not looked at.
+        held_out: undamaged images to measure on, once, at the end.
         folder: gets NAME.safetensors and NAME.json, the card, and NAME.checkpoint while it trains.
         progress: where to show how far it is.
 
     Returns:
-        The card: what it was made from, options, data, command, versions, machine.
+        The card: what it was made from, accuracy on undamaged images with its 95 % interval, options, data, command, versions, machine.
     """
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / f"{options.model}.safetensors"
@@ -133,6 +137,7 @@ def link_train(options: LinkTrainOptions, data: ImageSet, folder: Path, progress
         "data": data.name,
         "classes": student.num_classes,
         "trained_on": len(data.examples),
+        "held_out": measure(load_vit(options.model, weights=folder), held_out.examples, progress),
     }
     card = write_card(out, options, facts)
     checkpoint.unlink(missing_ok=True)

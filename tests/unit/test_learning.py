@@ -182,7 +182,7 @@ class TestLinkTraining:
 
     def run(self, data: ImageSet, folder: Path) -> dict:
         with Progress(disable=True) as progress:
-            return link_train(self.OPTIONS, data, folder, progress)
+            return link_train(self.OPTIONS, data, data, folder, progress)
 
     def test_makes_a_model_of_another_kind_that_keeps_its_classes(self, few, tmp_path):
         card = self.run(few, tmp_path)
@@ -200,7 +200,7 @@ class TestLinkTraining:
         )
         monkeypatch.setattr("semlink.learning.link_training.CHECKPOINT_STEPS", 6)
         with Progress(disable=True) as progress:
-            link_train(replace(self.OPTIONS, steps=24, batch=8), few, tmp_path, progress)
+            link_train(replace(self.OPTIONS, steps=24, batch=8), few, few, tmp_path, progress)
         assert losses[-1] < 0.9 * losses[0]
 
     def test_an_interrupted_run_goes_on_and_ends_the_same(self, few, tmp_path, monkeypatch):
