@@ -77,7 +77,8 @@ def link_train(
         progress: where to show how far it is.
 
     Returns:
-        The card: what it was made from, accuracy on undamaged images with its 95 % interval, options, data, command, versions, machine.
+        The card: what it was made from, accuracy on undamaged images with its 95 % interval, options, data,
+        command, versions, machine.
     """
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / f"{options.model}.safetensors"
