@@ -15,6 +15,7 @@ from rich.table import Table
 
 from semlink.images import model_pixels, open_image
 from semlink.learning import evaluation
+from semlink.learning.bsc_cells import BscCell
 from semlink.learning.image_sets import Example
 from semlink.learning.prepared import prepare
 from semlink.photos import find_photos
@@ -22,7 +23,7 @@ from semlink.weights import DEVICE_MODEL, SERVER_MODEL
 
 IMAGES = 64
 CELLS = [
-    evaluation.Cell(method, rho, ber=ber)
+    BscCell(method, rho, ber=ber)
     for method in ("incremental", "water-filling", "fixed")
     for rho, ber in ((0.125, 0.0), (0.125, 0.05), (0.5, 0.05))
 ]

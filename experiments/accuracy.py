@@ -8,7 +8,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from semlink.learning.evaluation import Cell, Receiver
+from semlink.learning.bsc_cells import Receiver
 from semlink.learning.runs import run_evaluation
 from semlink.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
 
@@ -98,7 +98,7 @@ def draw(
 
     Plain receivers only: the others have a table of their own.
     """
-    rows = [row for row in rows if Cell(**row["cell"]).receiver == Receiver.PLAIN]
+    rows = [row for row in rows if row["cell"].get("receiver", Receiver.PLAIN) == Receiver.PLAIN]
     (clean,) = (row for row in rows if row["cell"]["method"] == "clean")
     axes.axhline(100 * clean[views]["accuracy"], color="grey", linewidth=1, linestyle=":", label="no link")
     for name, belongs, style in series:

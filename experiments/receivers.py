@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from experiments.accuracy import measure
-from semlink.learning.evaluation import Receiver
+from semlink.learning.bsc_cells import Receiver
 from semlink.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
 
 LINK_TRAINED = REPOSITORY / "models" / "link-trained"

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from experiments.accuracy import RESULTS, STUDIES
-from semlink.learning.evaluation import Cell, Receiver
+from semlink.learning.bsc_cells import BscCell, Receiver
 from semlink.learning.image_sets import load_image_set
 from semlink.learning.intervals import difference
 from semlink.learning.link_training import KIND
 
-Rows = dict[Cell, dict]
+Rows = dict[BscCell, dict]
 """Rows of one run, by cell."""
 SETTING = "| {method} | {gamma:g} | {rho:g} | {ber:g} | {design_ber:g} | {receiver} "
 SETTING_HEAD = "| method | γ | ρ | μ | designed for | receiver "
@@ -39,7 +39,7 @@ def _accuracies(rows: Rows) -> list[str]:
     return lines
 
 
-def _differences(pairs: list[tuple[Cell, dict, dict]], things: list[str], ahead: str) -> list[str]:
+def _differences(pairs: list[tuple[BscCell, dict, dict]], things: list[str], ahead: str) -> list[str]:
     """One line for each pair of rows about the same images: the first one's accuracy less the second one's."""
     lines = [f"{SETTING_HEAD}| {ahead} | 95 % interval |", f"{'| --- ' * 6}| --- | --- |"]
     for cell, first, second in pairs:
@@ -51,16 +51,16 @@ def _differences(pairs: list[tuple[Cell, dict, dict]], things: list[str], ahead:
     return lines
 
 
-def _beside_iaq(rows: Rows) -> list[tuple[Cell, dict, dict]]:
+def _beside_iaq(rows: Rows) -> list[tuple[BscCell, dict, dict]]:
     pairs = []
     for cell in sorted(rows, key=_order):
-        iaq = Cell("incremental", cell.rho, ber=cell.ber)
+        iaq = BscCell("incremental", cell.rho, ber=cell.ber)
         if iaq in rows and cell != iaq and cell.receiver == Receiver.PLAIN:
             pairs.append((cell, rows[iaq], rows[cell]))
     return pairs
 
 
-def _beside_plain(rows: Rows, plain: Rows) -> list[tuple[Cell, dict, dict]]:
+def _beside_plain(rows: Rows, plain: Rows) -> list[tuple[BscCell, dict, dict]]:
     """Every cell whose plain receiver was measured with the server of `plain`."""
     pairs = []
     for cell in sorted(rows, key=_order):
@@ -79,7 +79,7 @@ def _model(server: str) -> str:
     return server.removeprefix(f"{KIND} ").partition(" ")[0]
 
 
-def _order(cell: Cell) -> tuple:
+def _order(cell: BscCell) -> tuple:
     return cell.ber, cell.rho, cell.method, cell.gamma, cell.design_ber, cell.receiver
 
 
@@ -98,7 +98,7 @@ def main(data: Path) -> None:
     servers: dict[str, Rows] = {}
     for line in out.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        servers.setdefault(row["run"]["server"], {})[Cell(**row["cell"])] = row
+        servers.setdefault(row["run"]["server"], {})[BscCell(**row["cell"])] = row
     run = next(iter(next(iter(servers.values())).values()))["run"]
     lines = [
         f"# {run['data']}, {run['only']}: {run['images']} images",

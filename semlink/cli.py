@@ -247,7 +247,7 @@ def evaluate(
     that are not measured on. Interrupted, it goes on where it was.
     """
     from semlink.images import ImageError
-    from semlink.learning.evaluation import Receiver
+    from semlink.learning.bsc_cells import Receiver
     from semlink.learning.image_sets import ImageSetError
     from semlink.learning.runs import run_evaluation
     from semlink.weights import WeightsError

@@ -2,7 +2,8 @@
 
 import io
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,14 @@ class Received:
         bits: everything that went on the air.
         bits_per_patch: (N,) payload bits M_i·P²·C of each patch; None for codecs, whose bits belong to no patch.
         lost: nothing could be decoded; the pixels are plain grey.
+        more: what else there is to tell of it, by names that all images of a cell share.
     """
 
     pixels: NDArray
     bits: int
     bits_per_patch: NDArray[np.int64] | None
     lost: bool
+    more: Mapping[str, float] = field(default_factory=dict)
 
 
 def send_frame(

@@ -1,8 +1,8 @@
-"""One evaluation run: from a folder of images to rows of results."""
+"""One run: from a folder of images to rows of results."""
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from semlink.allocation.methods import Method
+from semlink.learning.bsc_cells import Receiver, grid, tune_threshold
 from semlink.learning.coders import CODECS, PROTECTED
-from semlink.learning.evaluation import Link, Receiver, evaluate, grid, rows_of, tune_threshold
-from semlink.learning.image_sets import load_image_set
+from semlink.learning.evaluation import Cell, Link, evaluate
+from semlink.learning.image_sets import ImageSet, load_image_set
+from semlink.learning.ofdm_cells import OfdmCell, spread
 from semlink.learning.prepared import open_prepared, prepare
+from semlink.learning.rows import append_row, missing, rows_of
 from semlink.learning.storage import read_weights
 from semlink.provenance import provenance
 from semlink.vit import Origin
@@ -61,36 +64,126 @@ def run_evaluation(
         raise ValueError(f"method must be one of {', '.join((*Method, *codecs))}, not {unknown[0]!r}")
     if not all(0 < rho <= 1 for rho in rhos) or not all(0 <= ber < 1 for ber in bers):
         raise ValueError("rho must be within (0, 1], and ber within [0, 1)")
-    measured, others = load_image_set(data).where(only)
-    if most_images is not None:
-        measured = measured.at_most(most_images)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with Progress(console=Console(file=sys.stderr)) as progress:
+    tuned = {Method(method) for method in methods if method not in codecs and Method(method).has_threshold}
+    thresholds = _thresholds(tuned, rhos, data, only, device_weights, cache) if tuned else {}
+    return run_cells(
+        grid(methods, rhos, gammas, bers, receivers, modified=modified, thresholds=thresholds),
+        data,
+        only,
+        out,
+        most_images=most_images,
+        device_weights=device_weights,
+        server_model=server_model,
+        server_weights=server_weights,
+        bfloat16=bfloat16,
+        seed=seed,
+        processes=processes,
+        cache=cache,
+    )
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    data: Path,
+    only: str,
+    out: Path,
+    *,
+    most_images: int | None,
+    device_weights: Path | None,
+    server_model: str,
+    server_weights: Path | None,
+    bfloat16: bool,
+    seed: int,
+    processes: int,
+    cache: Path,
+) -> list[dict[str, Any]]:
+    """Prepares images and measures cells of any kind, as `run_evaluation` does those of its grid.
+
+    Returns:
+        All rows of these images and models that `out` now holds, this run's and earlier ones'.
+
+    Raises:
+        ImageSetError: no such images.
+        WeightsError: no usable weights.
+    """
+    measured = _measured(data, only, most_images)
+    with _progress() as progress:
         folder = prepare(measured.examples, DEVICE_MODEL, device_weights, cache, progress)
-        thresholds = {}
-        allocating = [Method(method) for method in methods if method not in codecs]
-        if tuned := [method for method in allocating if method.has_threshold]:
-            spread = np.linspace(0, len(others.examples) - 1, min(MOST_TUNING_IMAGES, len(others.examples)))
-            chosen = tuple(others.examples[int(index)] for index in spread)
-            attention = open_prepared(prepare(chosen, DEVICE_MODEL, device_weights, cache, progress)).attention
-            thresholds = {
-                (str(method), rho): tune_threshold(method, attention, rho) for method in tuned for rho in rhos
-            }
-        described = {
-            "run": {
-                "data": data.name,
-                "only": only,
-                "images": len(measured.examples),
-                "device": _identity(DEVICE_MODEL, device_weights),
-                "server": _identity(server_model, server_weights) + ", bfloat16" * bfloat16,
-                "seed": seed,
-            },
-            **provenance(),
+        run = {
+            "data": data.name,
+            "only": only,
+            "images": len(measured.examples),
+            "device": _identity(DEVICE_MODEL, device_weights),
+            "server": _identity(server_model, server_weights) + ", bfloat16" * bfloat16,
+            "seed": seed,
         }
         link = Link(folder, server_model, server_weights, bfloat16, seed)
-        cells = grid(methods, rhos, gammas, bers, receivers, modified=modified, thresholds=thresholds)
-        evaluate(cells, link, measured.examples, out, described, processes, progress)
-    return [row for row in rows_of(out) if row["run"] == described["run"]]
+        out.parent.mkdir(parents=True, exist_ok=True)
+        evaluate(cells, link, measured.examples, out, {"run": run, **provenance()}, processes, progress)
+    return [row for row in rows_of(out) if row["run"] == run]
+
+
+def run_plans(
+    cells: Sequence[OfdmCell],
+    data: Path,
+    only: str,
+    out: Path,
+    *,
+    most_images: int | None,
+    device_weights: Path | None,
+    seed: int,
+    cache: Path,
+) -> list[dict[str, Any]]:
+    """Prepares images and plans them, one channel an image, the one that `run_cells` would send it over.
+
+    A row has the cell and T_d (`t_d_ms`, see `spread`); no image is sent, and no server asked.
+
+    Returns:
+        All such rows of these images and this device that `out` now holds, this run's and earlier ones'.
+
+    Raises:
+        ImageSetError: no such images.
+        WeightsError: no usable weights.
+    """
+    measured = _measured(data, only, most_images)
+    with _progress() as progress:
+        folder = prepare(measured.examples, DEVICE_MODEL, device_weights, cache, progress)
+        run = {
+            "data": data.name,
+            "only": only,
+            "images": len(measured.examples),
+            "device": _identity(DEVICE_MODEL, device_weights),
+            "server": None,
+            "seed": seed,
+        }
+        described = {"run": run, **provenance()}
+        attention = open_prepared(folder).attention
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for cell in progress.track(missing(cells, out, run), description="planning"):
+            latencies = [cell.plan(scores, seed, image).t_d for image, scores in enumerate(attention)]
+            append_row(out, cell, {"t_d_ms": spread(np.array(latencies) * 1e3)}, described)
+    return [row for row in rows_of(out) if row["run"] == run]
+
+
+def _measured(data: Path, only: str, most_images: int | None) -> ImageSet:
+    measured, _ = load_image_set(data).where(only)
+    return measured if most_images is None else measured.at_most(most_images)
+
+
+def _thresholds(
+    methods: Iterable[Method], rhos: Sequence[float], data: Path, only: str, weights: Path | None, cache: Path
+) -> dict[tuple[str, float], float]:
+    """Tuned thresholds by method and ρ."""
+    _, others = load_image_set(data).where(only)
+    spread_over = np.linspace(0, len(others.examples) - 1, min(MOST_TUNING_IMAGES, len(others.examples)))
+    chosen = tuple(others.examples[int(index)] for index in spread_over)
+    with _progress() as progress:
+        attention = open_prepared(prepare(chosen, DEVICE_MODEL, weights, cache, progress)).attention
+    return {(str(method), rho): tune_threshold(method, attention, rho) for method in methods for rho in rhos}
+
+
+def _progress() -> Progress:
+    return Progress(console=Console(file=sys.stderr))
 
 
 def _identity(model: str, weights: Path | None) -> str:

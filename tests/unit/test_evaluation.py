@@ -12,8 +12,9 @@ from semlink.allocation.methods import Method, allocate
 from semlink.cli import app
 from semlink.images import model_pixels, open_image
 from semlink.learning import ldpc
+from semlink.learning.bsc_cells import CLEAN, BscCell, Receiver, grid, tune_threshold
 from semlink.learning.coders import CODECS, _best_within, _file, send_frame, send_picture
-from semlink.learning.evaluation import CLEAN, Cell, Receiver, _four_view, grid, tune_threshold
+from semlink.learning.evaluation import _four_view
 from semlink.learning.image_sets import Example, load_image_set
 from semlink.learning.ldpc import Code, best_code, capacity
 from semlink.learning.prepared import open_prepared, prepare
@@ -130,7 +131,7 @@ class TestGrid:
         methods, rhos = ["incremental", "fixed", "jpeg"], [0.125, 0.25]
         cells = grid(methods, rhos, [0.5, 1], [0, 0.05], modified=True, thresholds={})
         assert len(cells) == len(set(cells))
-        assert cells.count(Cell(CLEAN)) == 1
+        assert cells.count(BscCell(CLEAN)) == 1
         incremental = [cell for cell in cells if cell.method == "incremental"]
         assert len(incremental) == 2 * 2 * 3  # ρ, γ, and error-free, with errors, told of the errors
         assert len([cell for cell in cells if cell.method == "fixed"]) == 2 * 2  # γ means nothing to it

@@ -1,0 +1,44 @@
+"""Rows of results as JSON lines, each measured once: what is there already is not measured again."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import Field, asdict, fields
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+
+class Setting(Protocol):
+    """A dataclass that says what a row is about."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+AnySetting = TypeVar("AnySetting", bound=Setting)
+
+
+def rows_of(out: Path) -> Iterator[dict]:
+    """Rows that are whole; a run that was cut off may have left half a line."""
+    if out.is_file():
+        for line in out.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                yield json.loads(line)
+
+
+def missing(cells: Sequence[AnySetting], out: Path, run: dict[str, Any]) -> list[AnySetting]:
+    """The cells that no row of this run is about; rows of another run, which say otherwise, do not count."""
+    told = [row["cell"] for row in rows_of(out) if row["run"] == run]
+    return [cell for cell in cells if not any(is_about(row, cell) for row in told)]
+
+
+def is_about(told: dict[str, Any], cell: Setting) -> bool:
+    """Whether a row's `cell` is this one. What it does not say, because it is older, was at its default."""
+    return told.keys() <= {field.name for field in fields(cell)} and type(cell)(**told) == cell
+
+
+def append_row(out: Path, cell: Setting, measured: dict[str, Any], described: dict[str, Any]) -> None:
+    """Writes a row: the cell, what was measured, and what is said in every row of the run, `run` among it."""
+    cut_off = out.is_file() and not out.read_bytes().endswith(b"\n")
+    with out.open("a", encoding="utf-8") as file:
+        row = {"cell": asdict(cell)} | measured | described
+        file.write("\n" * cut_off + json.dumps(row, allow_nan=False) + "\n")

@@ -1,0 +1,176 @@
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.progress import Progress
+
+from semlink.images import model_pixels, open_image
+from semlink.learning.bsc_cells import CLEAN, BscCell
+from semlink.learning.evaluation import Link, evaluate
+from semlink.learning.image_sets import Example
+from semlink.learning.ofdm_cells import Coding, OfdmCell, spread
+from semlink.learning.prepared import Prepared, prepare
+from semlink.learning.rows import append_row, is_about, missing, rows_of
+from semlink.ofdm import Numerology, PlanMethod
+from semlink.ofdm.error_rate import awgn_bit_error_rate
+from semlink.ofdm.mapping import Mapping
+from semlink.photos import find_photos
+from semlink.weights import DEVICE_MODEL
+
+CAT = model_pixels(open_image(find_photos(["chelsea"])[0]))
+SCORES = np.random.default_rng(0).dirichlet([0.5] * 196).astype(np.float32)
+PREPARED = Prepared(np.stack([CAT] * 3), np.stack([SCORES] * 3), np.full((3, 196), np.nan, np.float32))
+LOW, HIGH = int(CAT.min()), int(CAT.max())
+UNCODED = OfdmCell(PlanMethod.FIXED, 20.0, 0.5, coding=Coding.UNCODED)
+
+
+def sent(cell: OfdmCell, image: int = 0, seed: int = 0):
+    return cell.send(None, PREPARED, image, seed)
+
+
+def per_patch(pixels: np.ndarray) -> np.ndarray:
+    """(196, 768) pixels of each patch, in raster order."""
+    return pixels.reshape(14, 16, 14, 16, 3).swapaxes(1, 2).reshape(196, 768)
+
+
+class TestSend:
+    @pytest.mark.parametrize("method", PlanMethod)
+    def test_ideal_transmission_leaves_the_errors_of_the_quantizer_alone(self, method):
+        cell = OfdmCell(method, 45.0)
+        received = sent(cell)
+        made = cell.plan(SCORES, 0, 0)
+        cell_width = (HIGH - LOW) / 2.0**made.bits
+        errors = np.abs(per_patch(received.pixels) - per_patch(CAT)).max(axis=1)
+        assert (errors <= cell_width / 2 + 1e-9).all()
+        assert received.more["t_d"] == received.more["air"] == made.latencies.max() < np.inf
+        assert received.more["bit_errors"] == received.more["lost_blocks"] == 0
+        np.testing.assert_array_equal(received.bits_per_patch, 768 * made.bits)
+        assert received.bits_per_patch.sum() <= 0.25 * 8 * CAT.size
+
+    def test_uncoded_bits_arrive_where_the_snr_is_high(self):
+        received = sent(replace(UNCODED, snr_db=90.0))
+        assert received.more["bit_errors"] == 0
+        np.testing.assert_array_equal(received.pixels, sent(OfdmCell(PlanMethod.FIXED, 90.0, 0.5)).pixels)
+        # 4 bits of 768 values are 512 symbols of 6 bits, over 16 subchannels: 32 OFDM symbols of 1/15 kHz.
+        assert received.more["air"] == pytest.approx(32 / 15e3)
+
+    def test_uncoded_errors_are_those_of_the_closed_form(self):
+        received = [sent(replace(UNCODED, snr_db=10.0), image) for image in range(3)]
+        generator = np.random.default_rng(5)
+        shape = 20_000, 4, 4
+        channel = (generator.standard_normal(shape) + 1j * generator.standard_normal(shape)) / np.sqrt(2)
+        expected = awgn_bit_error_rate(64, np.linalg.svd(channel, compute_uv=False) ** 2 * 10).mean()
+        # Which is for bits that are as often 0 as 1; those of a picture are not.
+        assert np.mean([each.more["bit_errors"] for each in received]) == pytest.approx(expected, rel=0.1)
+        assert all(each.more["lost_blocks"] == 0 for each in received)
+
+    def test_the_mapping_chooses_which_patches_suffer(self):
+        first, last = np.argsort(SCORES)[-49:], np.argsort(SCORES)[:49]
+        clean = per_patch(sent(replace(UNCODED, snr_db=90.0)).pixels)
+        for mapping, sheltered, exposed in ((Mapping.IMPORTANCE, first, last), (Mapping.INVERSE, last, first)):
+            damage = np.abs(per_patch(sent(replace(UNCODED, snr_db=10.0, mapping=mapping)).pixels) - clean)
+            assert damage[exposed].mean() > 10 * damage[sheltered].mean()
+
+    @pytest.mark.parametrize("coding", [Coding.UNCODED, Coding.BER_RULE, Coding.BLOCK_LOSS])
+    def test_the_same_seed_the_same_result(self, coding):
+        rate = None if coding == Coding.UNCODED else 0.1
+        cell = OfdmCell(PlanMethod.IA_QSMPA, 20.0, coding=coding, block_error_rate=rate, mapping=Mapping.RANDOM)
+        first, again, other = sent(cell), sent(cell), sent(cell, seed=1)
+        np.testing.assert_array_equal(first.pixels, again.pixels)
+        assert first.more == again.more
+        assert (first.pixels != other.pixels).any()
+        assert first.more["t_d"] != other.more["t_d"]
+
+    def test_lost_blocks_are_grey_and_as_many_as_the_target_says(self):
+        cell = OfdmCell(PlanMethod.IA_QSMPA, 20.0, coding=Coding.BLOCK_LOSS, block_error_rate=0.3)
+        received = [sent(cell, image) for image in range(3)]
+        assert np.mean([each.more["lost_blocks"] for each in received]) == pytest.approx(0.3, abs=0.08)
+        whole = per_patch(sent(OfdmCell(PlanMethod.IA_QSMPA, 20.0)).pixels)
+        patches = per_patch(received[0].pixels)
+        grey = (patches == (LOW + HIGH) / 2).all(axis=1)
+        assert grey.mean() == received[0].more["lost_blocks"]
+        np.testing.assert_array_equal(patches[~grey], whole[~grey])
+
+    def test_errors_by_rule_are_as_many_as_the_rule_says(self):
+        cell = OfdmCell(PlanMethod.IA_QSMPA, 20.0, coding=Coding.BER_RULE, block_error_rate=0.1)
+        rate = np.mean([sent(cell, image).more["bit_errors"] for image in range(3)])
+        # L_c = 16 subchannels × 50 OFDM symbols.
+        assert rate == pytest.approx(10 * (1 - 0.9 ** (1 / 800)), rel=0.1)
+
+    def test_a_method_that_gets_nothing_through_loses_the_image(self):
+        """No power meets the linearised constraint of Theorem 2 at so low an SNR."""
+        cell = OfdmCell(PlanMethod.IA_QSMPA, -20.0, coding=Coding.BER_RULE, block_error_rate=1e-3)
+        received = sent(cell)
+        assert received.lost
+        assert np.isinf(received.more["t_d"])
+        assert (received.pixels == (LOW + HIGH) / 2).all()
+
+    def test_block_error_rates_belong_to_finite_block_lengths(self):
+        with pytest.raises(ValueError, match="block_error_rate"):
+            OfdmCell(PlanMethod.FIXED, 0.0, block_error_rate=0.1)
+        with pytest.raises(ValueError, match="block_error_rate"):
+            OfdmCell(PlanMethod.FIXED, 0.0, coding=Coding.BER_RULE)
+
+
+def test_channels_are_independent_of_image_seed_and_cell():
+    """A plan of the fixed method depends on the channel alone."""
+    cell = OfdmCell(PlanMethod.FIXED, 20.0)
+    assert cell.plan(SCORES, 0, 0).t_d == replace(cell, coding=Coding.UNCODED).plan(SCORES, 0, 0).t_d
+    latencies = {cell.plan(SCORES, seed, image).t_d for seed in range(2) for image in range(2)}
+    assert len(latencies) == 4
+    assert replace(cell, streams=6).plan(SCORES, 0, 0).numerology == Numerology(streams=6)
+
+
+def test_spread_tells_infinite_values_apart():
+    assert spread(np.array([1.0, 2.0, 6.0])) == {
+        "mean": 3.0, "deviation": pytest.approx(np.sqrt(14 / 3)), "median": 2.0, "infinite": 0.0,
+    }  # fmt: skip
+    assert spread(np.array([1.0, 2.0, 3.0, np.inf])) == {
+        "mean": None, "deviation": None, "median": 2.5, "infinite": 0.25,
+    }  # fmt: skip
+    assert spread(np.array([1.0, np.inf, np.inf]))["median"] is None
+
+
+class TestRows:
+    def test_a_row_is_about_one_cell_of_one_kind(self):
+        cell = OfdmCell(PlanMethod.FIXED, 20.0)
+        told = json.loads(json.dumps(asdict(cell)))
+        assert is_about(told, cell)
+        assert not is_about(told, replace(cell, snr_db=10.0))
+        assert not is_about(told, BscCell("fixed", 0.25))
+        assert not is_about(json.loads(json.dumps(asdict(BscCell("fixed", 0.25)))), cell)
+
+    def test_a_row_from_before_a_field_was_added_still_counts(self):
+        told = json.loads(json.dumps(asdict(BscCell("fixed", 0.25))))
+        del told["receiver"]
+        assert is_about(told, BscCell("fixed", 0.25))
+
+    def test_rows_of_another_run_do_not_count(self, tmp_path):
+        cells = [BscCell(CLEAN), OfdmCell(PlanMethod.FIXED, 20.0)]
+        append_row(tmp_path / "rows.jsonl", cells[1], {}, {"run": {"seed": 0}})
+        assert missing(cells, tmp_path / "rows.jsonl", {"seed": 0}) == cells[:1]
+        assert missing(cells, tmp_path / "rows.jsonl", {"seed": 1}) == cells
+
+
+def test_cells_of_both_kinds_are_measured_once(tmp_path):
+    Image.fromarray(CAT).save(tmp_path / "cat.png")
+    examples = (Example(tmp_path / "cat.png", 281, {}),) * 2
+    cells = [BscCell(CLEAN), BscCell("fixed", 0.5), UNCODED, OfdmCell(PlanMethod.FIXED_B_WF, -10.0)]
+    out = tmp_path / "rows.jsonl"
+    with Progress(disable=True) as progress:
+        link = Link(prepare(examples, DEVICE_MODEL, None, tmp_path, progress), DEVICE_MODEL, None, False, 0)
+        for chosen in (cells[:3], cells):
+            evaluate(chosen, link, examples, out, {"run": {"seed": 0}}, 1, progress)
+    rows = list(rows_of(out))
+    assert [row["cell"] for row in rows] == [json.loads(json.dumps(asdict(cell))) for cell in cells]
+    assert [("code" in row, "t_d_ms" in row) for row in rows] == [(True, False)] * 2 + [(False, True)] * 2
+    prepared = Prepared(np.stack([CAT] * 2), PREPARED.attention, PREPARED.cover)
+    # The device's attention, not the scores above, decides about nothing here: bits and powers are equal.
+    expected = [UNCODED.send(None, prepared, image, 0).more for image in range(2)]
+    assert rows[2]["t_d_ms"]["mean"] == pytest.approx(np.mean([each["t_d"] for each in expected]) * 1e3)
+    assert rows[2]["rho"] == 0.5
+    assert rows[3]["t_d_ms"]["mean"] is None
+    assert rows[3]["t_d_ms"]["infinite"] == 1
+    assert rows[3]["lost_blocks"] > 0
