@@ -1,6 +1,7 @@
 """The link service as the channel emulator gives it: the upstream's own, over a damaged channel."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -18,6 +19,9 @@ from semlink.v1 import link_pb2, link_pb2_grpc
 
 log = structlog.get_logger(__name__)
 
+WORKERS = 2
+"""Frames whose bits are modulated at once: the largest frame takes half a gigabyte meanwhile."""
+
 
 class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
     """Passes every call on to the upstream; frames are damaged on their way.
@@ -34,6 +38,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         self._settings = settings
         self._impairments = impairments
         self._metrics = metrics
+        self._workers = ThreadPoolExecutor(WORKERS)
 
     async def Classify(
         self, request: link_pb2.ClassifyRequest, context: grpc.aio.ServicerContext
@@ -84,7 +89,8 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
             received, report = self._transmit(request, impairment)
         else:
             # Milliseconds of arithmetic, which other calls need not wait for.
-            received, report = await asyncio.to_thread(self._transmit, request, impairment)
+            loop = asyncio.get_running_loop()
+            received, report = await loop.run_in_executor(self._workers, self._transmit, request, impairment)
         self._metrics.bits_exposed.inc(report.bits_exposed)
         self._metrics.bits_flipped.inc(report.bits_flipped)
         self._metrics.impair_seconds.observe(report.channel_ms / 1000)
@@ -146,7 +152,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
 def _in_series(first: link_pb2.ChannelReport, second: link_pb2.ChannelReport) -> link_pb2.ChannelReport:
     """The report of two emulators in a row; a bit that both flipped counts twice.
 
-    At most one of them carries out the plan, so what it says of that stands.
+    What one of them says of a plan stands; of two, the second's word.
     """
     both = link_pb2.ChannelReport()
     both.CopyFrom(second if second.block_air_ms else first)

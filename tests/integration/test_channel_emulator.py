@@ -437,7 +437,7 @@ def test_deadlines_are_passed_on(emulator, upstream, frame):
 
 def test_it_reflects_its_service_and_tells_its_health(emulator):
     reflection = ProtoReflectionDescriptorDatabase(emulator.channel)
-    assert "semlink.v1.LinkService" in reflection.get_services()
+    assert {"semlink.v1.LinkService", "semlink.v1.ChannelService"} <= set(reflection.get_services())
     assert reflection.FindFileContainingSymbol("semlink.v1.LinkService").name == "semlink/v1/link.proto"
     health = health_pb2_grpc.HealthStub(emulator.channel)
     for service in ("", "semlink.v1.LinkService"):
