@@ -7,6 +7,7 @@ import pytest
 
 from semlink.ofdm import Numerology, Plan, plan
 from semlink.ofdm.recipe import draw_gains, draw_scores
+from semlink.ofdm.transmission_plan import RULES
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +88,10 @@ def test_coherence(made):
     ],
 )
 def test_a_broken_rule_is_named(made, field, change, rule):
-    with pytest.raises(ValueError, match=rf"^{rule}"):
+    with pytest.raises(ValueError, match=rf"^{rule}") as refusal:
         replace(made, **{field: change(getattr(made, field))})
+    named = rule.partition(":")[0]
+    assert getattr(refusal.value, "rule", None) == (named if named in RULES else None)
 
 
 @pytest.mark.parametrize(
