@@ -1,23 +1,29 @@
 """Counterpart of IA-QSMPA, Fig. 2: worst-case latency T_d against SNR, N_s = 4, ρ = 0.25.
 
-python -m experiments.ofdm_figure2
+python -m experiments.ofdm_figure2 DATA
 """
+
+import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from experiments.ofdm_latency import CHANNELS, draw, measure, save
+from experiments.accuracy import save
+from experiments.ofdm import NAMES, draw_latency, images_of, measure_plans
+from semlink.learning.ofdm_cells import OfdmCell
 
-SNRS_DB = tuple(range(0, 41, 5))
+SNRS_DB = tuple(float(snr_db) for snr_db in range(-5, 46, 5))
 
 
-def main() -> None:
-    """Measures and draws."""
-    rows = measure((float(snr_db), 4) for snr_db in SNRS_DB)
-    figure, axes = plt.subplots(figsize=(7, 5))
-    draw(axes, rows, "snr_db", "SNR in dB")
-    axes.set_title(f"ideal transmission, $N_s$ = 4, ρ = 0.25, mean of {CHANNELS} channels")
-    save(figure, rows, "ofdm-figure2")
+def main(data: Path) -> None:
+    """Plans what is missing, and draws."""
+    rows = measure_plans(data, [OfdmCell(method, snr_db) for snr_db in SNRS_DB for method in NAMES])
+    figure, axes = plt.subplots(figsize=(8, 5.5))
+    draw_latency(axes, rows, "snr_db", "SNR, dB")
+    axes.set_title(f"{data.name}, ideal transmission, $N_s$ = 4, ρ = 0.25\n{images_of(rows)}")
+    axes.legend(fontsize=8)
+    save(figure, f"ofdm-figure2-{data.name}")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

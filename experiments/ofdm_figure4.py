@@ -1,24 +1,33 @@
-"""Counterpart of IA-QSMPA, Fig. 4: worst-case latency T_d against the number of streams, SNR = 20 dB, ρ = 0.25.
+"""Counterpart of IA-QSMPA, Fig. 4: worst-case latency T_d against the spatial streams N_s, 20 dB, ρ = 0.25.
 
-python -m experiments.ofdm_figure4
+python -m experiments.ofdm_figure4 DATA
 """
+
+import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from experiments.ofdm_latency import CHANNELS, draw, measure, save
+from experiments.accuracy import save
+from experiments.ofdm import NAMES, draw_latency, images_of, measure_plans
+from semlink.learning.ofdm_cells import OfdmCell
 
 STREAMS = (4, 6, 8)
+SNR_DB = 20.0
 
 
-def main() -> None:
-    """Measures and draws."""
-    rows = measure((20.0, streams) for streams in STREAMS)
-    figure, axes = plt.subplots(figsize=(7, 5))
-    draw(axes, rows, "streams", "spatial streams $N_s$")
+def main(data: Path) -> None:
+    """Plans what is missing, and draws."""
+    rows = measure_plans(
+        data, [OfdmCell(method, SNR_DB, streams=streams) for streams in STREAMS for method in NAMES]
+    )
+    figure, axes = plt.subplots(figsize=(8, 5.5))
+    draw_latency(axes, rows, "streams", "spatial streams $N_s$")
     axes.set_xticks(STREAMS)
-    axes.set_title(f"ideal transmission, SNR = 20 dB, ρ = 0.25, mean of {CHANNELS} channels")
-    save(figure, rows, "ofdm-figure4")
+    axes.set_title(f"{data.name}, ideal transmission, {SNR_DB:g} dB, ρ = 0.25\n{images_of(rows)}")
+    axes.legend(fontsize=8)
+    save(figure, f"ofdm-figure4-{data.name}")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

@@ -43,7 +43,7 @@ def _differences(pairs: list[tuple[BscCell, dict, dict]], things: list[str], ahe
     """One line for each pair of rows about the same images: the first one's accuracy less the second one's."""
     lines = [f"{SETTING_HEAD}| {ahead} | 95 % interval |", f"{'| --- ' * 6}| --- | --- |"]
     for cell, first, second in pairs:
-        gain = difference(_correct(first, len(things)), _correct(second, len(things)), things)
+        gain = difference(correct_answers(first, len(things)), correct_answers(second, len(things)), things)
         lines.append(
             f"{SETTING.format(**asdict(cell))}| {100 * gain['difference']:+.1f} "
             f"| {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f} |"
@@ -70,8 +70,18 @@ def _beside_plain(rows: Rows, plain: Rows) -> list[tuple[BscCell, dict, dict]]:
     return pairs
 
 
-def _correct(row: dict, count: int) -> list[bool]:
+def correct_answers(row: dict, count: int) -> list[bool]:
+    """Whether each of `count` images was answered correctly."""
     return np.unpackbits(np.frombuffer(bytes.fromhex(row["correct"]), np.uint8), count=count).astype(bool).tolist()
+
+
+def things_of(data: Path) -> list[str]:
+    """What each of the images shows that are measured."""
+    study = STUDIES[data.name]
+    measured = load_image_set(data).where(study.only)[0]
+    if study.most_images is not None:
+        measured = measured.at_most(study.most_images)
+    return [example.thing for example in measured.examples]
 
 
 def _model(server: str) -> str:
@@ -90,11 +100,7 @@ def _section(title: str, lines: list[str]) -> list[str]:
 def main(data: Path) -> None:
     """Writes RESULTS/NAME.md."""
     out = RESULTS / f"{data.name}.jsonl"
-    study = STUDIES[data.name]
-    measured = load_image_set(data).where(study.only)[0]
-    if study.most_images is not None:
-        measured = measured.at_most(study.most_images)
-    things = [example.thing for example in measured.examples]
+    things = things_of(data)
     servers: dict[str, Rows] = {}
     for line in out.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)

@@ -1,0 +1,86 @@
+"""Counterpart of IA-QSMPA, Table I: subcarrier mappings under equal bits and powers, uncoded 64-QAM, ρ = 0.5.
+
+python -m experiments.ofdm_table1 DATA
+"""
+
+import sys
+from pathlib import Path
+
+from experiments.accuracy import RESULTS
+from experiments.ofdm import measure_accuracy, results
+from experiments.table import correct_answers, things_of
+from semlink.learning.intervals import difference
+from semlink.learning.ofdm_cells import Coding, OfdmCell
+from semlink.ofdm import PlanMethod
+from semlink.ofdm.mapping import Mapping
+
+SNRS_DB = (0.0, 10.0, 20.0, 30.0)
+NAMES = {Mapping.INVERSE: "inverse", Mapping.RANDOM: "random", Mapping.IMPORTANCE: "importance-aware (IASM)"}
+VIEWS = {"four_view": "vote of four views", "single": "one view"}
+
+
+def cell(mapping: Mapping, snr_db: float) -> OfdmCell:
+    """A cell of the table."""
+    return OfdmCell(PlanMethod.FIXED, snr_db, 0.5, mapping=mapping, coding=Coding.UNCODED, order=64)
+
+
+def _accuracy(told: dict) -> str:
+    return f"{100 * told['accuracy']:.1f} ({100 * told['low']:.1f} to {100 * told['high']:.1f})"
+
+
+def _lines(head: str, rows: dict[str, list[str]]) -> list[str]:
+    lines = ["", f"| {head} | {' | '.join(f'{snr_db:g} dB' for snr_db in SNRS_DB)} |"]
+    lines.append("| --- " * (1 + len(SNRS_DB)) + "|")
+    return lines + [f"| {name} | {' | '.join(values)} |" for name, values in rows.items()]
+
+
+def main(data: Path) -> None:
+    """Measures what is missing, and writes RESULTS/ofdm-table1-NAME.md."""
+    rows = measure_accuracy(data, [cell(mapping, snr_db) for snr_db in SNRS_DB for mapping in NAMES])
+    (clean,) = (row for row in rows if row["cell"]["method"] == "clean")
+    sent = {(row["cell"]["mapping"], row["cell"]["snr_db"]): row for row in rows if row is not clean}
+    things = things_of(data)
+    run = clean["run"]
+    lines = [
+        f"# Subcarrier mappings: {run['data']}, {run['only']}, {run['images']} images",
+        "",
+        "Uncoded 64-QAM with Gray labels, 4 bits for every value (ρ = 0.5), equal powers, N_s = 4. Every image",
+        "meets a channel of its own, the same in every column and line. Accuracy in %, with its 95 % interval.",
+        f"Server: {run['server']}.",
+        f"Written by `python -m experiments.ofdm_table1 {data.name}` from",
+        f"[{results(data).name}]({results(data).name}), which has the command, versions and machine of each row.",
+    ]
+    for views, head in VIEWS.items():
+        if clean[views]:
+            lines += _lines(
+                head,
+                {
+                    name: [_accuracy(sent[mapping, snr_db][views]) for snr_db in SNRS_DB]
+                    for mapping, name in NAMES.items()
+                }
+                | {"no link": [_accuracy(clean[views])] * len(SNRS_DB)},
+            )
+    ahead = {}
+    for mapping in (Mapping.RANDOM, Mapping.INVERSE):
+        values = []
+        for snr_db in SNRS_DB:
+            ours = correct_answers(sent[Mapping.IMPORTANCE, snr_db], len(things))
+            theirs = correct_answers(sent[mapping, snr_db], len(things))
+            gain = difference(ours, theirs, things)
+            low, high = 100 * gain["low"], 100 * gain["high"]
+            values.append(f"{100 * gain['difference']:+.1f} ({low:+.1f} to {high:+.1f})")
+        ahead[f"of {NAMES[mapping]}"] = values
+    lines += ["", "By how many points the importance-aware mapping is ahead, one view, image by image:"]
+    lines += _lines("ahead", ahead)
+    errors = {
+        name: [f"{100 * sent[mapping, snr_db]['bit_errors']:.2f}" for snr_db in SNRS_DB]
+        for mapping, name in NAMES.items()
+    }
+    lines += ["", "Bits that arrived inverted, in % of the payload:", *_lines("mapping", errors)]
+    out = RESULTS / f"ofdm-table1-{data.name}.md"
+    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(out)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
