@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+IMAGE_SIZE = 224
+"""Height and width of what the vision transformers take, in pixels."""
 MAX_IMAGE_BYTES = 20 << 20
 MAX_PIXELS = 50_000_000
 """Most pixels a picture may have; checked before any of them is decoded."""
@@ -41,7 +43,7 @@ def open_image(source: Path | bytes, formats: tuple[str, ...] = FORMATS) -> Imag
         raise ImageError(f"{name} can't be read as {', '.join(formats)}: {error}") from error
 
 
-def model_pixels(image: Image.Image, size: int = 224) -> NDArray[np.uint8]:
+def model_pixels(image: Image.Image, size: int = IMAGE_SIZE) -> NDArray[np.uint8]:
     """(size, size, 3) 8-bit RGB pixels of the picture's centre, 7/8 of its short side wide, bicubic.
 
     The same picture as scaling the short side to 256 and cutting out the middle 224, the way DeiT is evaluated,

@@ -15,13 +15,12 @@ from timm.models import VisionTransformer
 from torch import Tensor
 from torch.nn.functional import linear
 
+from semlink.images import IMAGE_SIZE
 from semlink.learning.growth import grow_with_mirror
 from semlink.learning.storage import read_weights
 from semlink.weights import MAX_WEIGHTS_BYTES, Weights, WeightsError, find_weights
 
 log = structlog.get_logger(__name__)
-
-IMAGE_SIZE = 224
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """python -m server."""
 
 import asyncio
+import os
 import signal
 import sys
 
@@ -8,32 +9,41 @@ from semlink.runtime.listener import Health, StartupError, listen
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import read_settings
 from semlink.weights import WeightsError
+from server.classifier import Classifier
+from server.link_service import LinkService
+from server.metrics import Metrics
+from server.recognition import Recognizer
+from server.rest import create_app
+from server.sessions import Sessions
 from server.settings import ServerSettings
 
 
 async def serve(settings: ServerSettings) -> None:
     """Runs the server until it is told to stop."""
-    # Mistakes in the settings are explained before torch is loaded, which takes seconds.
-    from server.classifier import Classifier
-    from server.link_service import LinkService
-    from server.recognition import Recognizer
-    from server.rest import create_app
-    from server.sessions import Sessions
-
-    classifier = Classifier(settings.model, settings.weights, settings.threads)
-    sessions = Sessions(max_objects=settings.max_objects, ttl_seconds=settings.object_ttl_seconds)
-    recognizer = Recognizer(classifier, sessions)
-    health = Health()
+    metrics, health = Metrics(), Health()
+    classifier = Classifier(settings, metrics)
+    sessions = Sessions(
+        max_objects=settings.max_objects,
+        ttl_seconds=settings.object_ttl_seconds,
+        max_waiting=settings.max_waiting_calls,
+        metrics=metrics,
+    )
+    recognizer = Recognizer(classifier, sessions, metrics)
+    timeout = settings.request_timeout_seconds
     await listen(
-        LinkService(recognizer, sessions),
-        create_app(recognizer, sessions, health),
+        LinkService(recognizer, sessions, metrics, timeout),
+        create_app(recognizer, sessions, metrics, health, timeout),
         health,
         host=settings.host,
         grpc_port=settings.grpc_port,
         http_port=settings.http_port,
-        max_concurrent_calls=settings.max_concurrent_calls,
+        # Those that wait for votes can take no more than their own share, so the rest is left for frames.
+        max_concurrent_calls=settings.max_concurrent_calls + settings.max_waiting_calls,
+        max_http_connections=settings.max_http_connections,
         prepare=classifier.start,
     )
+    if classifier.is_loading:
+        os._exit(0)  # the thread that loads can't be stopped, and a usual exit would wait for it
 
 
 def main() -> None:

@@ -2,97 +2,136 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from timm.models import VisionTransformer
 
-from semlink.vit import IMAGE_SIZE, class_names, load_vit, normalise
+from semlink.iaq import PATCH_SIZE
+from semlink.images import IMAGE_SIZE
+from server.batching import Batcher, Looked
+from server.metrics import Metrics
+from server.pending import Pending
+from server.predictions import Prediction
 from server.refusals import NotReady
+from server.settings import ServerSettings
+
+PATCHES = (IMAGE_SIZE // PATCH_SIZE) ** 2
+
+if TYPE_CHECKING:  # torch takes seconds to load: that is part of loading the model
+    from timm.models import VisionTransformer
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """One class: its label, its name and its softmax probability."""
+class Picture:
+    """What the model looks at.
 
-    label: int
-    name: str
-    confidence: float
+    Attributes:
+        pixels: (224, 224, 3) in [0, 255], any real dtype.
+        kept: (N,) patches that it knows something of.
+        top_k: how many classes are wanted.
+    """
 
-
-@dataclass(frozen=True)
-class Recognition:
-    """What one view shows: classes, the likeliest first, and milliseconds spent on finding out."""
-
-    predictions: tuple[Prediction, ...]
-    decode_ms: float
-    queue_ms: float
-    inference_ms: float
+    pixels: NDArray
+    kept: NDArray[np.bool_]
+    top_k: int
 
 
 class Classifier:
-    """A vision transformer that answers one image at a time, in a thread of its own."""
+    """A vision transformer that looks at what waits for it in batches, in a thread of its own."""
 
-    def __init__(self, model: str, weights: Path | None, threads: int) -> None:
+    def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
         """Loads nothing yet; see `start`."""
-        self._name, self._weights, self._threads = model, weights, threads
+        self._settings = settings
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vit")
+        self._batcher: Batcher[Picture] = Batcher(
+            self._look,
+            self._thread,
+            max_batch=settings.max_batch,
+            queue_size=settings.queue_size,
+            metrics=metrics,
+        )
         self._model: VisionTransformer | None = None
         self._names: list[str] = []
+        self.is_loading = False
+        self.is_ready = False
         self.description = ""
 
     async def start(self) -> None:
-        """Loads the weights and answers a warm-up image.
+        """Loads torch and the weights, and answers one warm-up image and a batch of them.
 
         Raises:
             WeightsError: no usable weights.
         """
+        self.is_loading = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+        self.is_ready = True
 
-    async def classify(self, pixels: Callable[[], NDArray], top_k: int) -> Recognition:
-        """Recognises the (224, 224, 3) image that `pixels` makes; it is called in the model's thread.
+    def submit(self, decode: Callable[[], Picture]) -> Pending:
+        """Has a picture recognised; `decode` makes it, and is called in a thread.
 
         Raises:
             NotReady: `start` has not finished.
+            Overloaded: as many wait as may.
         """
-        model, asked = self._model, time.perf_counter()
-        if model is None:
+        if not self.is_ready:
             raise NotReady("the model is still loading; try again")
-        work = partial(self._classify, model, pixels, top_k, asked)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return self._batcher.submit(decode)
 
     def _load(self) -> None:
-        if self._threads:
-            torch.set_num_threads(self._threads)
-        model = load_vit(self._name, weights=self._weights)
-        self._names = class_names(model)
-        self.description = str(model.origin)
-        with torch.inference_mode():
-            model(normalise(model, np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3))))
-        self._model = model
+        try:
+            import torch
 
-    def _classify(
-        self, model: VisionTransformer, pixels: Callable[[], NDArray], top_k: int, asked: float
-    ) -> Recognition:
-        started = time.perf_counter()
-        image = normalise(model, pixels()[None])
-        decoded = time.perf_counter()
+            from semlink.vit import class_names, load_vit
+
+            if self._settings.threads:
+                torch.set_num_threads(self._settings.threads)
+            self._model = load_vit(self._settings.model, weights=self._settings.weights)
+            self._names = class_names(self._model)
+            self.description = str(self._model.origin)
+            grey = Picture(np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.float32), np.ones(PATCHES, bool), top_k=1)
+            self._look([grey])
+            looked = self._look([grey] * self._settings.max_batch)
+            self._batcher.seconds_per_image = looked.inference_seconds / self._settings.max_batch
+        finally:
+            self.is_loading = False
+
+    def _look(self, pictures: Sequence[Picture]) -> Looked:
+        import torch
+
+        from semlink.vit import logits_of_patches, normalise
+
+        model = self._model
+        assert model is not None
+        began = time.perf_counter()
+        # The one copy on the way is that from the decoder's float64 into the batch.
+        pixels = np.stack([picture.pixels for picture in pictures], dtype=np.float32, casting="unsafe")
+        images = normalise(model, pixels)
+        prepared = time.perf_counter()
         with torch.inference_mode():
-            confidences, labels = model(image)[0].softmax(-1).topk(min(top_k, len(self._names)))
+            if self._settings.drop_empty:  # each keeps another number of tokens: they make no batch
+                logits = torch.cat(
+                    [
+                        logits_of_patches(model, image[None], picture.kept)
+                        for image, picture in zip(images, pictures, strict=True)
+                    ]
+                )
+            else:
+                logits = model(images)
+            most = min(max(picture.top_k for picture in pictures), len(self._names))
+            confidences, labels = logits.softmax(-1).topk(most)
         done = time.perf_counter()
-        predictions = tuple(
-            Prediction(label, self._names[label], confidence)
-            for label, confidence in zip(labels.tolist(), confidences.tolist(), strict=True)
-        )
-        return Recognition(
-            predictions,
-            decode_ms=1e3 * (decoded - started),
-            queue_ms=1e3 * (started - asked),
-            inference_ms=1e3 * (done - decoded),
+        return Looked(
+            [
+                tuple(
+                    Prediction(label, self._names[label], confidence)
+                    for label, confidence in zip(likely[: picture.top_k], sure[: picture.top_k], strict=True)
+                )
+                for picture, likely, sure in zip(pictures, labels.tolist(), confidences.tolist(), strict=True)
+            ],
+            prepare_seconds=prepared - began,
+            inference_seconds=done - prepared,
         )

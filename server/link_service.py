@@ -1,15 +1,23 @@
 """The link service over gRPC."""
 
+import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
 from pydantic import ValidationError
 
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
+from server.correlation import REQUEST_ID, begin_request
+from server.metrics import Metrics
 from server.recognition import Recognizer, ViewRequest
-from server.refusals import Refusal
+from server.refusals import Overloaded, Refusal
 from server.sessions import Sessions, Standing, Vote
 
 MAX_WAIT_SECONDS = 60.0
@@ -20,26 +28,27 @@ T = TypeVar("T")
 class LinkService(link_pb2_grpc.LinkServiceServicer):
     """Answers devices; see proto/semlink/v1/link.proto for the contract."""
 
-    def __init__(self, recognizer: Recognizer, sessions: Sessions) -> None:
-        """Both are shared with the REST API."""
-        self._recognizer, self._sessions = recognizer, sessions
+    def __init__(
+        self, recognizer: Recognizer, sessions: Sessions, metrics: Metrics, timeout_seconds: float
+    ) -> None:
+        """What it answers with is shared with the REST API; `timeout_seconds` is for calls without a deadline."""
+        self._recognizer, self._sessions, self._metrics = recognizer, sessions, metrics
+        self._timeout = timeout_seconds
 
     async def Classify(
         self, request: pb.ClassifyRequest, context: grpc.aio.ServicerContext
     ) -> pb.ClassifyResponse:
         """Classifies one frame and counts it as the device's view of the object."""
-        try:
-            view = ViewRequest(
-                object_id=request.object_id,
-                device_id=request.device_id,
-                frame_id=request.frame_id,
-                expected_views=request.expected_views or 1,
-                top_k=request.top_k or 5,
-            )
-        except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problems)
-        answer = await _or_abort(context, self._recognizer.frame(request.frame, view))
+        _begin(context, object_id=request.object_id, device_id=request.device_id, frame_id=request.frame_id)
+        return await _or_abort(context, self._classify(request, context))
+
+    async def _classify(
+        self, request: pb.ClassifyRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ClassifyResponse:
+        with self._metrics.call():
+            remaining = context.time_remaining()
+            deadline = asyncio.get_running_loop().time() + (self._timeout if remaining is None else remaining)
+            answer = await self._recognizer.frame(request.frame, _view(request), deadline)
         recognition = answer.recognition
         response = pb.ClassifyResponse(
             predictions=[
@@ -63,6 +72,7 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
         self, request: pb.WaitVoteRequest, context: grpc.aio.ServicerContext
     ) -> pb.WaitVoteResponse:
         """Waits until all views of an object are in, or until `wait_seconds` have passed."""
+        _begin(context, object_id=request.object_id)
         if not 1 <= len(request.object_id) <= 128:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "object_id must have 1 to 128 characters")
         if not 0 <= request.wait_seconds <= MAX_WAIT_SECONDS:  # a NaN is refused too
@@ -75,12 +85,45 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
         return response
 
 
+def _begin(context: grpc.aio.ServicerContext, **ids: object) -> None:
+    """Names the call in the logs and in its trailing metadata."""
+    given = dict(context.invocation_metadata() or ()).get(REQUEST_ID)
+    context.set_trailing_metadata(((REQUEST_ID, begin_request(given, **ids)),))
+
+
+def _view(request: pb.ClassifyRequest) -> ViewRequest:
+    try:
+        return ViewRequest(
+            object_id=request.object_id,
+            device_id=request.device_id,
+            frame_id=request.frame_id,
+            expected_views=request.expected_views or 1,
+            top_k=request.top_k or 5,
+        )
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise Refusal(problems) from None
+
+
 async def _or_abort(context: grpc.aio.ServicerContext, answer: Awaitable[T]) -> T:
     try:
         return await answer
+    except Overloaded as refusal:
+        await _abort_with_retry_info(context, refusal)
     except Refusal as refusal:
         await context.abort(refusal.code, str(refusal))
         raise  # abort has raised already
+
+
+async def _abort_with_retry_info(context: grpc.aio.ServicerContext, refusal: Overloaded) -> NoReturn:
+    """Aborts with google.rpc.RetryInfo among the status details."""
+    delay = Duration()
+    delay.FromMilliseconds(round(1e3 * refusal.retry_after))
+    detail = Any()
+    detail.Pack(RetryInfo(retry_delay=delay))
+    status = rpc_status.to_status(Status(code=refusal.code.value[0], message=str(refusal), details=[detail]))
+    await context.abort(status.code, status.details, (*context.trailing_metadata(), *status.trailing_metadata))
+    raise refusal  # abort has raised already
 
 
 def _tell(response: pb.ClassifyResponse | pb.WaitVoteResponse, standing: Standing) -> None:

@@ -5,16 +5,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from numpy.typing import NDArray
+import numpy as np
+import structlog
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from semlink import iaq
 from semlink.bitstream import MAX_FRAME_BYTES, Frame, FrameError, Geometry
-from semlink.images import model_pixels, open_image
-from semlink.vit import IMAGE_SIZE
-from server.classifier import Classifier, Recognition
-from server.refusals import Refusal
+from semlink.images import IMAGE_SIZE, model_pixels, open_image
+from server.classifier import PATCHES, Classifier, Picture
+from server.metrics import Metrics
+from server.pending import Pending
+from server.predictions import Recognition
+from server.refusals import BadFrame
 from server.sessions import Sessions, Standing
+
+log = structlog.get_logger(__name__)
 
 SIDE = IMAGE_SIZE // iaq.PATCH_SIZE
 MODEL_GEOMETRY = Geometry(rows=SIDE, columns=SIDE, patch_size=iaq.PATCH_SIZE, channels=3)
@@ -53,56 +58,81 @@ class Answer:
 class Recognizer:
     """Answers views: checks them, has them classified, counts them."""
 
-    def __init__(self, classifier: Classifier, sessions: Sessions) -> None:
-        """Both are shared by everything that asks."""
-        self._classifier, self._sessions = classifier, sessions
+    def __init__(self, classifier: Classifier, sessions: Sessions, metrics: Metrics) -> None:
+        """All are shared by everything that asks."""
+        self._classifier, self._sessions, self._metrics = classifier, sessions, metrics
 
-    async def frame(self, data: bytes, request: ViewRequest) -> Answer:
-        """Answers a frame as it came from the channel.
+    async def frame(self, data: bytes, request: ViewRequest, deadline: float) -> Answer:
+        """Answers a frame as it came from the channel, before `deadline` by the event loop's clock.
 
         Raises:
-            Refusal: the frame is malformed or of another geometry than the model's, or its view can't count.
+            Refusal: the frame is malformed or of another geometry than the model's, its view can't count, there
+                is no room in the queue, or the deadline has passed.
         """
-        frame = parse_frame(data)
+        self._metrics.received_bits.inc(8 * len(data))
+        try:
+            frame = parse_frame(data)
+        except BadFrame as refusal:
+            self._metrics.frames_rejected.labels(refusal.reason).inc()
+            raise
         header = data[: frame.header_bits // 8]
-        return await self._answer(request, header, lambda: iaq.decode(frame))
 
-    async def picture(self, data: bytes, request: ViewRequest) -> Answer:
+        def decode() -> Picture:
+            return Picture(iaq.decode(frame), frame.bits > 0, request.top_k)
+
+        return await self._answer(request, header, decode, deadline)
+
+    async def picture(self, data: bytes, request: ViewRequest, deadline: float) -> Answer:
         """Answers an ordinary JPEG or PNG, as if there were no link.
 
         Raises:
-            Refusal: the view can't count.
+            Refusal: as of a frame.
             ImageError: no such picture, or too large a one.
         """
-        return await self._answer(
-            request, data, lambda: model_pixels(open_image(data, ("JPEG", "PNG")), IMAGE_SIZE)
-        )
 
-    async def _answer(self, request: ViewRequest, identity: bytes, pixels: Callable[[], NDArray]) -> Answer:
-        async def recognise() -> Recognition:
-            return await self._classifier.classify(pixels, request.top_k)
+        def decode() -> Picture:
+            pixels = model_pixels(open_image(data, ("JPEG", "PNG")), IMAGE_SIZE)
+            return Picture(pixels, np.ones(PATCHES, bool), request.top_k)
 
-        if not request.object_id:
-            return Answer(await recognise(), None, repeated=False, model=self._classifier.description)
-        recognition, standing, repeated = await self._sessions.add_view(
-            request.object_id,
-            request.device_id,
-            request.frame_id,
-            request.expected_views,
-            hashlib.sha256(identity).digest(),
-            recognise,
+        return await self._answer(request, data, decode, deadline)
+
+    async def _answer(
+        self, request: ViewRequest, identity: bytes, decode: Callable[[], Picture], deadline: float
+    ) -> Answer:
+        def recognise() -> Pending:
+            return self._classifier.submit(decode)
+
+        standing, repeated = None, False
+        if request.object_id:
+            recognition, standing, repeated = await self._sessions.add_view(
+                request.object_id,
+                request.device_id,
+                request.frame_id,
+                request.expected_views,
+                hashlib.sha256(identity).digest(),
+                recognise,
+                deadline,
+            )
+        else:
+            recognition = await recognise().wait(deadline)
+        log.debug(
+            "answered",
+            label=recognition.predictions[0].label,
+            repeated=repeated,
+            queue_ms=recognition.queue_ms,
+            inference_ms=recognition.inference_ms,
         )
         return Answer(recognition, standing, repeated, self._classifier.description)
 
 
 def parse_frame(data: bytes) -> Frame:
-    """A frame of the model's geometry, or Refusal."""
+    """A frame of the model's geometry, or BadFrame."""
     if len(data) > MAX_FRAME_BYTES:
-        raise Refusal(f"frame: {len(data)} bytes; at most {MAX_FRAME_BYTES} are taken (oversized)")
+        raise BadFrame(f"{len(data)} bytes; at most {MAX_FRAME_BYTES} are taken", "oversized")
     try:
         frame = Frame.from_bytes(data)
     except FrameError as error:
-        raise Refusal(f"frame: {error} ({error.reason})") from None
+        raise BadFrame(str(error), error.reason) from None
     if frame.geometry != MODEL_GEOMETRY:
-        raise Refusal(f"frame: the model takes {MODEL_GEOMETRY}, not {frame.geometry} (geometry)")
+        raise BadFrame(f"the model takes {MODEL_GEOMETRY}, not {frame.geometry}", "geometry")
     return frame

@@ -12,6 +12,15 @@ class Refusal(Exception):
     status = HTTPStatus.BAD_REQUEST
 
 
+class BadFrame(Refusal):
+    """A frame that is malformed, or none that the model takes. `reason` is a slug, fit for a metric's label."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        """The message names the reason too."""
+        super().__init__(f"frame: {message} ({reason})")
+        self.reason = reason
+
+
 class AlreadyViewed(Refusal):
     """The device has given another view of this object before."""
 
@@ -38,3 +47,26 @@ class NotReady(Refusal):
 
     code = grpc.StatusCode.UNAVAILABLE
     status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class Overloaded(Refusal):
+    """As many requests wait as may. `retry_after` is when there ought to be room again, in seconds."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        """The message says what is full."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Expired(Refusal):
+    """The time that the caller gave has passed."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    status = HTTPStatus.GATEWAY_TIMEOUT
+
+    def __init__(self) -> None:
+        """There is but one thing to say."""
+        super().__init__("there was no answer in the time given; send the same frame again, or wait for longer")

@@ -1,10 +1,13 @@
 """The REST API: the same answers as the link service's, for whoever would rather not speak gRPC."""
 
 import asyncio
+import math
+from collections.abc import Coroutine
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, HTTPException, Path, Query, Request
+from fastapi import FastAPI, HTTPException, Path, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
@@ -12,14 +15,18 @@ from semlink.bitstream import MAX_FRAME_BYTES
 from semlink.images import MAX_IMAGE_BYTES, ImageError
 from semlink.runtime.listener import Health
 from semlink.runtime.problems import install_problems, problem_responses
+from server.http_requests import CLASSIFY_PATH, RequestMiddleware
 from server.link_service import MAX_WAIT_SECONDS
+from server.metrics import CALLER_GONE, Metrics
 from server.recognition import Answer, Recognizer, ViewRequest
-from server.refusals import Refusal
+from server.refusals import Overloaded, Refusal
 from server.sessions import Sessions, Standing, Vote
 
 FRAME_TYPE = "application/vnd.semlink.frame"
 PICTURE_TYPES = ("image/jpeg", "image/png")
 BODY_SECONDS = 30.0
+
+T = TypeVar("T")
 
 
 class PredictionBody(BaseModel):
@@ -51,7 +58,7 @@ class TimingsBody(BaseModel):
 
     decode: float = Field(examples=[1.9], description="from the bytes to the model's input")
     queue: float = Field(examples=[0.1], description="waiting for the model")
-    inference: float = Field(examples=[81.0], description="in the vision transformer")
+    inference: float = Field(examples=[81.0], description="of its batch in the vision transformer")
 
 
 class AnswerBody(StandingBody):
@@ -63,8 +70,14 @@ class AnswerBody(StandingBody):
     timings_ms: TimingsBody
 
 
-def create_app(recognizer: Recognizer, sessions: Sessions, health: Health) -> FastAPI:
-    """The REST API on top of `recognizer` and `sessions`."""
+class CallerGone(Exception):
+    """Nobody takes the answer any more."""
+
+
+def create_app(
+    recognizer: Recognizer, sessions: Sessions, metrics: Metrics, health: Health, timeout_seconds: float
+) -> FastAPI:
+    """The REST API on top of `recognizer` and `sessions`; nobody waits for the model longer than the timeout."""
     app = FastAPI(
         title="Semlink server",
         summary="Recognises what cameras send over the semantic image link.",
@@ -73,11 +86,16 @@ def create_app(recognizer: Recognizer, sessions: Sessions, health: Health) -> Fa
     )
     install_problems(app)
     app.include_router(health.router())
+    app.add_middleware(RequestMiddleware, metrics=metrics)
+
+    @app.exception_handler(CallerGone)
+    async def nobody_there(request: Request, error: CallerGone) -> Response:
+        return Response(status_code=CALLER_GONE)
 
     binary = {"schema": {"type": "string", "format": "binary"}}
 
     @app.post(
-        "/v1/classify",
+        CLASSIFY_PATH,
         summary="Classify a frame or a picture",
         openapi_extra={
             "requestBody": {"required": True, "content": dict.fromkeys((FRAME_TYPE, *PICTURE_TYPES), binary)}
@@ -89,7 +107,9 @@ def create_app(recognizer: Recognizer, sessions: Sessions, health: Health) -> Fa
             request_entity_too_large="The body is too long.",
             unsupported_media_type="The body is neither a frame nor a JPEG or PNG.",
             unprocessable_entity="A query parameter is invalid.",
+            too_many_requests="Too many requests wait for the model; Retry-After says for how many seconds.",
             service_unavailable="The model is still loading.",
+            gateway_timeout="There was no answer in the time that the server gives itself.",
         ),
     )
     async def classify(request: Request, view: Annotated[ViewRequest, Query()]) -> AnswerBody:
@@ -105,12 +125,12 @@ def create_app(recognizer: Recognizer, sessions: Sessions, health: Health) -> Fa
                 f"Content-Type must be {FRAME_TYPE}, {' or '.join(PICTURE_TYPES)}, not {media_type!r}",
             )
         body = await _read_body(request, MAX_FRAME_BYTES if media_type == FRAME_TYPE else MAX_IMAGE_BYTES)
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        answer = recognizer.frame if media_type == FRAME_TYPE else recognizer.picture
         try:
-            if media_type == FRAME_TYPE:
-                return _answer_body(await recognizer.frame(body, view))
-            return _answer_body(await recognizer.picture(body, view))
+            return _answer_body(await _unless_gone(request, answer(body, view, deadline)))
         except Refusal as refusal:
-            raise HTTPException(refusal.status, str(refusal)) from None
+            raise _problem(refusal) from None
         except ImageError as error:
             raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from None
 
@@ -120,9 +140,11 @@ def create_app(recognizer: Recognizer, sessions: Sessions, health: Health) -> Fa
         responses=problem_responses(
             not_found="No view of the object has arrived, or it has been forgotten.",
             unprocessable_entity="A parameter is invalid.",
+            too_many_requests="Too many calls wait for votes.",
         ),
     )
     async def vote(
+        request: Request,
         object_id: Annotated[str, Path(min_length=1, max_length=128, examples=["chelsea"])],
         wait_seconds: Annotated[
             float, Query(ge=0, le=MAX_WAIT_SECONDS, description="wait so long for missing views")
@@ -130,11 +152,40 @@ def create_app(recognizer: Recognizer, sessions: Sessions, health: Health) -> Fa
     ) -> StandingBody:
         """The object's vote, or how many of its views are missing."""
         try:
-            return StandingBody(**_standing(await sessions.wait(object_id, wait_seconds)))
+            return StandingBody(**_standing(await _unless_gone(request, sessions.wait(object_id, wait_seconds))))
         except Refusal as refusal:
-            raise HTTPException(refusal.status, str(refusal)) from None
+            raise _problem(refusal) from None
+
+    @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics")
+    async def read_metrics() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def _problem(refusal: Refusal) -> HTTPException:
+    headers = None
+    if isinstance(refusal, Overloaded):
+        headers = {"Retry-After": str(max(1, math.ceil(refusal.retry_after)))}
+    return HTTPException(refusal.status, str(refusal), headers)
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Does the work, or gives it up when the caller hangs up. The request's body must have been read."""
+
+    async def hung_up() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.create_task(work), asyncio.create_task(hung_up())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise CallerGone
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
 
 
 async def _read_body(request: Request, longest: int) -> bytes:

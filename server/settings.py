@@ -15,11 +15,42 @@ class ServerSettings(ListenSettings):
     """
 
     grpc_port: Port = Field(50051, description="port of the link service (gRPC); 0: any free one, printed")
-    http_port: Port = Field(8000, description="port of the REST API and health; 0: any free one, printed")
+    http_port: Port = Field(
+        8000, description="port of the REST API, /metrics and health; 0: any free one, printed"
+    )
     model: str = Field(SERVER_MODEL, description="timm name of the vision transformer")
     weights: Path | None = Field(None, description="folder with NAME.safetensors, looked into first")
     threads: int = Field(0, ge=0, description="CPU threads of the model; 0: torch's choice")
+    max_batch: int = Field(
+        8, ge=1, le=256, description="images looked at together, at most; nobody waits for a batch to fill up"
+    )
+    queue_size: int = Field(
+        64,
+        ge=1,
+        description="requests that may wait for the model; more are refused at once, with RESOURCE_EXHAUSTED or "
+        "429 and when to try again",
+    )
+    request_timeout_seconds: float = Field(
+        30,
+        gt=0,
+        description="longest that a request over HTTP waits for its answer, or a call over gRPC without a "
+        "deadline; then it leaves the queue",
+    )
+    drop_empty: bool = Field(
+        False,
+        description="look only at patches that have bits; quicker where many have none, but answers differ, and "
+        "images are looked at one by one",
+    )
     object_ttl_seconds: float = Field(
         600, ge=60, description="how long an object's views and vote are kept after its last view"
     )
     max_objects: int = Field(10_000, ge=1, description="objects kept at once; beyond, the oldest is forgotten")
+    max_waiting_calls: int = Field(
+        128,
+        ge=1,
+        description="calls that may wait for a vote at once, over gRPC and HTTP together, besides "
+        "--max-concurrent-calls",
+    )
+    max_http_connections: int = Field(
+        256, ge=1, description="HTTP connections served at once; requests on more are answered with 503"
+    )

@@ -75,12 +75,13 @@ async def listen(
     max_concurrent_calls: int,
     prepare: Callable[[], Awaitable[None]],
     channel_servicer: link_pb2_grpc.ChannelServiceServicer | None = None,
+    max_http_connections: int | None = None,
 ) -> None:
     """Serves `servicer` (and `channel_servicer`) over gRPC and `app` over HTTP until SIGTERM or SIGINT.
 
     Port 0 means any free one. Once both listen, one JSON line on standard output says where:
     {"event": "listening", "grpc": "HOST:PORT", "http": "HOST:PORT"}. Health answers from then on; ready is
-    told after `prepare` is done.
+    told after `prepare` is done. A request on more than `max_http_connections` is answered with 503.
 
     Raises:
         StartupError: a port is taken, or `prepare` failed so.
@@ -109,7 +110,15 @@ async def listen(
         bound_http_port = http_socket.getsockname()[1]
         await _set_serving(grpc_health, serving=False)
         await server.start()
-        http = _HttpServer(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5))
+        configuration = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
+            # uvicorn's own number is the first that is too many.
+            limit_concurrency=max_http_connections and max_http_connections + 1,
+        )
+        http = _HttpServer(configuration)
         http_task = asyncio.create_task(http.serve(sockets=[http_socket]))
         where = {"grpc": f"{host}:{bound_grpc_port}", "http": f"{host}:{bound_http_port}"}
         print(json.dumps({"event": "listening", **where}), flush=True)

@@ -33,10 +33,14 @@ import semlink.weights
 from semlink.bitstream import MAX_FRAME_BYTES, Frame
 from semlink.iaq import decode, encode
 from semlink.images import MAX_IMAGE_BYTES, model_pixels, open_image
+from semlink.patches import to_image, to_patches
 from semlink.photos import find_photos
 from semlink.v1.link_pb2 import ClassifyRequest, WaitVoteRequest
 from semlink.vit import class_attention, class_names, load_vit, normalise
 from semlink.weights import DEVICE_MODEL, SERVER_MODEL, find_weights
+from server.classifier import Classifier, Picture
+from server.metrics import Metrics
+from server.settings import ServerSettings
 
 FRAME_TYPE = "application/vnd.semlink.frame"
 CATS = range(281, 286)
@@ -180,6 +184,52 @@ class TestClassify:
         assert labels == labels[:4] * 8
 
 
+@pytest.fixture(scope="module")
+def load(offline):
+    """Makes classifiers with the server's model, here."""
+
+    def loaded(**named) -> Classifier:
+        classifier = Classifier(
+            ServerSettings(weights=offline["SEMLINK_WEIGHTS"], max_batch=2, **named), Metrics()
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(semlink.weights, "_from_hub", lambda model: "switched off")
+            classifier._load()
+        return classifier
+
+    return loaded
+
+
+class TestBatches:
+    @pytest.mark.parametrize("drop_empty", [False, True])
+    def test_together_or_alone_pictures_are_answered_alike(self, load, frames, drop_empty):
+        classifier = load(drop_empty=drop_empty)
+        frames = [Frame.from_bytes(data) for data in frames]
+        pictures = [Picture(decode(each), each.bits > 0, top_k) for top_k, each in enumerate(frames, 1)]
+        together = classifier._look(pictures).predictions
+        alone = [classifier._look([picture]).predictions[0] for picture in pictures]
+        assert [len(each) for each in together] == [1, 2, 3, 4]
+        for one, other in zip(together, alone, strict=True):
+            assert one[0].label == other[0].label
+            assert [each.confidence for each in one] == pytest.approx(
+                [each.confidence for each in other], abs=1e-4
+            )
+
+    def test_dropped_patches_are_not_looked_at(self, load, pictures):
+        seen, kept = pictures[0], np.arange(196) % 3 > 0
+        patches = to_patches(seen, 16).copy()
+        patches[~kept] = 255 - patches[~kept]
+        other = to_image(patches, 14, 14, 16)
+        for drop_empty in (False, True):
+            looked = load(drop_empty=drop_empty)._look([Picture(pixels, kept, 3) for pixels in (seen, other)])
+            one, another = looked.predictions
+            assert (one == another) is drop_empty
+
+    def test_without_any_token_there_is_still_an_answer(self, load, pictures):
+        blind = Picture(pictures[0], np.zeros(196, bool), 2)
+        assert len(load(drop_empty=True)._look([blind]).predictions[0]) == 2
+
+
 class TestVote:
     def test_of_four_devices(self, server, frames):
         name = new_object()
@@ -208,8 +258,10 @@ class TestVote:
             )
             for i, data in enumerate(frames)
         ]
-        standings = [call.result().WhichOneof("standing") for call in calls]
-        assert standings.count("vote") == 1
+        responses = [call.result() for call in calls]
+        votes = {str(each.vote) for each in responses if each.WhichOneof("standing") == "vote"}
+        assert len(votes) == 1  # whoever is answered with the last view is told the vote, and it is one
+        assert all(each.missing_views in (1, 2, 3) for each in responses if not each.HasField("vote"))
 
     def test_repeated_frame_gets_the_first_answer(self, server, frame):
         request = ClassifyRequest(frame=frame, object_id=new_object(), device_id="a", frame_id=3, expected_views=2)
@@ -716,7 +768,7 @@ class TestOpenApi:
                     if status != "200":
                         statuses.add(int(status))
                         assert list(response["content"]) == ["application/problem+json"]
-        assert statuses == {400, 404, 408, 409, 413, 415, 422, 503}
+        assert statuses == {400, 404, 408, 409, 413, 415, 422, 429, 503, 504}
         assert set(document["components"]["schemas"]["Problem"]["properties"]) == {
             "type", "title", "status", "detail", "instance"
         }  # fmt: skip

@@ -105,12 +105,14 @@ def settings_of(monkeypatch):
 def app_of(module: str, health: Health) -> FastAPI:
     """The HTTP application that the process serves."""
     if module == "server":
+        from server.metrics import Metrics
         from server.recognition import Recognizer
         from server.rest import create_app
         from server.sessions import Sessions
 
-        sessions = Sessions(max_objects=1, ttl_seconds=60)
-        return create_app(Recognizer(None, sessions), sessions, health)
+        metrics = Metrics()
+        sessions = Sessions(max_objects=1, ttl_seconds=60, max_waiting=1, metrics=metrics)
+        return create_app(Recognizer(None, sessions, metrics), sessions, metrics, health, timeout_seconds=1)
     from channel_emulator.control import Impairments, control_plane
     from channel_emulator.impairments import NoImpairment
     from channel_emulator.metrics import Metrics

@@ -6,8 +6,10 @@ import random
 import pytest
 
 import server.sessions
-from server.classifier import Prediction, Recognition
-from server.refusals import AlreadyViewed, UnknownObject, WrongViews
+from server.metrics import Metrics
+from server.pending import Pending
+from server.predictions import Prediction, Recognition
+from server.refusals import AlreadyViewed, Expired, Overloaded, UnknownObject, WrongViews
 from server.sessions import Sessions, Vote
 
 
@@ -16,19 +18,32 @@ def recognition(label: int, confidence: float = 0.5) -> Recognition:
 
 
 class Eye:
-    """What recognises: answers in its own time, and knows how often it was asked."""
+    """What recognises: answers in its own time, and knows how often it was asked.
 
-    def __init__(self, answer: Recognition | Exception | None = None, *, held: bool = False) -> None:
-        self.answer, self.calls, self.free = answer or recognition(7), 0, asyncio.Event()
+    It looks to the end, unless it is `patient`: then it lets go of what nobody waits for.
+    """
+
+    def __init__(
+        self, answer: Recognition | Exception | None = None, *, held: bool = False, patient: bool = False
+    ) -> None:
+        self.answer, self.calls, self.free, self.patient = answer or recognition(7), 0, asyncio.Event(), patient
         if not held:
             self.free.set()
 
-    async def __call__(self) -> Recognition:
+    def __call__(self) -> Pending:
         self.calls += 1
+        pending = Pending(lambda: self.patient and pending.answer.cancel())
+        self.task = asyncio.create_task(self.look(pending.answer))
+        return pending
+
+    async def look(self, answer: asyncio.Future) -> None:
         await self.free.wait()
+        if answer.cancelled():
+            return
         if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+            answer.set_exception(self.answer)
+        else:
+            answer.set_result(self.answer)
 
 
 class Clock:
@@ -46,13 +61,21 @@ def clock(monkeypatch) -> Clock:
     return clock
 
 
-def sessions(max_objects: int = 100, ttl_seconds: float = 600) -> Sessions:
-    return Sessions(max_objects=max_objects, ttl_seconds=ttl_seconds)
+def sessions(
+    max_objects: int = 100, ttl_seconds: float = 600, max_waiting: int = 100, metrics: Metrics | None = None
+) -> Sessions:
+    return Sessions(
+        max_objects=max_objects,
+        ttl_seconds=ttl_seconds,
+        max_waiting=max_waiting,
+        metrics=metrics or Metrics(),
+    )
 
 
 async def add(kept: Sessions, eye: Eye, device: str = "a", *, thing: str = "cup", frame: int = 0, views: int = 4,
-              fingerprint: bytes = b"frame"):  # fmt: skip
-    return await kept.add_view(thing, device, frame, views, fingerprint, eye)
+              fingerprint: bytes = b"frame", seconds: float = 60):  # fmt: skip
+    deadline = asyncio.get_running_loop().time() + seconds
+    return await kept.add_view(thing, device, frame, views, fingerprint, eye, deadline)
 
 
 def running(test):
@@ -279,6 +302,56 @@ class TestFailure:
         assert other.calls == 0
 
     @running
+    async def test_a_view_that_nobody_waits_for_is_let_go(self):
+        kept, eye = sessions(), Eye(held=True, patient=True)
+        calls = [asyncio.create_task(add(kept, eye)) for _ in range(2)]
+        await settle()
+        calls[0].cancel()
+        await settle()
+        assert await kept.wait("cup", 0) == 4  # the other one still waits
+        calls[1].cancel()
+        await settle()
+        with pytest.raises(UnknownObject):
+            await kept.wait("cup", 0)
+        assert eye.calls == 1
+
+    @running
+    async def test_a_retry_in_the_moment_of_letting_go_starts_afresh(self):
+        kept, eye = sessions(), Eye(held=True, patient=True)
+        call = asyncio.create_task(add(kept, eye, views=2))
+        await settle()
+        call.cancel()
+        await asyncio.sleep(0)  # the call has ended; what follows from that has not happened yet
+        answer, standing, repeated = await add(kept, Eye(recognition(9)), views=2)
+        await settle()
+        assert (answer, standing, repeated) == (recognition(9), 1, False)
+        assert await kept.wait("cup", 0) == 1
+
+    @running
+    async def test_of_the_deadline(self):
+        kept, eye = sessions(), Eye(held=True, patient=True)
+        patient = asyncio.create_task(add(kept, eye))
+        await settle()
+        with pytest.raises(Expired):
+            await add(kept, eye, seconds=0.01)
+        eye.free.set()
+        answer, *_ = await patient  # whoever gives more time is answered
+        assert answer == recognition(7)
+
+    @running
+    async def test_refused_views_make_nothing_be_forgotten(self):
+        def full():
+            raise Overloaded("full", 1)
+
+        kept = sessions(max_objects=1)
+        await add(kept, Eye(), thing="cup")
+        with pytest.raises(Overloaded):
+            await add(kept, full, thing="saucer")
+        assert await kept.wait("cup", 0) == 3
+        with pytest.raises(UnknownObject):
+            await kept.wait("saucer", 0)
+
+    @running
     async def test_caller_hangs_up_and_nobody_comes_back(self):
         """An error that nobody waits for any more is not reported as forgotten either."""
         complaints = []
@@ -422,3 +495,41 @@ class TestWait:
         gone.cancel()
         _, vote, _ = await add(kept, Eye(), "b", views=2)
         assert await stays == vote
+
+    @running
+    async def test_at_most_so_many_wait(self):
+        kept = sessions(max_waiting=2)
+        await add(kept, Eye(), "a", views=2)
+        waiting = [asyncio.create_task(kept.wait("cup", 60)) for _ in range(2)]
+        await settle()
+        with pytest.raises(Overloaded, match="2 calls wait for votes"):
+            await kept.wait("cup", 60)
+        assert await kept.wait("cup", 0) == 1  # asking without waiting is always answered
+        waiting[0].cancel()
+        await settle()
+        waiting[0] = asyncio.create_task(kept.wait("cup", 60))
+        await settle()
+        _, vote, _ = await add(kept, Eye(), "b", views=2)
+        assert await asyncio.gather(*waiting) == [vote] * 2
+        assert await kept.wait("cup", 60) == vote
+
+
+@pytest.mark.parametrize(
+    ("labels", "outcome"),
+    [((7,), "unanimous"), ((7, 7, 7), "unanimous"), ((7, 7, 3), "majority"), ((7, 7, 3, 4), "plurality"),
+     ((7, 3), "plurality")],
+)  # fmt: skip
+def test_votes_are_counted_by_how_clear_they_are(labels, outcome):
+    metrics = Metrics()
+
+    async def look():
+        kept = sessions(metrics=metrics)
+        for device, label in enumerate(labels):
+            for _ in range(2):  # a repeated view is no second vote
+                await add(kept, Eye(recognition(label)), str(device), views=len(labels))
+
+    asyncio.run(look())
+    counted = {each: metrics.registry.get_sample_value("semlink_server_votes_total", {"outcome": each})
+               for each in ("unanimous", "majority", "plurality")}  # fmt: skip
+    assert counted.pop(outcome) == 1
+    assert set(counted.values()) == {0}

@@ -1,0 +1,178 @@
+"""The queue before the model: bounded, emptied in batches, left by those for whom nobody waits any more."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Generic, TypeVar
+
+from server.metrics import Metrics
+from server.pending import Pending
+from server.predictions import Prediction, Recognition
+from server.refusals import Expired, Overloaded
+
+DECODERS = 2
+"""Threads that decode: a large picture in one of them does not hold up the frames behind it."""
+SMOOTHING = 0.2
+"""Weight of the latest batch in the measured time per image."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a look at a batch found: the classes of each image, and seconds to prepare the batch and to look."""
+
+    predictions: Sequence[tuple[Prediction, ...]]
+    prepare_seconds: float
+    inference_seconds: float
+
+
+@dataclass(frozen=True)
+class _Decoded(Generic[Item]):
+    item: Item
+    began: float
+    ended: float
+
+
+class _Entry(Generic[Item]):
+    """A place in the queue."""
+
+    def __init__(self, abandon: Callable[["_Entry[Item]"], None]) -> None:
+        self.asked = time.perf_counter()
+        self.pending = Pending(partial(abandon, self))
+        self.decoding: asyncio.Future[_Decoded[Item]]
+        self.decoded: _Decoded[Item] | None = None
+
+    def fail(self, error: BaseException) -> None:
+        if not self.pending.answer.done():
+            self.pending.answer.set_exception(error)
+
+
+class Batcher(Generic[Item]):
+    """Has images decoded as they come, and looked at in batches of those that wait when the model is free.
+
+    Nobody waits for a batch to fill up. All of it runs in the event loop but `decode` and `look`, which run in
+    threads; the model is never asked for two batches at once.
+
+    Attributes:
+        seconds_per_image: how long an image takes the model, measured; what refusals say follows from it.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[Sequence[Item]], Looked],
+        thread: ThreadPoolExecutor,
+        *,
+        max_batch: int,
+        queue_size: int,
+        metrics: Metrics,
+    ) -> None:
+        """Looks at up to `max_batch` images at once, in `thread`; up to `queue_size` wait for it."""
+        self._look, self._thread = look, thread
+        self._max_batch, self._queue_size, self._metrics = max_batch, queue_size, metrics
+        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        self._waiting: dict[_Entry[Item], None] = {}  # in the order they came
+        self._looked_at = 0
+        self.seconds_per_image = 0.0
+        metrics.queue_depth.set_function(lambda: len(self._waiting))
+
+    def submit(self, decode: Callable[[], Item]) -> Pending:
+        """Queues an image; whoever submits waits for it before anything else.
+
+        Args:
+            decode: makes the image; called in a thread. Its error is the answer's, and nobody else's.
+
+        Raises:
+            Overloaded: as many wait as may.
+        """
+        if len(self._waiting) >= self._queue_size:
+            seconds = (len(self._waiting) + self._looked_at) * self.seconds_per_image
+            raise Overloaded(f"{len(self._waiting)} requests wait for the model, and no more may", seconds)
+        entry = _Entry(self._leave)
+        self._waiting[entry] = None
+        entry.decoding = asyncio.get_running_loop().run_in_executor(self._decoders, _decode, decode)
+        entry.decoding.add_done_callback(partial(self._decoded, entry))
+        return entry.pending
+
+    def _leave(self, entry: _Entry[Item]) -> None:
+        """Nobody waits for it any more; what is being looked at is looked at to the end."""
+        if entry in self._waiting:
+            del self._waiting[entry]
+            entry.decoding.cancel()
+            entry.pending.answer.cancel()
+
+    def _decoded(self, entry: _Entry[Item], decoding: "asyncio.Future[_Decoded[Item]]") -> None:
+        if decoding.cancelled():
+            return
+        if error := decoding.exception():
+            self._waiting.pop(entry, None)
+            entry.fail(error)
+        else:
+            entry.decoded = decoding.result()
+            self._look_at_next()
+
+    def _look_at_next(self) -> None:
+        if self._looked_at:
+            return
+        loop = asyncio.get_running_loop()
+        for entry in [entry for entry in self._waiting if entry.pending.deadline <= loop.time()]:
+            del self._waiting[entry]
+            entry.decoding.cancel()
+            entry.fail(Expired())
+        ready = ((entry, entry.decoded) for entry in self._waiting if entry.decoded is not None)
+        batch = list(islice(ready, self._max_batch))
+        if not batch:
+            return
+        for entry, _ in batch:
+            del self._waiting[entry]
+        self._looked_at = len(batch)
+        looking = loop.run_in_executor(self._thread, self._look, [decoded.item for _, decoded in batch])
+        looking.add_done_callback(partial(self._answer, batch, time.perf_counter()))
+
+    def _answer(
+        self,
+        batch: Sequence[tuple[_Entry[Item], _Decoded[Item]]],
+        began: float,
+        looking: "asyncio.Future[Looked]",
+    ) -> None:
+        self._looked_at = 0
+        self._look_at_next()  # before anybody is told: the model has no time to lose
+        if looking.cancelled():
+            return
+        if error := looking.exception():
+            for entry, _ in batch:
+                entry.fail(error)
+            return
+        looked = looking.result()
+        self._measure(len(batch), looked)
+        for (entry, decoded), predictions in zip(batch, looked.predictions, strict=True):
+            decode_seconds = decoded.ended - decoded.began
+            queue_seconds = began - entry.asked - decode_seconds
+            self._metrics.decode_seconds.observe(decode_seconds)
+            self._metrics.queue_wait_seconds.observe(queue_seconds)
+            if not entry.pending.answer.done():
+                entry.pending.answer.set_result(
+                    Recognition(
+                        predictions,
+                        decode_ms=1e3 * (decode_seconds + looked.prepare_seconds),
+                        queue_ms=1e3 * queue_seconds,
+                        inference_ms=1e3 * looked.inference_seconds,
+                    )
+                )
+
+    def _measure(self, images: int, looked: Looked) -> None:
+        latest = (looked.prepare_seconds + looked.inference_seconds) / images
+        before = self.seconds_per_image or latest
+        self.seconds_per_image = before + SMOOTHING * (latest - before)
+        self._metrics.batch_size.observe(images)
+        self._metrics.inference_seconds.observe(looked.inference_seconds)
+
+
+def _decode(decode: Callable[[], Item]) -> _Decoded[Item]:
+    began = time.perf_counter()
+    item = decode()
+    return _Decoded(item, began, time.perf_counter())
