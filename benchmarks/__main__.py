@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import allocation, bsc, evaluation, link, ofdm
+from benchmarks import allocation, bsc, evaluation, link, ofdm, server
 from semlink.provenance import provenance
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -17,6 +17,7 @@ def main() -> None:
         "allocation": allocation.run(),
         "ofdm": ofdm.run(),
         "evaluation": evaluation.run(),
+        "server": server.run(),
         "seed": bsc.SEED,
         **provenance(),
     }

@@ -1,0 +1,154 @@
+"""What the server's throughput is, of what its vision transformer alone does with the same frames in batches.
+
+python -m benchmarks.server
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import grpc
+import httpx
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.timing import take_turns
+from semlink import iaq
+from semlink.images import model_pixels, open_image
+from semlink.photos import find_photos
+from semlink.v1 import link_pb2, link_pb2_grpc
+from semlink.vit import load_vit, normalise
+from semlink.weights import SERVER_MODEL
+
+ROUNDS = 5
+FRAMES = 64
+BATCH = 8
+CLIENTS = 3 * BATCH
+THREADS = 1
+RHO = 0.25
+START_SECONDS = 300
+BARE, GRPC, REST = "model alone, batches of 8", "gRPC", "REST"
+
+
+def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
+    """Has the same frames classified in each of three ways in turns, and prints a table.
+
+    The model alone gets its input ready made; the server is a process of its own, with as many threads for its
+    model, and as many clients at once that it always has a batch waiting.
+
+    Returns:
+        `images_per_second` (medians) by way, and `ratios` to the model alone (medians over rounds).
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    pixels = model_pixels(open_image(find_photos(["chelsea"])[0]))
+    views = [np.roll(pixels, 8 * shift, axis=1) for shift in range(FRAMES)]
+    scores = np.random.default_rng(0).random(196)
+    frames = [iaq.encode(view, scores, rho=RHO) for view in views]
+    data = [frame.to_bytes() for frame in frames]
+    model = load_vit(SERVER_MODEL)
+    images = normalise(model, np.stack([iaq.decode(frame) for frame in frames]))
+
+    def alone() -> None:
+        with torch.inference_mode():
+            for batch in images.split(BATCH):
+                model(batch).softmax(-1)
+
+    with _server() as where, asyncio.Runner() as runner:
+        link, rest = runner.run(_connect(where))
+
+        async def over_grpc(frame: bytes) -> None:
+            await link.Classify(link_pb2.ClassifyRequest(frame=frame), timeout=600)
+
+        async def over_rest(frame: bytes) -> None:
+            answer = await rest.post(
+                "/v1/classify", content=frame, headers={"Content-Type": "application/vnd.semlink.frame"}
+            )
+            answer.raise_for_status()
+
+        seconds = take_turns(
+            {
+                BARE: alone,
+                GRPC: lambda: runner.run(_all(over_grpc, data)),
+                REST: lambda: runner.run(_all(over_rest, data)),
+            },
+            rounds,
+        )
+        runner.run(rest.aclose())
+    torch.set_num_threads(threads)
+    rates = {name: FRAMES / float(np.median(values)) for name, values in seconds.items()}
+    ratios = {name: float(np.median(seconds[BARE] / seconds[name])) for name in (GRPC, REST)}
+    _print(rates, ratios, rounds)
+    return {"images_per_second": rates, "ratios": ratios}
+
+
+@contextmanager
+def _server() -> Iterator[dict[str, str]]:
+    """A server that is ready, and where it listens."""
+    flags = [
+        "--grpc-port",
+        0,
+        "--http-port",
+        0,
+        "--threads",
+        THREADS,
+        "--max-batch",
+        BATCH,
+        "--log-level",
+        "error",
+    ]
+    command = [sys.executable, "-m", "server", *map(str, flags)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SEMLINK_")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            where = json.loads(process.stdout.readline())
+            end = time.monotonic() + START_SECONDS
+            ready = f"http://{where['http']}/v2/health/ready"
+            while not httpx.get(ready, trust_env=False, timeout=60).is_success:
+                if time.monotonic() > end:
+                    raise TimeoutError(f"the server was not ready within {START_SECONDS} s")
+                time.sleep(0.2)
+            yield where
+        finally:
+            process.terminate()
+
+
+async def _connect(where: dict[str, str]) -> tuple[link_pb2_grpc.LinkServiceStub, httpx.AsyncClient]:
+    channel = grpc.aio.insecure_channel(where["grpc"])
+    return link_pb2_grpc.LinkServiceStub(channel), httpx.AsyncClient(
+        base_url=f"http://{where['http']}", timeout=600, trust_env=False
+    )
+
+
+async def _all(classify: Callable[[bytes], Awaitable[None]], frames: list[bytes]) -> None:
+    """All frames, by so many clients at once."""
+    waiting = iter(frames)
+
+    async def client() -> None:
+        for frame in waiting:
+            await classify(frame)
+
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+
+
+def _print(rates: dict[str, float], ratios: dict[str, float], rounds: int) -> None:
+    title = f"{SERVER_MODEL}, {FRAMES} frames, ρ = {RHO}, {CLIENTS} clients, {THREADS} thread, median of {rounds}"
+    table = Table(title=title)
+    table.add_column("")
+    table.add_column("images/s", justify="right")
+    table.add_column("ratio", justify="right")
+    for name, rate in rates.items():
+        table.add_row(name, f"{rate:.2f}", f"{ratios[name]:.3f}" if name in ratios else "")
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    run()
