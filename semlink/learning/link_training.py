@@ -83,11 +83,34 @@ def link_train(
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / f"{options.model}.safetensors"
     torch.manual_seed(options.seed)
-    where, precision = device_and_precision()
-    attending = load_vit(DEVICE_MODEL, weights=options.device_weights).to(where)
+    where, _ = device_and_precision()
     teacher = load_vit(options.model, weights=options.weights).to(where)
     student = load_vit(options.model, weights=options.weights).to(where)
-    pool = _pool(data, teacher, attending, options, progress)
+    checkpoint = out.with_suffix(".checkpoint")
+    _adapt(student, teacher, options, data, checkpoint, progress)
+    save_small(out, student.state_dict(), tuple(class_names(teacher)), KIND)
+    facts = {
+        "kind": KIND,
+        "from": str(teacher.origin),
+        "data": data.name,
+        "classes": student.num_classes,
+        "trained_on": len(data.examples),
+        "held_out": measure(load_vit(options.model, weights=folder), held_out.examples, progress),
+    }
+    card = write_card(out, options, facts)
+    checkpoint.unlink(missing_ok=True)
+    return card
+
+
+def _adapt(
+    student: VisionTransformer,
+    teacher: VisionTransformer,
+    options: LinkTrainOptions,
+    data: ImageSet,
+    checkpoint: Path,
+    progress: Progress,
+) -> None:
+    where, precision = device_and_precision()
     student.requires_grad_(False)
     adapted = [student.patch_embed, *student.blocks[: options.blocks]]
     parameters = [
@@ -99,13 +122,17 @@ def link_train(
         weight.requires_grad_(True)
     optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, options.steps))
-    checkpoint, step, losses = out.with_suffix(".checkpoint"), 0, []
+    step = 0
     if saved := load_checkpoint(checkpoint, options):
         student.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
         step = saved["step"]
+    if step == options.steps:
+        return
+    pool = _pool(data, teacher, options, progress)
     task = progress.add_task("link-training", total=options.steps, completed=step)
+    losses = []
     student.train()
     while step < options.steps:
         generator = np.random.default_rng((options.seed, step))  # so that a resumed run goes on as it would have
@@ -131,18 +158,6 @@ def link_train(
                 "step": step,
             }
             save_checkpoint(checkpoint, options, state)
-    save_small(out, student.state_dict(), tuple(class_names(teacher)), KIND)
-    facts = {
-        "kind": KIND,
-        "from": str(teacher.origin),
-        "data": data.name,
-        "classes": student.num_classes,
-        "trained_on": len(data.examples),
-        "held_out": measure(load_vit(options.model, weights=folder), held_out.examples, progress),
-    }
-    card = write_card(out, options, facts)
-    checkpoint.unlink(missing_ok=True)
-    return card
 
 
 def _rate(step: int, steps: int) -> float:
@@ -162,12 +177,12 @@ class _Pool:
 def _pool(
     data: ImageSet,
     teacher: VisionTransformer,
-    attending: VisionTransformer,
     options: LinkTrainOptions,
     progress: Progress,
 ) -> _Pool:
     generator = np.random.default_rng(options.seed)
     where, precision = device_and_precision()
+    attending = load_vit(DEVICE_MODEL, weights=options.device_weights).to(where)
     crops, attention, tokens = [], [], []
     for example in progress.track(data.examples, description="teacher"):
         photo = open_image(example.path)
