@@ -4,7 +4,8 @@ Fine-tuning the server on damaged images is Section IV-C of the transformer-aide
 labels and masked images. Here the model itself is the teacher: it sees a clean crop, the student sees the same
 crop after importance-aware quantization and a binary symmetric channel, and its first blocks learn to give every
 patch the token that it would have had. The blocks after them stay as they are, so what they know of a thousand
-classes can't be forgotten for the sake of a few hundred photos.
+classes can't be forgotten for the sake of a few hundred photos. In the end the weights from before and after are
+averaged (Wortsman et al., Robust fine-tuning of zero-shot models, arXiv 2109.01903), for the same reason.
 """
 
 import math
@@ -47,6 +48,8 @@ CLEAN_SHARE = 0.1
 ERROR_FREE_SHARE = 0.4
 """Share of the damaged crops that are only quantized."""
 WARM_UP = 0.05
+ADAPTED_SHARE = 0.5
+"""Share of the adapted weights in the final ones; the other share is that of the weights from before."""
 CHECKPOINT_STEPS = 100
 
 
@@ -88,6 +91,9 @@ def link_train(
     student = load_vit(options.model, weights=options.weights).to(where)
     checkpoint = out.with_suffix(".checkpoint")
     _adapt(student, teacher, options, data, checkpoint, progress)
+    with torch.no_grad():
+        for weight, before in zip(student.parameters(), teacher.parameters(), strict=True):
+            weight.lerp_(before, 1 - ADAPTED_SHARE)
     save_small(out, student.state_dict(), tuple(class_names(teacher)), KIND)
     facts = {
         "kind": KIND,
