@@ -146,7 +146,8 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
             elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 details = f"upstream {self._settings.upstream} did not answer in time: {details}"
             log.warning("upstream failed", code=code.name, details=details)
-            await context.abort(code, details)
+            # With it travels what else the server says: when to try again, and the request's id.
+            await context.abort(code, details, error.trailing_metadata() or ())
 
 
 def _in_series(first: link_pb2.ChannelReport, second: link_pb2.ChannelReport) -> link_pb2.ChannelReport:

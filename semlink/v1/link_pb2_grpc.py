@@ -66,6 +66,8 @@ class LinkServiceServicer:
         FAILED_PRECONDITION  the object has all its views, or expects another number of them
         ABORTED              the channel takes frames with a plan, and this one has none, or one made for another
         state of the channel: ask ChannelService for the state, plan anew, send again
+        RESOURCE_EXHAUSTED   the server's queue is full: try again after the pause named in google.rpc.RetryInfo
+        DEADLINE_EXCEEDED    no answer in the time that the caller, or the server, gives a frame
         UNAVAILABLE          no server can be reached, or its model is still loading: try again
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -76,8 +78,9 @@ class LinkServiceServicer:
         """Waits until all views of an object are in, or until `wait_seconds` have passed.
 
         Errors:
-        INVALID_ARGUMENT  the object id is empty or too long, or `wait_seconds` is outside [0, 60]
-        NOT_FOUND         no view of this object has arrived, or its vote has expired
+        INVALID_ARGUMENT    the object id is empty or too long, or `wait_seconds` is outside [0, 60]
+        NOT_FOUND           no view of this object has arrived, or its vote has expired
+        RESOURCE_EXHAUSTED  too many callers are waiting already
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -70,6 +70,7 @@ class Upstream(link_pb2_grpc.LinkServiceServicer):
         self.remaining: list[float | None] = []
         self.answer = link_pb2.ClassifyResponse()
         self.error: tuple[grpc.StatusCode, str] | None = None
+        self.hint: tuple[tuple[str, str | bytes], ...] = ()
         self.hold = threading.Event()
         self.hold.set()
         self.entered = threading.Event()
@@ -103,6 +104,7 @@ class Upstream(link_pb2_grpc.LinkServiceServicer):
         self.entered.set()
         self.hold.wait(10)
         if self.error:
+            context.set_trailing_metadata(self.hint)
             context.abort(*self.error)
 
 
@@ -350,6 +352,15 @@ def test_errors_of_the_upstream_pass_unchanged(emulator, upstream, frame, code):
             call()
         assert error.value.code().name == code
         assert error.value.details() == "as the upstream says"
+
+
+def test_what_the_upstream_says_beside_its_error_passes_too(emulator, upstream, frame):
+    """When to try again, for one, is said there."""
+    upstream.error = (grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full")
+    upstream.hint = (("grpc-status-details-bin", b"retry info"), ("x-request-id", "7"))
+    with pytest.raises(grpc.RpcError) as error:
+        emulator.link.Classify(request(frame), timeout=5)
+    assert set(upstream.hint) <= set(error.value.trailing_metadata())
 
 
 def test_an_upstream_that_is_not_ready_is_named(emulator, upstream, frame):
