@@ -147,7 +147,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
                 details = f"upstream {self._settings.upstream} did not answer in time: {details}"
             log.warning("upstream failed", code=code.name, details=details)
             # With it travels what else the server says: when to try again, and the request's id.
-            await context.abort(code, details, error.trailing_metadata() or ())
+            await context.abort(code, details, tuple(error.trailing_metadata() or ()))
 
 
 def _in_series(first: link_pb2.ChannelReport, second: link_pb2.ChannelReport) -> link_pb2.ChannelReport:
