@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import allocation, bsc, evaluation, link, ofdm, server
+from benchmarks import allocation, bsc, evaluation, link, ofdm, plan, server
 from semlink.provenance import provenance
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -16,6 +16,7 @@ def main() -> None:
         "bsc": bsc.run(),
         "allocation": allocation.run(),
         "ofdm": ofdm.run(),
+        "plan": plan.run(),
         "evaluation": evaluation.run(),
         "server": server.run(),
         "seed": bsc.SEED,
