@@ -12,15 +12,13 @@ from experiments.accuracy import ALLOCATIONS, CODECS, STUDIES, Series, draw, mea
 from semlink.learning.coders import PROTECTED
 
 RHO, BER = 0.125, 0.05
-PROTECTED_BERS = (0.05, 0.1)
 
 
 def main(data: Path) -> None:
     """Measures what is missing, and draws."""
     study = STUDIES[data.name]
     measure(data, ALLOCATIONS, (RHO,), study.bers, modified=True)
-    measure(data, CODECS, (RHO,), (BER,))
-    measure(data, list(PROTECTED), (RHO,), PROTECTED_BERS)
+    measure(data, (*CODECS, *PROTECTED), (RHO,), (BER,))
     rows = measure(data, ALLOCATIONS, study.rhos, (BER,), modified=True)
 
     def lines(name: str, fixed: float) -> list[Series]:
