@@ -1,6 +1,8 @@
 """Counterpart of IAQ, Fig. 7: what the device attends to, the bits it buys, and what the server receives.
 
-python -m experiments.figure7 DATA
+python -m experiments.figure7 [DATA]
+
+Without DATA of scikit-image's photographs, which anyone may show; the image sets' own terms are narrower.
 """
 
 import sys
@@ -15,21 +17,28 @@ from semlink import iaq
 from semlink.images import model_pixels, open_image
 from semlink.learning.coders import send_frame
 from semlink.learning.image_sets import load_image_set
+from semlink.photos import find_photos
 from semlink.vit import class_attention, load_vit, normalise
 from semlink.weights import DEVICE_MODEL
 
+PHOTOGRAPHS = ("chelsea", "coffee", "astronaut", "rocket")
 IMAGES, RHO, BERS, SEED = 4, 0.125, (0.0, 0.05), 0
 
 
-def main(data: Path) -> None:
-    """Draws a row for each of a few images, spread evenly over the classes."""
-    study = STUDIES[data.name]
-    examples = load_image_set(data).where(study.only)[0].examples
-    model = load_vit(DEVICE_MODEL, weights=study.weights)
-    figure, grid = plt.subplots(IMAGES, 3 + len(BERS), figsize=(12.5, 2.6 * IMAGES))
-    spread = np.linspace(0, len(examples) - 1, IMAGES + 2)[1:-1].astype(int)
-    for row, index in zip(grid, spread, strict=True):
-        pixels = model_pixels(open_image(examples[index].path))
+def main(data: Path | None) -> None:
+    """Draws a row for each of a few images; of an image set they are spread evenly over the classes."""
+    weights = None
+    if data is None:
+        name, paths = "photographs", find_photos(PHOTOGRAPHS)
+    else:
+        study = STUDIES[data.name]
+        examples = load_image_set(data).where(study.only)[0].examples
+        spread = np.linspace(0, len(examples) - 1, IMAGES + 2)[1:-1].astype(int)
+        name, weights, paths = data.name, study.weights, [examples[index].path for index in spread]
+    model = load_vit(DEVICE_MODEL, weights=weights)
+    figure, grid = plt.subplots(len(paths), 3 + len(BERS), figsize=(12.5, 2.6 * len(paths)))
+    for index, (row, path) in enumerate(zip(grid, paths, strict=True)):
+        pixels = model_pixels(open_image(path))
         with torch.inference_mode():
             attention = class_attention(model, normalise(model, pixels[None]))[0].numpy()
         bits = iaq.encode(pixels, attention, rho=RHO).bits
@@ -44,9 +53,9 @@ def main(data: Path) -> None:
         axes.set_title(title, fontsize=10)
     for axes in grid.flat:
         axes.set_axis_off()
-    figure.suptitle(f"{data.name}, ρ = {RHO:g}, γ = 1, seed {SEED}")
-    save(figure, f"figure7-{data.name}")
+    figure.suptitle(f"{name}, ρ = {RHO:g}, γ = 1, seed {SEED}")
+    save(figure, f"figure7-{name}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
