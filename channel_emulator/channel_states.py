@@ -8,6 +8,7 @@ import numpy as np
 from channel_emulator.control import Impairments
 from channel_emulator.impairments import Planned
 from channel_emulator.settings import Settings
+from semlink.runtime.metadata import passed_on
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 
@@ -28,7 +29,8 @@ class ChannelStates(link_pb2_grpc.ChannelServiceServicer):
         if isinstance(impairment, Planned):
             return await asyncio.to_thread(_state, impairment, self._settings.seed, request)
         try:
-            return await self._upstream.GetChannel(request, timeout=context.time_remaining())
+            remaining = context.time_remaining()
+            return await self._upstream.GetChannel(request, timeout=remaining, metadata=passed_on(context))
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 await context.abort(error.code(), "no channel on the way takes plans")

@@ -15,6 +15,7 @@ from channel_emulator.randomness import random_stream
 from channel_emulator.settings import Settings
 from channel_emulator.transmission import transmit, transmit_planned
 from semlink.bitstream import FrameError
+from semlink.runtime.metadata import passed_on
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 log = structlog.get_logger(__name__)
@@ -137,7 +138,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         self, call: Any, request: Any, context: grpc.aio.ServicerContext, timeout: float | None
     ) -> Any:
         try:
-            return await call(request, timeout=timeout)
+            return await call(request, timeout=timeout, metadata=passed_on(context))
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details()
             # Whether the upstream said so itself or could not be asked, gRPC does not tell.
