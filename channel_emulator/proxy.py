@@ -15,7 +15,8 @@ from channel_emulator.randomness import random_stream
 from channel_emulator.settings import Settings
 from channel_emulator.transmission import transmit, transmit_planned
 from semlink.bitstream import FrameError
-from semlink.runtime.metadata import passed_on
+from semlink.runtime.correlation import begin_call
+from semlink.runtime.metadata import outgoing
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 log = structlog.get_logger(__name__)
@@ -45,6 +46,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         self, request: link_pb2.ClassifyRequest, context: grpc.aio.ServicerContext
     ) -> link_pb2.ClassifyResponse:
         """Damages the frame, passes it on, and adds to the answer what was done to it."""
+        begin_call(context, object_id=request.object_id, device_id=request.device_id, frame_id=request.frame_id)
         report = link_pb2.ChannelReport()
         outcome = "failed"
         try:
@@ -52,7 +54,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
                 request.frame, report = await self._impair(request)
             except (FrameError, PlanRefused) as error:
                 outcome = "refused"
-                log.info("frame refused", device_id=request.device_id, reason=str(error))
+                log.info("frame refused", reason=str(error))
                 await self._refuse(error, context)
             if self._settings.pace:
                 await self._pace(report.air_ms / 1000, context)
@@ -67,8 +69,6 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
             self._metrics.frames.labels(outcome).inc()
             log.debug(
                 "frame passed on",
-                device_id=request.device_id,
-                frame_id=request.frame_id,
                 impairment=report.impairment,
                 bits_flipped=report.bits_flipped,
                 bits_exposed=report.bits_exposed,
@@ -81,6 +81,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         self, request: link_pb2.WaitVoteRequest, context: grpc.aio.ServicerContext
     ) -> link_pb2.WaitVoteResponse:
         """Passes the call on untouched, its deadline too."""
+        begin_call(context, object_id=request.object_id)
         return await self._pass_on(self._upstream.WaitVote, request, context, context.time_remaining())
 
     async def _impair(self, request: link_pb2.ClassifyRequest) -> tuple[bytes, link_pb2.ChannelReport]:
@@ -138,7 +139,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         self, call: Any, request: Any, context: grpc.aio.ServicerContext, timeout: float | None
     ) -> Any:
         try:
-            return await call(request, timeout=timeout, metadata=passed_on(context))
+            return await call(request, timeout=timeout, metadata=outgoing(context))
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details()
             # Whether the upstream said so itself or could not be asked, gRPC does not tell.

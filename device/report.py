@@ -7,6 +7,7 @@ from typing import Any
 from device.encoder import Encoded
 from device.planning import Planned
 from device.settings import DeviceSettings
+from semlink.runtime.correlation import current_request
 from semlink.v1 import link_pb2 as pb
 
 
@@ -27,6 +28,7 @@ def answer_report(
     vote = standing.vote if standing.HasField("vote") else None
     return {
         "event": "answer",
+        "request_id": current_request(),
         "object_id": request.object_id,
         "device_id": settings.device_id,
         "frame_id": request.frame_id,

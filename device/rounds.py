@@ -19,6 +19,7 @@ from device.settings import DeviceSettings
 from device.uplink import Uplink, UplinkError, UplinkStopped
 from semlink.bitstream import Frame, FrameError
 from semlink.images import ImageError
+from semlink.runtime.correlation import begin_request
 from semlink.v1 import link_pb2 as pb
 
 log = structlog.get_logger(__name__)
@@ -61,6 +62,9 @@ class Rounds:
             sending: asyncio.Task[None] | None = None
             async for number in self._numbers():
                 photo = self._photos[number % len(self._photos)]
+                # Of this frame, in whatever is done for it from here on.
+                names = {"object_id": settings.object_of(number), "device_id": settings.device_id, "frame_id": number}
+                begin_request(None, **names)
                 try:
                     encoded = await asyncio.to_thread(self._encode, photo)
                 except ImageError as error:

@@ -16,6 +16,7 @@ from tenacity import (
 )
 
 from semlink.runtime.connection import connect
+from semlink.runtime.metadata import outgoing
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 
@@ -111,7 +112,7 @@ class Uplink:
         """Makes a call; the same again, after growing random pauses, while nobody answers."""
 
         async def attempt() -> Any:
-            return await call(request, timeout=seconds)
+            return await call(request, timeout=seconds, metadata=outgoing())
 
         def note(state: RetryCallState) -> None:
             log.warning(

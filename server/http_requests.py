@@ -1,19 +1,17 @@
-"""What every HTTP request meets before and after the REST API: its id, and the count of those to classify."""
+"""The count of HTTP requests to classify, by how they end."""
 
 import time
 from http import HTTPStatus
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.correlation import REQUEST_ID, begin_request
 from server.metrics import Metrics
 
 CLASSIFY_PATH = "/v1/classify"
 
 
-class RequestMiddleware:
-    """Gives requests and their answers an id, and counts those to classify by how they end."""
+class CountingMiddleware:
+    """Counts requests to classify, whatever becomes of them."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         """Around `app`."""
@@ -21,21 +19,18 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", CLASSIFY_PATH):
             await self._app(scope, receive, send)
             return
-        request_id = begin_request(Headers(scope=scope).get(REQUEST_ID))
         began, status = time.perf_counter(), int(HTTPStatus.INTERNAL_SERVER_ERROR)
 
-        async def send_with_id(message: Message) -> None:
+        async def note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, note_status)
         finally:
-            if (scope["method"], scope["path"]) == ("POST", CLASSIFY_PATH):
-                self._metrics.count_request("http", status, time.perf_counter() - began)
+            self._metrics.count_request("http", status, time.perf_counter() - began)

@@ -12,9 +12,9 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 from pydantic import ValidationError
 
+from semlink.runtime.correlation import begin_call
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
-from server.correlation import REQUEST_ID, begin_request
 from server.metrics import Metrics
 from server.recognition import Recognizer, ViewRequest
 from server.refusals import Overloaded, Refusal
@@ -39,7 +39,7 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
         self, request: pb.ClassifyRequest, context: grpc.aio.ServicerContext
     ) -> pb.ClassifyResponse:
         """Classifies one frame and counts it as the device's view of the object."""
-        _begin(context, object_id=request.object_id, device_id=request.device_id, frame_id=request.frame_id)
+        begin_call(context, object_id=request.object_id, device_id=request.device_id, frame_id=request.frame_id)
         return await _or_abort(context, self._classify(request, context))
 
     async def _classify(
@@ -72,7 +72,7 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
         self, request: pb.WaitVoteRequest, context: grpc.aio.ServicerContext
     ) -> pb.WaitVoteResponse:
         """Waits until all views of an object are in, or until `wait_seconds` have passed."""
-        _begin(context, object_id=request.object_id)
+        begin_call(context, object_id=request.object_id)
         if not 1 <= len(request.object_id) <= 128:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "object_id must have 1 to 128 characters")
         if not 0 <= request.wait_seconds <= MAX_WAIT_SECONDS:  # a NaN is refused too
@@ -83,12 +83,6 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
         response = pb.WaitVoteResponse()
         _tell(response, standing)
         return response
-
-
-def _begin(context: grpc.aio.ServicerContext, **ids: object) -> None:
-    """Names the call in the logs and in its trailing metadata."""
-    given = dict(context.invocation_metadata() or ()).get(REQUEST_ID)
-    context.set_trailing_metadata(((REQUEST_ID, begin_request(given, **ids)),))
 
 
 def _view(request: pb.ClassifyRequest) -> ViewRequest:

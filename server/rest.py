@@ -13,9 +13,10 @@ from starlette.requests import ClientDisconnect
 
 from semlink.bitstream import MAX_FRAME_BYTES
 from semlink.images import MAX_IMAGE_BYTES, ImageError
+from semlink.runtime.correlation import RequestIdMiddleware
 from semlink.runtime.listener import Health
 from semlink.runtime.problems import install_problems, problem_responses
-from server.http_requests import CLASSIFY_PATH, RequestMiddleware
+from server.http_requests import CLASSIFY_PATH, CountingMiddleware
 from server.link_service import MAX_WAIT_SECONDS
 from server.metrics import CALLER_GONE, Metrics
 from server.recognition import Answer, Recognizer, ViewRequest
@@ -86,7 +87,8 @@ def create_app(
     )
     install_problems(app)
     app.include_router(health.router())
-    app.add_middleware(RequestMiddleware, metrics=metrics)
+    app.add_middleware(CountingMiddleware, metrics=metrics)
+    app.add_middleware(RequestIdMiddleware)  # the last one added comes first
 
     @app.exception_handler(CallerGone)
     async def nobody_there(request: Request, error: CallerGone) -> Response:

@@ -1,11 +1,23 @@
-"""Metadata of a call that whoever passes the call on passes on too."""
+"""Metadata that goes along with calls from process to process."""
 
 import grpc
 
-PASSED_ON = ("authorization", "x-request-id", "traceparent", "tracestate")
+from semlink.runtime.correlation import REQUEST_ID, current_request
+
+PASSED_ON = ("authorization", REQUEST_ID, "traceparent", "tracestate")
 """Who calls; and the ids under which one request is found in the logs and traces of every process on its way."""
 
+Metadata = tuple[tuple[str, str], ...]
 
-def passed_on(context: grpc.aio.ServicerContext) -> tuple[tuple[str, str | bytes], ...]:
-    """What a call brought along of PASSED_ON."""
-    return tuple((name, value) for name, value in context.invocation_metadata() or () if name in PASSED_ON)
+
+def outgoing(context: grpc.aio.ServicerContext | None = None) -> Metadata:
+    """The metadata of a call that is made for the request that this task has begun.
+
+    Args:
+        context: the call that is passed on, if one is; what it brought along of PASSED_ON goes on.
+    """
+    received = (context and context.invocation_metadata()) or ()
+    sent = {name: value for name, value in received if name in PASSED_ON}
+    if request_id := current_request():
+        sent[REQUEST_ID] = request_id
+    return tuple(sent.items())

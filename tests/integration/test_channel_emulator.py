@@ -68,6 +68,7 @@ class Upstream(link_pb2_grpc.LinkServiceServicer):
     def forget(self) -> None:
         self.received: list[link_pb2.ClassifyRequest] = []
         self.remaining: list[float | None] = []
+        self.metadata: list[dict[str, str]] = []
         self.answer = link_pb2.ClassifyResponse()
         self.error: tuple[grpc.StatusCode, str] | None = None
         self.hint: tuple[tuple[str, str | bytes], ...] = ()
@@ -100,6 +101,7 @@ class Upstream(link_pb2_grpc.LinkServiceServicer):
 
     def _meet(self, context: grpc.ServicerContext) -> None:
         self.remaining.append(context.time_remaining())
+        self.metadata.append(dict(context.invocation_metadata()))
         context.add_callback(lambda: None if context.is_active() else self.cancelled.set())
         self.entered.set()
         self.hold.wait(10)
@@ -361,6 +363,34 @@ def test_what_the_upstream_says_beside_its_error_passes_too(emulator, upstream, 
     with pytest.raises(grpc.RpcError) as error:
         emulator.link.Classify(request(frame), timeout=5)
     assert set(upstream.hint) <= set(error.value.trailing_metadata())
+
+
+def test_who_asks_and_for_which_request_passes_on_and_nothing_else(upstream, frame):
+    forwarded = {
+        "x-request-id": "of-the-device",
+        "authorization": "Bearer one",
+        "traceparent": f"00-{7:032x}-{8:016x}-01",
+        "tracestate": "vendor=1",
+    }
+    sent = (*forwarded.items(), ("x-other", "stays here"))
+    with running(upstream.address, "--log-level", "debug") as emulator:
+        call = emulator.link.Classify.future(request(frame, device_id="left"), timeout=5, metadata=sent)
+        call.result()
+        emulator.link.WaitVote(link_pb2.WaitVoteRequest(object_id="cup"), timeout=5, metadata=sent)
+        emulator.link.Classify(request(frame), timeout=5)
+        for metadata in upstream.metadata[:2]:
+            assert metadata.items() >= forwarded.items()
+            assert "x-other" not in metadata
+        assert ("x-request-id", "of-the-device") in call.trailing_metadata()
+        made = upstream.metadata[2]["x-request-id"]
+        answer = emulator.http.put("/v1/impairments/left", json={"type": "none"}, headers={"X-Request-Id": "mine"})
+        assert answer.headers["x-request-id"] == "mine"
+        lines = [json.loads(line) for line in emulator.logs.splitlines() if line.startswith("{")]
+    passed = [line["request_id"] for line in lines if line["event"] == "frame passed on"]
+    assert passed == ["of-the-device", made]
+    assert len(made) == 32
+    (changed,) = [line for line in lines if line["event"] == "impairment of a device replaced"]
+    assert changed["request_id"] == "mine"
 
 
 def test_an_upstream_that_is_not_ready_is_named(emulator, upstream, frame):

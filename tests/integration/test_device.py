@@ -16,6 +16,7 @@ from pathlib import Path
 import grpc
 import pytest
 from PIL import Image
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from device.encoder import Encoder
@@ -51,11 +52,13 @@ class ScriptedLink(link_pb2_grpc.LinkServiceServicer):
         self.script, self.missing_views = list(script), missing_views
         self.vote = vote or self.votes
         self.requests, self.arrivals, self.peers, self.waits = [], [], set(), []
+        self.request_ids = []
 
     async def Classify(self, request, context):
         self.requests.append(request)
         self.arrivals.append(time.monotonic())
         self.peers.add(context.peer())
+        self.request_ids.append(dict(context.invocation_metadata()).get("x-request-id"))
         step = self.script.pop(0) if self.script else None
         if isinstance(step, grpc.StatusCode):
             await context.abort(step, "as the script says")
@@ -76,6 +79,7 @@ class ScriptedLink(link_pb2_grpc.LinkServiceServicer):
 
     async def WaitVote(self, request, context):
         self.waits.append((request, context.time_remaining()))
+        self.request_ids.append(dict(context.invocation_metadata()).get("x-request-id"))
         return await self.vote(context)
 
     @staticmethod
@@ -194,6 +198,20 @@ async def test_the_same_frame_is_sent_again_while_nobody_answers(device, reports
     assert [log["attempt"] for log in logs if log["event"] == "no answer, asking again"] == [1, 2]
     assert all(code.name in log["reason"] for log in logs if "attempt" in log)
     assert len(reports()) == 1
+
+
+@in_loop
+async def test_a_frame_has_one_request_id_in_its_retries_its_vote_its_report_and_its_log_lines(device, reports):
+    link = ScriptedLink(grpc.StatusCode.UNAVAILABLE, missing_views=1)
+    async with serving(link) as address:
+        rounds = device(address, expected_views=2, count=2)
+        with capture_logs(processors=[merge_contextvars]) as logs:
+            await rounds.run()
+    first, second = (report["request_id"] for report in reports())
+    assert len(first) == len(second) == 32
+    assert sorted(link.request_ids) == sorted([first] * 3 + [second] * 2)
+    (retry,) = [log for log in logs if log["event"] == "no answer, asking again"]
+    assert (retry["request_id"], retry["object_id"], retry["frame_id"]) == (first, "cup/0", 0)
 
 
 @in_loop
