@@ -63,8 +63,8 @@ class Rounds:
             async for number in self._numbers():
                 photo = self._photos[number % len(self._photos)]
                 # Of this frame, in whatever is done for it from here on.
-                names = {"object_id": settings.object_of(number), "device_id": settings.device_id, "frame_id": number}
-                begin_request(None, **names)
+                object_id, device_id = settings.object_of(number), settings.device_id
+                begin_request(None, object_id=object_id, device_id=device_id, frame_id=number)
                 try:
                     encoded = await asyncio.to_thread(self._encode, photo)
                 except ImageError as error:
