@@ -18,6 +18,7 @@ from semlink.learning import evaluation
 from semlink.learning.bsc_cells import BscCell
 from semlink.learning.image_sets import Example
 from semlink.learning.prepared import prepare
+from semlink.learning.run import Run
 from semlink.photos import find_photos
 from semlink.weights import DEVICE_MODEL, SERVER_MODEL
 
@@ -44,7 +45,8 @@ def run() -> dict[str, dict[str, float]]:
         with Progress(disable=True) as progress:
             prepared = prepare((Example(path, 0, {}),) * IMAGES, DEVICE_MODEL, None, folder, progress)
         for server in (DEVICE_MODEL, SERVER_MODEL):
-            share[server] = _share(evaluation.Link(prepared, server, None, bfloat16=False, seed=0))
+            run = Run(data=folder, only="", out=folder / "rows.jsonl", cache=folder, server_model=server)
+            share[server] = _share(run, prepared)
     torch.set_num_threads(threads)
     table = Table(title=f"CPU time of {len(CELLS)} cells of {IMAGES} images spent in the vision transformer")
     table.add_column("server")
@@ -55,8 +57,8 @@ def run() -> dict[str, dict[str, float]]:
     return {"share": share}
 
 
-def _share(link: evaluation.Link) -> float:
-    evaluation._start(link)
+def _share(run: Run, prepared: Path) -> float:
+    evaluation._start(run, prepared)
     model = evaluation._worker[2]
     began, inside = 0.0, 0.0
 

@@ -9,7 +9,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from semlink.learning.bsc_cells import Receiver
-from semlink.learning.runs import run_evaluation
+from semlink.learning.measurement import measure_grid
+from semlink.learning.run import Run
 from semlink.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
 
 mpl.use("Agg")
@@ -66,6 +67,26 @@ STUDIES = {
 """By the name of the image set's folder."""
 
 
+def run_of(data: Path, name: str, server_model: str = DEVICE_MODEL, server_weights: Path | None = None) -> Run:
+    """How an image set is measured into RESULTS/NAME.jsonl.
+
+    The device runs DeiT-Tiny, and so does the server unless said otherwise, because it takes a third of the time.
+    """
+    study = STUDIES[data.name]
+    return Run(
+        data=data,
+        only=study.only,
+        out=RESULTS / f"{name}.jsonl",
+        cache=Path("runs/cache"),
+        most_images=study.most_images,
+        device_weights=study.weights,
+        server_model=server_model,
+        server_weights=server_weights or study.weights,
+        bfloat16=study.bfloat16 or server_model == SERVER_MODEL,
+        processes=2,
+    )
+
+
 def measure(
     data: Path,
     methods: Sequence[str],
@@ -78,17 +99,9 @@ def measure(
     server_model: str = DEVICE_MODEL,
     server_weights: Path | None = None,
 ) -> list[dict]:
-    """Measures what the results do not hold yet; returns all rows of this image set and these models.
-
-    The device runs DeiT-Tiny, and so does the server unless said otherwise, because it takes a third of the time.
-    """
-    study = STUDIES[data.name]
-    return run_evaluation(
-        data, study.only, RESULTS / f"{data.name}.jsonl", methods, rhos, gammas, bers, receivers,
-        modified=modified, most_images=study.most_images, device_weights=study.weights,
-        server_model=server_model, server_weights=server_weights or study.weights,
-        bfloat16=study.bfloat16 or server_model == SERVER_MODEL, seed=0, processes=2, cache=Path("runs/cache"),
-    )  # fmt: skip
+    """Measures what the results do not hold yet; returns all rows of this image set and these models."""
+    run = run_of(data, data.name, server_model, server_weights)
+    return measure_grid(run, methods, rhos, gammas, bers, receivers, modified=modified)
 
 
 def draw(

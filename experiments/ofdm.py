@@ -5,14 +5,14 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from experiments.accuracy import RESULTS, STUDIES, Series
+from experiments.accuracy import Series, run_of
 from semlink.learning.bsc_cells import CLEAN, BscCell
 from semlink.learning.evaluation import Cell
+from semlink.learning.measurement import measure_cells, measure_plans
 from semlink.learning.ofdm_cells import OfdmCell
 from semlink.learning.rows import is_about
-from semlink.learning.runs import run_cells, run_plans
+from semlink.learning.run import Run
 from semlink.ofdm import PlanMethod
-from semlink.weights import DEVICE_MODEL
 
 NAMES = {
     PlanMethod.IA_QSMPA: "IA-QSMPA",
@@ -35,18 +35,11 @@ STYLES = {
     PlanMethod.FIXED_P_TOP_BETA: "v--",
     PlanMethod.EXACT: "k:",
 }
-SEED = 0
-"""Of the channels: one for every image, the same in all figures."""
 
 
-def measure_plans(data: Path, cells: Sequence[OfdmCell]) -> list[dict]:
+def measure_latency(data: Path, cells: Sequence[OfdmCell]) -> list[dict]:
     """Rows of the cells' latencies, of which those that are not there yet are planned; nothing is sent."""
-    study = STUDIES[data.name]
-    rows = run_plans(
-        cells, data, study.only, results(data), most_images=study.most_images, device_weights=study.weights,
-        seed=SEED, cache=Path("runs/cache"),
-    )  # fmt: skip
-    return _asked_for(rows, cells)
+    return _asked_for(measure_plans(ofdm_run(data), cells), cells)
 
 
 def measure_accuracy(data: Path, cells: Sequence[OfdmCell]) -> list[dict]:
@@ -54,19 +47,13 @@ def measure_accuracy(data: Path, cells: Sequence[OfdmCell]) -> list[dict]:
 
     Device and server run DeiT-Tiny.
     """
-    study = STUDIES[data.name]
     every: list[Cell] = [BscCell(CLEAN), *cells]
-    rows = run_cells(
-        every, data, study.only, results(data), most_images=study.most_images, device_weights=study.weights,
-        server_model=DEVICE_MODEL, server_weights=study.weights, bfloat16=study.bfloat16, seed=SEED, processes=2,
-        cache=Path("runs/cache"),
-    )  # fmt: skip
-    return _asked_for(rows, every)
+    return _asked_for(measure_cells(ofdm_run(data), every), every)
 
 
-def results(data: Path) -> Path:
-    """Where the rows are kept."""
-    return RESULTS / f"ofdm-{data.name}.jsonl"
+def ofdm_run(data: Path) -> Run:
+    """How an image set is measured over MIMO-OFDM; every image has one channel, the same in all figures."""
+    return run_of(data, f"ofdm-{data.name}")
 
 
 def _asked_for(rows: list[dict], cells: Sequence[Cell]) -> list[dict]:

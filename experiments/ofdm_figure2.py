@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from experiments.accuracy import save
-from experiments.ofdm import NAMES, draw_latency, images_of, measure_plans
+from experiments.ofdm import NAMES, draw_latency, images_of, measure_latency
 from semlink.learning.ofdm_cells import OfdmCell
 
 SNRS_DB = tuple(float(snr_db) for snr_db in range(-5, 46, 5))
@@ -17,7 +17,7 @@ SNRS_DB = tuple(float(snr_db) for snr_db in range(-5, 46, 5))
 
 def main(data: Path) -> None:
     """Plans what is missing, and draws."""
-    rows = measure_plans(data, [OfdmCell(method, snr_db) for snr_db in SNRS_DB for method in NAMES])
+    rows = measure_latency(data, [OfdmCell(method, snr_db) for snr_db in SNRS_DB for method in NAMES])
     figure, axes = plt.subplots(figsize=(8, 5.5))
     draw_latency(axes, rows, "snr_db", "SNR, dB")
     axes.set_title(f"{data.name}, ideal transmission, $N_s$ = 4, ρ = 0.25\n{images_of(rows)}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from experiments.accuracy import draw, save
-from experiments.ofdm import NAMES, draw_latency, images_of, line, measure_accuracy, measure_plans, views_of
+from experiments.ofdm import NAMES, draw_latency, images_of, line, measure_accuracy, measure_latency, views_of
 from semlink.learning.ofdm_cells import OfdmCell
 from semlink.ofdm import PlanMethod
 
@@ -31,7 +31,7 @@ SENT = (
 
 def main(data: Path) -> None:
     """Measures what is missing, and draws."""
-    rows = measure_plans(data, [OfdmCell(method, SNR_DB, rho) for rho in RHOS for method in NAMES])
+    rows = measure_latency(data, [OfdmCell(method, SNR_DB, rho) for rho in RHOS for method in NAMES])
     answers = measure_accuracy(data, [OfdmCell(method, SNR_DB, rho) for rho in RHOS for method in SENT])
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5))
     draw_latency(left, rows, "rho", "compression ratio ρ")

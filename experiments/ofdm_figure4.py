@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from experiments.accuracy import save
-from experiments.ofdm import NAMES, draw_latency, images_of, measure_plans
+from experiments.ofdm import NAMES, draw_latency, images_of, measure_latency
 from semlink.learning.ofdm_cells import OfdmCell
 
 STREAMS = (4, 6, 8)
@@ -18,7 +18,7 @@ SNR_DB = 20.0
 
 def main(data: Path) -> None:
     """Plans what is missing, and draws."""
-    rows = measure_plans(
+    rows = measure_latency(
         data, [OfdmCell(method, SNR_DB, streams=streams) for streams in STREAMS for method in NAMES]
     )
     figure, axes = plt.subplots(figsize=(8, 5.5))

@@ -14,7 +14,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from experiments.accuracy import Series, draw, save
-from experiments.ofdm import NAMES, STYLES, draw_latency, images_of, measure_accuracy, measure_plans, views_of
+from experiments.ofdm import NAMES, STYLES, draw_latency, images_of, measure_accuracy, measure_latency, views_of
 from experiments.ofdm_figure2 import SNRS_DB
 from semlink.learning.ofdm_cells import Coding, OfdmCell
 from semlink.ofdm import PlanMethod
@@ -41,8 +41,8 @@ def line(method: PlanMethod, coding: Coding) -> Series:
 
 def main(data: Path) -> None:
     """Measures what is missing, and draws."""
-    by_snr = measure_plans(data, [cell(method, snr_db) for snr_db in SNRS_DB for method in NAMES])
-    by_rate = measure_plans(
+    by_snr = measure_latency(data, [cell(method, snr_db) for snr_db in SNRS_DB for method in NAMES])
+    by_rate = measure_latency(
         data, [cell(method, LOW_SNR_DB, rate) for rate in BLOCK_ERROR_RATES for method in NAMES]
     )
     flipped = [cell(method, snr_db) for snr_db in ACCURACY_SNRS_DB for method in NAMES]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from experiments.accuracy import RESULTS
-from experiments.ofdm import measure_accuracy, results
+from experiments.ofdm import measure_accuracy, ofdm_run
 from experiments.table import correct_answers, things_of
 from semlink.learning.intervals import difference
 from semlink.learning.ofdm_cells import Coding, OfdmCell
@@ -40,7 +40,7 @@ def main(data: Path) -> None:
     (clean,) = (row for row in rows if row["cell"]["method"] == "clean")
     sent = {(row["cell"]["mapping"], row["cell"]["snr_db"]): row for row in rows if row is not clean}
     things = things_of(data)
-    run = clean["run"]
+    run, kept = clean["run"], ofdm_run(data).out.name
     lines = [
         f"# Subcarrier mappings: {run['data']}, {run['only']}, {run['images']} images",
         "",
@@ -48,7 +48,7 @@ def main(data: Path) -> None:
         "meets a channel of its own, the same in every column and line. Accuracy in %, with its 95 % interval.",
         f"Server: {run['server']}.",
         f"Written by `python -m experiments.ofdm_table1 {data.name}` from",
-        f"[{results(data).name}]({results(data).name}), which has the command, versions and machine of each row.",
+        f"[{kept}]({kept}), which has the command, versions and machine of each row.",
     ]
     for views, head in VIEWS.items():
         if clean[views]:

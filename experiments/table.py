@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.accuracy import RESULTS, STUDIES
+from experiments.accuracy import RESULTS, run_of
 from semlink.learning.bsc_cells import BscCell, Receiver
-from semlink.learning.image_sets import load_image_set
 from semlink.learning.intervals import difference
 from semlink.learning.link_training import KIND
 
@@ -77,11 +76,7 @@ def correct_answers(row: dict, count: int) -> list[bool]:
 
 def things_of(data: Path) -> list[str]:
     """What each of the images shows that are measured."""
-    study = STUDIES[data.name]
-    measured = load_image_set(data).where(study.only)[0]
-    if study.most_images is not None:
-        measured = measured.at_most(study.most_images)
-    return [example.thing for example in measured.examples]
+    return [example.thing for example in run_of(data, data.name).images().examples]
 
 
 def _model(server: str) -> str:

@@ -249,16 +249,26 @@ def evaluate(
     from semlink.images import ImageError
     from semlink.learning.bsc_cells import Receiver
     from semlink.learning.image_sets import ImageSetError
-    from semlink.learning.runs import run_evaluation
+    from semlink.learning.measurement import measure_grid
+    from semlink.learning.run import Run
     from semlink.weights import WeightsError
 
+    run = Run(
+        data=data,
+        only=only,
+        out=out,
+        cache=cache,
+        most_images=most_images,
+        device_weights=device_weights,
+        server_model=server_model,
+        server_weights=server_weights,
+        bfloat16=bfloat16,
+        seed=seed,
+        processes=processes or os.cpu_count() or 1,
+    )
     try:
-        run_evaluation(
-            data, only, out, method, rho, gamma, ber, [Receiver(name) for name in receiver], modified=modified,
-            most_images=most_images, device_weights=device_weights, server_model=server_model,
-            server_weights=server_weights, bfloat16=bfloat16, seed=seed,
-            processes=processes or os.cpu_count() or 1, cache=cache,
-        )  # fmt: skip
+        receivers = [Receiver(name) for name in receiver]
+        measure_grid(run, method, rho, gamma, ber, receivers, modified=modified)
     except (ImageSetError, ImageError, WeightsError, ValueError, ModuleNotFoundError) as error:
         fail(error)
 

@@ -1,11 +1,10 @@
 """Accuracy of the whole link over a set of images: a grid of cells, each one setting of a link."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +15,8 @@ from semlink.learning.coders import Received
 from semlink.learning.image_sets import Example
 from semlink.learning.intervals import accuracy
 from semlink.learning.prepared import Prepared, open_prepared
-from semlink.learning.rows import Setting, append_row, missing
+from semlink.learning.rows import Setting
+from semlink.learning.run import Run
 from semlink.vit import IMAGE_SIZE, load_vit, logits_of_patches, normalise
 from semlink.voting import majority_vote
 
@@ -54,57 +54,33 @@ class Cell(Setting, Protocol):
         """What a row says of cells of this kind alone; `seen` has `Received.more` of all images by name."""
 
 
-@dataclass(frozen=True)
-class Link:
-    """What all cells of a run share.
-
-    Attributes:
-        prepared: folder of pixels and attention.
-        server_model: timm name of the server's model.
-        server_weights: folder to look in first.
-        bfloat16: the server's model computes in bfloat16, not float32.
-        seed: of the channel. Cells of one seed meet the same errors image by image, so that they can be paired.
-    """
-
-    prepared: Path
-    server_model: str
-    server_weights: Path | None
-    bfloat16: bool
-    seed: int
+AnyCell = TypeVar("AnyCell", bound=Cell)
 
 
 def evaluate(
-    cells: Sequence[Cell],
-    link: Link,
-    examples: Sequence[Example],
-    out: Path,
-    described: dict[str, Any],
-    processes: int,
-    progress: Progress,
-) -> None:
-    """Measures every cell that `out` does not hold yet, and appends a JSON row for each.
-
-    A row has the cell, its accuracy with 95 % interval (`single`, over things; `four_view`, the majority over
-    views of one object, where the manifest has groups of four), which images were answered correctly (`correct`, a
-    bit each, in hexadecimal, so that cells can be compared image by image), the mean bits on the air with and
-    without header, the share of pictures that could not be decoded, the share of payload bits that fell on the
-    object, where there are masks, and what the cell tells of its own; then `described`.
+    run: Run, examples: Sequence[Example], cells: Sequence[AnyCell], prepared: Path, progress: Progress
+) -> Iterator[tuple[AnyCell, dict[str, Any]]]:
+    """Measures cells one after the other, each by all processes of the run.
 
     Args:
-        cells: what to measure.
-        link: what they share.
+        run: models, precision, seed and processes.
         examples: the images, in the order in which they were prepared.
-        out: JSON lines file.
-        described: said in every row; rows that say otherwise are another run's and not taken for done.
-        processes: how many work at once, each on one thread.
+        cells: what to measure.
+        prepared: folder of pixels and attention.
         progress: where to show how far it is.
+
+    Yields:
+        Each cell and what its row says: its accuracy with 95 % interval (`single`, over things; `four_view`, the
+        majority over views of one object, where the manifest has groups of four), which images were answered
+        correctly (`correct`, a bit each, in hexadecimal, so that cells can be compared image by image), the mean
+        bits on the air with and without header, the share of pictures that could not be decoded, the share of
+        payload bits that fell on the object, where there are masks, and what the cell tells of its own.
     """
-    pending = missing(cells, out, described["run"])
     shards = [list(range(start, min(start + SHARD, len(examples)))) for start in range(0, len(examples), SHARD)]
-    task = progress.add_task("evaluating", total=len(pending) * len(shards))
+    task = progress.add_task("evaluating", total=len(cells) * len(shards))
     context = get_context("spawn")  # torch does not survive a fork
-    with ProcessPoolExecutor(processes, context, initializer=_start, initargs=(link,)) as pool:
-        for cell in pending:
+    with ProcessPoolExecutor(run.processes, context, initializer=_start, initargs=(run, prepared)) as pool:
+        for cell in cells:
             progress.update(task, description=cell.title)
             shared = cell.shared()
             futures = {pool.submit(_measure, cell, shared, shard): number for number, shard in enumerate(shards)}
@@ -113,27 +89,27 @@ def evaluate(
                 parts[futures[future]] = future.result()
                 progress.advance(task)
             seen = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            append_row(out, cell, _summary(seen, examples) | cell.told(shared, seen), described)
+            yield cell, _summary(seen, examples) | cell.told(shared, seen)
 
 
-_worker: tuple[Link, Prepared, Any]
+_worker: tuple[Run, Prepared, Any]
 
 
-def _start(link: Link) -> None:
+def _start(run: Run, prepared: Path) -> None:
     global _worker
     torch.set_num_threads(1)
-    _worker = (link, open_prepared(link.prepared), load_vit(link.server_model, weights=link.server_weights))
+    _worker = (run, open_prepared(prepared), load_vit(run.server_model, weights=run.server_weights))
 
 
 def _measure(cell: Cell, shared: Any, images: list[int]) -> dict[str, list]:
     """What the server makes of some images in this cell."""
-    link, prepared, model = _worker
-    received = [cell.send(shared, prepared, image, link.seed) for image in images]
+    run, prepared, model = _worker
+    received = [cell.send(shared, prepared, image, run.seed) for image in images]
     labels: list[int] = []
     confidences: list[float] = []
     # Images that keep different numbers of tokens make no batch.
     batch = 1 if cell.drops_empty else BATCH
-    precision = torch.autocast("cpu", torch.bfloat16, enabled=link.bfloat16)
+    precision = torch.autocast("cpu", torch.bfloat16, enabled=run.bfloat16)
     with torch.inference_mode(), precision:
         for start in range(0, len(images), batch):
             chosen = received[start : start + batch]

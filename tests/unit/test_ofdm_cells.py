@@ -4,20 +4,18 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from PIL import Image
-from rich.progress import Progress
 
 from semlink.images import model_pixels, open_image
 from semlink.learning.bsc_cells import CLEAN, BscCell
-from semlink.learning.evaluation import Link, evaluate
-from semlink.learning.image_sets import Example
+from semlink.learning.measurement import measure_cells, measure_plans
 from semlink.learning.ofdm_cells import Coding, OfdmCell, spread
-from semlink.learning.prepared import Prepared, prepare
-from semlink.learning.rows import append_row, is_about, missing, rows_of
+from semlink.learning.prepared import Prepared
+from semlink.learning.rows import append_row, is_about, missing
+from semlink.learning.run import Run
 from semlink.ofdm import Numerology, PlanMethod
 from semlink.ofdm.error_rate import awgn_bit_error_rate
 from semlink.ofdm.mapping import Mapping
 from semlink.photos import find_photos
-from semlink.weights import DEVICE_MODEL
 
 CAT = model_pixels(open_image(find_photos(["chelsea"])[0]))
 SCORES = np.random.default_rng(0).dirichlet([0.5] * 196).astype(np.float32)
@@ -156,15 +154,14 @@ class TestRows:
 
 def test_cells_of_both_kinds_are_measured_but_for_those_that_are_there(tmp_path):
     Image.fromarray(CAT).save(tmp_path / "cat.png")
-    examples = (Example(tmp_path / "cat.png", 281, {}),) * 2
+    (tmp_path / "manifest.csv").write_text(
+        "path,class,label,split\n" + "cat.png,cat,0,test\n" * 2 + "x,cat,0,train\n"
+    )
+    run = Run(data=tmp_path, only="split=test", out=tmp_path / "rows.jsonl", cache=tmp_path)
     cells = [BscCell(CLEAN), BscCell("fixed", 0.5), UNCODED, OfdmCell(PlanMethod.FIXED_B_WF, -10.0)]
-    out = tmp_path / "rows.jsonl"
-    with Progress(disable=True) as progress:
-        link = Link(prepare(examples, DEVICE_MODEL, None, tmp_path, progress), DEVICE_MODEL, None, False, 0)
-        append_row(out, cells[1], {}, {"run": {"seed": 0}})
-        evaluate(cells, link, examples, out, {"run": {"seed": 0}}, 1, progress)
-    rows = list(rows_of(out))[1:]
-    cells.pop(1)
+    append_row(run.out, cells[1], {}, {"run": run.described(2, served=True)})
+    there, *rows = measure_cells(run, cells)
+    assert there == {"cell": asdict(cells.pop(1)), "run": rows[0]["run"]}
     assert [row["cell"] for row in rows] == [json.loads(json.dumps(asdict(cell))) for cell in cells]
     assert [("code" in row, "t_d_ms" in row) for row in rows] == [(True, False), *[(False, True)] * 2]
     prepared = Prepared(np.stack([CAT] * 2), PREPARED.attention, PREPARED.cover)
@@ -175,3 +172,8 @@ def test_cells_of_both_kinds_are_measured_but_for_those_that_are_there(tmp_path)
     assert rows[2]["t_d_ms"]["mean"] is None
     assert rows[2]["t_d_ms"]["infinite"] == 1
     assert rows[2]["lost_blocks"] > 0
+
+    (planned,) = measure_plans(run, [replace(UNCODED, coding=Coding.IDEAL)])
+    assert planned["t_d_ms"] == rows[1]["t_d_ms"], "the channels are the same"
+    assert planned["run"] == {**rows[1]["run"], "server": None}
+    assert len(measure_cells(run, cells)) == 4, "rows of plans are another run's"
