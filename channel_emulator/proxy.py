@@ -93,6 +93,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
             # Milliseconds of arithmetic, which other calls need not wait for.
             loop = asyncio.get_running_loop()
             received, report = await loop.run_in_executor(self._workers, self._transmit, request, impairment)
+        request.lost_patches.extend(set(report.lost_blocks).difference(request.lost_patches))
         self._metrics.bits_exposed.inc(report.bits_exposed)
         self._metrics.bits_flipped.inc(report.bits_flipped)
         self._metrics.impair_seconds.observe(report.channel_ms / 1000)

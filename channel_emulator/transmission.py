@@ -67,8 +67,8 @@ def transmit_planned(
         generator: the source of noise and errors.
 
     Returns:
-        The frame as it arrives, and the report. A block that is lost is known to be lost: the frame goes on with 0
-        bits for its patch, which a decoder takes as one that was not sent.
+        The frame as it arrives, and the report, whose `lost_blocks` are the patches that the receiver knows to be
+        lost. The header is as it was sent, so the payload keeps its length: the bits of these patches are zeros.
 
     Raises:
         FrameError: as `transmit`.
@@ -79,16 +79,17 @@ def transmit_planned(
     planned = PlannedFrame.of(sent, plan, held)
     values = np.unpackbits(np.frombuffer(sent.payload, np.uint8), count=sent.payload_bits)
     arrival = impairment.arrive(values, planned, generator)
-    positions = np.flatnonzero(arrival.values != values)
+    flipped = int(np.count_nonzero(arrival.values != values))
+    is_lost = np.zeros(planned.bits.size, bool)
+    is_lost[arrival.lost] = True
+    arrived = np.where(np.repeat(is_lost, planned.load), 0, arrival.values)
     received = bytearray(frame)
-    invert_bits(received, sent.header_bits + positions)
-    if arrival.lost.size:
-        received = bytearray(_without(Frame.from_bytes(bytes(received)), arrival.lost).to_bytes())
+    invert_bits(received, sent.header_bits + np.flatnonzero(arrived != values))
     numerology = held.numerology
     air = float(arrival.seconds.max())
     report = ChannelReport(
         impairment=impairment.type,
-        bits_flipped=len(positions),
+        bits_flipped=flipped,
         bits_exposed=sent.payload_bits,
         block_air_ms=1e3 * arrival.seconds,
         air_ms=1e3 * air,
@@ -106,12 +107,3 @@ def _read(frame: bytes) -> Frame:
     if len(frame) > MAX_FRAME_BYTES:
         raise FrameError("oversized", f"a frame of {len(frame)} bytes; at most {MAX_FRAME_BYTES} are taken")
     return Frame.from_bytes(frame)
-
-
-def _without(frame: Frame, patches: np.ndarray) -> Frame:
-    """The frame as if these patches had not been sent."""
-    codes, bits = frame.codes.copy(), frame.bits.copy()
-    codes[patches], bits[patches] = 0, 0
-    return Frame.from_codes(
-        codes, bits, geometry=frame.geometry, low=frame.low, high=frame.high, max_bits=frame.max_bits
-    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 import structlog
+from pydantic import SecretBytes
 
 from device.camera import VIEWPOINTS, take_view
 from device.encoder import Encoded, Encoder
@@ -18,6 +19,7 @@ from device.report import answer_report
 from device.settings import DeviceSettings
 from device.uplink import Uplink, UplinkError, UplinkStopped
 from semlink.bitstream import Frame, FrameError
+from semlink.header_tag import header_tag
 from semlink.images import ImageError
 from semlink.runtime.correlation import begin_request
 from semlink.v1 import link_pb2 as pb
@@ -45,10 +47,16 @@ class Rounds:
     """The life of one device: one process, one model, one connection."""
 
     def __init__(
-        self, settings: DeviceSettings, encoder: Encoder, photos: list[Path], stop: asyncio.Event
+        self,
+        settings: DeviceSettings,
+        encoder: Encoder,
+        photos: list[Path],
+        stop: asyncio.Event,
+        key: SecretBytes | None = None,
     ) -> None:
-        """`photos` are gone round, one each round; `stop` ends it after the frame under way."""
+        """`photos` are gone round, one each round; `stop` ends it after the frame under way; `key` makes tags."""
         self._settings, self._encoder, self._photos, self._stop = settings, encoder, photos, stop
+        self._key = key
         self._viewpoint = VIEWPOINTS[settings.view - 1] if settings.view else None
         self._votes_awaited = asyncio.Semaphore(MAX_VOTES_AWAITED)
         self.failures = 0
@@ -120,8 +128,10 @@ class Rounds:
         settings = self._settings
         for left in reversed(range(MAX_PLANS)):
             planned = await self._plan(uplink, number, view) if settings.plan else None
+            sent = planned.view if planned else view
             request = pb.ClassifyRequest(
-                frame=planned.view.data if planned else view.data,
+                frame=sent.data,
+                header_tag=self._tag(sent, object_id, number),
                 plan=planned.message if planned else None,
                 object_id=object_id,
                 device_id=settings.device_id,
@@ -138,8 +148,21 @@ class Rounds:
                 log.info("planning anew", object_id=object_id, frame_id=number, reason=str(error))
                 continue
             round_trip_ms = 1e3 * (time.perf_counter() - started)
-            return Sent(planned.view if planned else view, planned, request, response, round_trip_ms)
+            return Sent(sent, planned, request, response, round_trip_ms)
         raise AssertionError("the last refusal is raised")
+
+    def _tag(self, view: Encoded, object_id: str, number: int) -> bytes:
+        """The tag of the header; empty for a device without a key."""
+        if self._key is None:
+            return b""
+        return header_tag(
+            self._key.get_secret_value(),
+            view.data[: view.frame.header_bits // 8],
+            object_id=object_id,
+            device_id=self._settings.device_id,
+            frame_id=number,
+            expected_views=self._settings.expected_views,
+        )
 
     async def _plan(self, uplink: Uplink, number: int, view: Encoded) -> Planned | None:
         """The view under a plan, or None if no channel on the way takes plans."""

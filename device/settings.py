@@ -57,6 +57,11 @@ class DeviceSettings(ProcessSettings):
     model: str = Field(DEVICE_MODEL, description="timm name of the vision transformer")
     weights: Path | None = Field(None, description="folder with NAME.safetensors, looked into first")
     threads: int = Field(0, ge=0, description="CPU threads of the model; 0: torch's choice")
+    header_key_file: Path | None = Field(
+        None,
+        description="file with this device's key in hexadecimal, for the tag of each frame's header; in its place "
+        "the key itself may be in SEMLINK_HEADER_KEY. Of a server: --header-keys-file",
+    )
     call_seconds: float = Field(10, gt=0, description="how long one call may take")
     retry_seconds: float = Field(30, ge=0, description="how long a frame is sent again while nobody answers")
     vote_seconds: float = Field(30, ge=0, le=60, description="how long the other views are waited for")

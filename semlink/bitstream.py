@@ -13,12 +13,12 @@ are the side information of IAQ, equation (12); the rest of the header is overhe
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from semlink.packing import pack, unpack
 
@@ -177,6 +177,26 @@ class Frame:
     @property
     def _payload_bytes(self) -> int:
         return -(-self.payload_bits // 8)
+
+    def without(self, patches: ArrayLike) -> Self:
+        """The frame as if some patches had not been sent: they have 0 bits, and their codes are left out.
+
+        Args:
+            patches: (n,) integers, the patches' numbers in raster order, within 0..N-1; one may come twice.
+
+        Raises:
+            ValueError: there is no such patch.
+        """
+        numbers = np.asarray(patches)
+        if numbers.size and (
+            numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() >= self.geometry.patches
+        ):
+            raise ValueError(f"patches must be integers within 0..{self.geometry.patches - 1}")
+        kept = np.ones(self.geometry.patches, bool)
+        kept[numbers.astype(np.intp)] = False
+        values = np.unpackbits(np.frombuffer(self.payload, np.uint8), count=self.payload_bits)
+        left = values[np.repeat(kept, self.geometry.values_per_patch * self.bits.astype(np.int64))]
+        return replace(self, bits=self.bits * kept, payload=np.packbits(left).tobytes())
 
     def to_bytes(self) -> bytes:
         """The frame as it is sent."""

@@ -5,11 +5,13 @@ import os
 import signal
 import sys
 
+from semlink.runtime.header_keys import HeaderKeyError, keys_of_devices
 from semlink.runtime.listener import Health, StartupError, listen
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import read_settings
 from semlink.weights import WeightsError
 from server.classifier import Classifier
+from server.header_keys import HeaderKeys
 from server.link_service import LinkService
 from server.metrics import Metrics
 from server.recognition import Recognizer
@@ -28,7 +30,8 @@ async def serve(settings: ServerSettings) -> None:
         max_waiting=settings.max_waiting_calls,
         metrics=metrics,
     )
-    recognizer = Recognizer(classifier, sessions, metrics)
+    keys = keys_of_devices(settings.header_keys_file) if settings.header_keys_file else None
+    recognizer = Recognizer(classifier, sessions, metrics, None if keys is None else HeaderKeys(keys))
     timeout = settings.request_timeout_seconds
     await listen(
         LinkService(recognizer, sessions, metrics, timeout),
@@ -54,7 +57,7 @@ def main() -> None:
         signal.signal(number, lambda *_: sys.exit(0))
     try:
         asyncio.run(serve(settings))
-    except (StartupError, WeightsError) as error:
+    except (HeaderKeyError, StartupError, WeightsError) as error:
         sys.exit(f"server: {error}")
 
 

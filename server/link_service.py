@@ -12,6 +12,7 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 from pydantic import ValidationError
 
+from semlink.bitstream import Frame
 from semlink.runtime.correlation import begin_call
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
@@ -48,7 +49,13 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
         with self._metrics.call():
             remaining = context.time_remaining()
             deadline = asyncio.get_running_loop().time() + (self._timeout if remaining is None else remaining)
-            answer = await self._recognizer.frame(request.frame, _view(request), deadline)
+            answer = await self._recognizer.frame(
+                request.frame,
+                _view(request),
+                deadline,
+                tag=request.header_tag,
+                lost_patches=request.lost_patches,
+            )
         recognition = answer.recognition
         response = pb.ClassifyResponse(
             predictions=[
@@ -62,7 +69,7 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
                 queue_ms=recognition.queue_ms,
                 inference_ms=recognition.inference_ms,
             ),
-            received_frame=request.frame if request.echo_frame else b"",
+            received_frame=_received(request) if request.echo_frame else b"",
         )
         if answer.standing is not None:
             _tell(response, answer.standing)
@@ -97,6 +104,13 @@ def _view(request: pb.ClassifyRequest) -> ViewRequest:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise Refusal(problems) from None
+
+
+def _received(request: pb.ClassifyRequest) -> bytes:
+    """The frame as it was looked at."""
+    if not request.lost_patches:
+        return request.frame
+    return Frame.from_bytes(request.frame).without(request.lost_patches).to_bytes()
 
 
 async def _or_abort(context: grpc.aio.ServicerContext, answer: Awaitable[T]) -> T:

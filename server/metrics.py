@@ -16,6 +16,7 @@ VOTES = ("unanimous", "majority", "plurality")
 REASONS = (
     *("oversized", "truncated", "magic", "version", "profile", "max_bits", "crc"),
     *("bit_map", "geometry", "too_many_values", "value_range", "payload_length"),
+    *("lost_patches", "tag"),
 )
 """Rules of the frame format (semlink.bitstream) and of the server that a frame may break."""
 CALLER_GONE = 499
@@ -60,7 +61,8 @@ class Metrics:
         )
         self.frames_rejected = Counter(
             "semlink_server_frames_rejected",
-            "Frames refused as malformed or of another geometry than the model's, by the rule they break.",
+            "Frames refused as malformed, of another geometry than the model's, or for their header's tag, by the "
+            "rule they break.",
             ["reason"],
             registry=self.registry,
         )

@@ -1,7 +1,7 @@
 """From a request, however it came, to its answer."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,16 +13,21 @@ from semlink import iaq
 from semlink.bitstream import MAX_FRAME_BYTES, Frame, FrameError, Geometry
 from semlink.images import IMAGE_SIZE, model_pixels, open_image
 from server.classifier import PATCHES, Classifier, Picture
+from server.header_keys import HeaderKeys
 from server.metrics import Metrics
 from server.pending import Pending
 from server.predictions import Recognition
-from server.refusals import BadFrame
+from server.refusals import BadFrame, BadTag
 from server.sessions import Sessions, Standing
 
 log = structlog.get_logger(__name__)
 
 SIDE = IMAGE_SIZE // iaq.PATCH_SIZE
 MODEL_GEOMETRY = Geometry(rows=SIDE, columns=SIDE, patch_size=iaq.PATCH_SIZE, channels=3)
+
+
+VOUCHED_FOR = {"object_id", "device_id", "frame_id", "expected_views"}
+"""Fields of a request that stand under its header's tag."""
 
 
 class ViewRequest(BaseModel):
@@ -58,27 +63,47 @@ class Answer:
 class Recognizer:
     """Answers views: checks them, has them classified, counts them."""
 
-    def __init__(self, classifier: Classifier, sessions: Sessions, metrics: Metrics) -> None:
-        """All are shared by everything that asks."""
+    def __init__(
+        self, classifier: Classifier, sessions: Sessions, metrics: Metrics, header_keys: HeaderKeys | None = None
+    ) -> None:
+        """All are shared by everything that asks. With `header_keys`, frames need a tag by their device."""
         self._classifier, self._sessions, self._metrics = classifier, sessions, metrics
+        self._header_keys = header_keys
 
-    async def frame(self, data: bytes, request: ViewRequest, deadline: float) -> Answer:
+    async def frame(
+        self, data: bytes, request: ViewRequest, deadline: float, *, tag: bytes, lost_patches: Sequence[int] = ()
+    ) -> Answer:
         """Answers a frame as it came from the channel, before `deadline` by the event loop's clock.
 
+        Args:
+            data: the frame.
+            request: what it is a view of.
+            deadline: until when the caller waits.
+            tag: of the frame's header, looked at where the devices have keys.
+            lost_patches: patches that the channel says it has lost, in any order; they may come twice.
+
         Raises:
-            Refusal: the frame is malformed or of another geometry than the model's, its view can't count, there
-                is no room in the queue, or the deadline has passed.
+            Refusal: the frame is malformed or of another geometry than the model's, its header is not vouched
+                for, its view can't count, there is no room in the queue, or the deadline has passed.
         """
         self._metrics.received_bits.inc(8 * len(data))
         try:
             frame = parse_frame(data)
+            check_lost(lost_patches)
         except BadFrame as refusal:
             self._metrics.frames_rejected.labels(refusal.reason).inc()
             raise
         header = data[: frame.header_bits // 8]
+        if self._header_keys is not None:
+            try:
+                self._header_keys.check(tag, header, **request.model_dump(include=VOUCHED_FOR))
+            except BadTag:
+                self._metrics.frames_rejected.labels("tag").inc()
+                raise
 
         def decode() -> Picture:
-            return Picture(iaq.decode(frame), frame.bits > 0, request.top_k)
+            arrived = frame.without(lost_patches)
+            return Picture(iaq.decode(arrived), arrived.bits > 0, request.top_k)
 
         return await self._answer(request, header, decode, deadline)
 
@@ -86,9 +111,11 @@ class Recognizer:
         """Answers an ordinary JPEG or PNG, as if there were no link.
 
         Raises:
-            Refusal: as of a frame.
+            Refusal: as of a frame; where the devices have keys, always.
             ImageError: no such picture, or too large a one.
         """
+        if self._header_keys is not None:
+            raise BadTag("a picture has no header with a tag: this server takes frames of its devices only")
 
         def decode() -> Picture:
             pixels = model_pixels(open_image(data, ("JPEG", "PNG")), IMAGE_SIZE)
@@ -136,3 +163,9 @@ def parse_frame(data: bytes) -> Frame:
     if frame.geometry != MODEL_GEOMETRY:
         raise BadFrame(f"the model takes {MODEL_GEOMETRY}, not {frame.geometry}", "geometry")
     return frame
+
+
+def check_lost(patches: Sequence[int]) -> None:
+    """BadFrame unless these can be patches of a frame of the model's geometry; some may come twice."""
+    if len(patches) > PATCHES or max(patches, default=0) >= PATCHES:
+        raise BadFrame(f"lost patches must be at most {PATCHES} numbers within 0..{PATCHES - 1}", "lost_patches")

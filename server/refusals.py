@@ -21,6 +21,16 @@ class BadFrame(Refusal):
         self.reason = reason
 
 
+class BadTag(Refusal):
+    """The frame's header is not vouched for by a key of its device.
+
+    Over HTTP not 401, which calls for a scheme of HTTP authentication: the tag is the frame's, not the caller's.
+    """
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    status = HTTPStatus.FORBIDDEN
+
+
 class AlreadyViewed(Refusal):
     """The device has given another view of this object before."""
 

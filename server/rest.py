@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi import FastAPI, Header, HTTPException, Path, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
@@ -105,6 +105,7 @@ def create_app(
         responses=problem_responses(
             bad_request="The frame or picture is malformed; the detail says which rule it broke.",
             request_timeout="The body took too long to arrive.",
+            forbidden="The devices have keys, and the header's tag is not by this device's.",
             conflict="The device gave another view before, or the object's views are all in.",
             request_entity_too_large="The body is too long.",
             unsupported_media_type="The body is neither a frame nor a JPEG or PNG.",
@@ -114,7 +115,13 @@ def create_app(
             gateway_timeout="There was no answer in the time that the server gives itself.",
         ),
     )
-    async def classify(request: Request, view: Annotated[ViewRequest, Query()]) -> AnswerBody:
+    async def classify(
+        request: Request,
+        view: Annotated[ViewRequest, Query()],
+        semlink_header_tag: Annotated[
+            str, Header(description="the frame's header tag in hexadecimal; needed where devices have keys")
+        ] = "",
+    ) -> AnswerBody:
         """Says what the body shows, and counts it as the device's view if there is an object id.
 
         The body is one frame as a device sends it (application/vnd.semlink.frame), or, to compare with no link
@@ -128,9 +135,12 @@ def create_app(
             )
         body = await _read_body(request, MAX_FRAME_BYTES if media_type == FRAME_TYPE else MAX_IMAGE_BYTES)
         deadline = asyncio.get_running_loop().time() + timeout_seconds
-        answer = recognizer.frame if media_type == FRAME_TYPE else recognizer.picture
+        if media_type == FRAME_TYPE:
+            answer = recognizer.frame(body, view, deadline, tag=_tag(semlink_header_tag))
+        else:
+            answer = recognizer.picture(body, view, deadline)
         try:
-            return _answer_body(await _unless_gone(request, answer(body, view, deadline)))
+            return _answer_body(await _unless_gone(request, answer))
         except Refusal as refusal:
             raise _problem(refusal) from None
         except ImageError as error:
@@ -163,6 +173,14 @@ def create_app(
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def _tag(text: str) -> bytes:
+    """The bytes of a tag; none, which is no tag, where the text stands for none."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""
 
 
 def _problem(refusal: Refusal) -> HTTPException:

@@ -45,6 +45,11 @@ class ServerSettings(ListenSettings):
         600, ge=60, description="how long an object's views and vote are kept after its last view"
     )
     max_objects: int = Field(10_000, ge=1, description="objects kept at once; beyond, the oldest is forgotten")
+    header_keys_file: Path | None = Field(
+        None,
+        description="file with a line DEVICE_ID KEY for each device, the key in hexadecimal; then only frames "
+        "are taken whose header's tag is by their device's key (of a device: --header-key-file)",
+    )
     max_waiting_calls: int = Field(
         128,
         ge=1,

@@ -1,7 +1,7 @@
 """Cells of an evaluation whose images cross a MIMO-OFDM channel under a transmission plan, as in IA-QSMPA."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 
@@ -19,8 +19,6 @@ from semlink.ofdm.channel import draw_channel, subchannel_gains
 from semlink.ofdm.layout import BlockLayout
 from semlink.ofdm.mapping import Mapping as SubcarrierMapping
 from semlink.ofdm.rates import bit_error_rate
-from semlink.patches import to_image
-from semlink.quantizer import dequantize
 
 KEPT_CHANNELS = 1024
 """Gains that a process keeps, because all cells meet the same channels and their SVD takes as long as a plan."""
@@ -177,12 +175,8 @@ def spread(values: NDArray[np.float64]) -> dict[str, float | None]:
 
 def _decoded(frame: Frame, payload: NDArray[np.uint8], lost: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Pixels of a frame whose payload arrived as these bits, but for lost blocks."""
-    arrived = Frame(
-        frame.geometry, frame.max_bits, frame.low, frame.high, frame.bits, np.packbits(payload).tobytes()
-    )
-    bits = np.where(lost, 0, frame.bits)
-    patches = dequantize(np.where(lost[:, None], 0, arrived.codes), bits, frame.low, frame.high)
-    return to_image(patches, frame.geometry.rows, frame.geometry.columns, frame.geometry.patch_size)
+    arrived = replace(frame, payload=np.packbits(payload).tobytes())
+    return iaq.decode(arrived.without(np.flatnonzero(lost)))
 
 
 def _generators(seed: int, image: int) -> list[np.random.Generator]:

@@ -51,7 +51,7 @@ class TransmissionPlan(_message.Message):
     def __init__(self, state_id: _Optional[bytes] = ..., rho: _Optional[float] = ..., power: _Optional[_Iterable[float]] = ..., block_of_subchannel: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ClassifyRequest(_message.Message):
-    __slots__ = ("frame", "object_id", "device_id", "frame_id", "expected_views", "top_k", "echo_frame", "plan")
+    __slots__ = ("frame", "object_id", "device_id", "frame_id", "expected_views", "top_k", "echo_frame", "plan", "lost_patches", "header_tag")
     FRAME_FIELD_NUMBER: _ClassVar[int]
     OBJECT_ID_FIELD_NUMBER: _ClassVar[int]
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,8 @@ class ClassifyRequest(_message.Message):
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     ECHO_FRAME_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
+    LOST_PATCHES_FIELD_NUMBER: _ClassVar[int]
+    HEADER_TAG_FIELD_NUMBER: _ClassVar[int]
     frame: bytes
     object_id: str
     device_id: str
@@ -68,7 +70,9 @@ class ClassifyRequest(_message.Message):
     top_k: int
     echo_frame: bool
     plan: TransmissionPlan
-    def __init__(self, frame: _Optional[bytes] = ..., object_id: _Optional[str] = ..., device_id: _Optional[str] = ..., frame_id: _Optional[int] = ..., expected_views: _Optional[int] = ..., top_k: _Optional[int] = ..., echo_frame: _Optional[bool] = ..., plan: _Optional[_Union[TransmissionPlan, _Mapping]] = ...) -> None: ...
+    lost_patches: _containers.RepeatedScalarFieldContainer[int]
+    header_tag: bytes
+    def __init__(self, frame: _Optional[bytes] = ..., object_id: _Optional[str] = ..., device_id: _Optional[str] = ..., frame_id: _Optional[int] = ..., expected_views: _Optional[int] = ..., top_k: _Optional[int] = ..., echo_frame: _Optional[bool] = ..., plan: _Optional[_Union[TransmissionPlan, _Mapping]] = ..., lost_patches: _Optional[_Iterable[int]] = ..., header_tag: _Optional[bytes] = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
     __slots__ = ("predictions", "vote", "missing_views", "model", "repeated", "timings", "channel", "received_frame")

@@ -191,11 +191,31 @@ def test_lost_blocks_do_not_arrive(emulator, upstream):
     put(emulator, "finite_blocklength", snr_db=10, target_bler=0.2)
     made, request = planned(emulator)
     report = send(emulator, request)
-    arrived = Frame.from_bytes(upstream.received[0].frame)
-    assert 10 < len(report.lost_blocks) < 80
-    np.testing.assert_array_equal(np.flatnonzero(arrived.bits == 0), report.lost_blocks)
+    sent, arrived = Frame.from_bytes(request.frame), Frame.from_bytes(upstream.received[0].frame)
+    gone = list(report.lost_blocks)
+    assert 10 < len(gone) < 80
+    assert sorted(upstream.received[0].lost_patches) == gone
+    np.testing.assert_array_equal(arrived.bits, sent.bits)
+    np.testing.assert_array_equal(arrived.codes, sent.codes * ~np.isin(np.arange(196), gone)[:, None])
     assert report.t_d_ms == pytest.approx(1e3 * made.t_d, rel=1e-9)
     assert emulator.metric("semlink_channel_blocks_lost_total") >= len(report.lost_blocks)
+
+
+def test_emulators_in_a_row_add_what_they_lose(emulator, upstream):
+    put(emulator, "finite_blocklength", snr_db=10, target_bler=0.3)
+    _, request = planned(emulator)
+    request.plan.ClearField("state_id")  # made for the second; it does for the first
+    with running(upstream, "--channel", "finite-blocklength", "--target-bler", "0.3", "--seed", "9") as last:
+        alone = [set(send(each, request).lost_blocks) for each in (emulator, last)]
+        with processes.running(
+            *("-m", "channel_emulator", "--upstream", last.grpc_address, "--channel", "finite-blocklength"),
+            *("--target-bler", "0.3", "--snr", "10", "--seed", "5"),
+        ) as first:
+            wait_until(lambda: first.is_ready)
+            send(first, request)
+    assert alone[0] - alone[1]
+    assert alone[1] - alone[0]
+    assert sorted(upstream.received[-1].lost_patches) == sorted(alone[0] | alone[1])
 
 
 def test_bits_flip_by_the_papers_rule(emulator):

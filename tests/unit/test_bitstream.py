@@ -187,6 +187,31 @@ class TestDamage:
         reason_of(bytes(data))
 
 
+class TestWithout:
+    @given(coded_images(), st.data())
+    def test_is_the_frame_in_which_these_patches_were_not_sent(self, case, data):
+        codes, bits, rest = case
+        gone = data.draw(st.lists(st.integers(0, bits.size - 1), max_size=2 * bits.size))
+        sent = Frame.from_codes(codes, bits, **rest)
+        before = sent.to_bytes()
+        left = sent.without(gone)
+        others = ~np.isin(np.arange(bits.size), gone)
+        expected = Frame.from_codes(codes * others[:, None], bits * others, **rest)
+        assert left.to_bytes() == expected.to_bytes()
+        assert sent.to_bytes() == before
+
+    @given(coded_images())
+    def test_none_or_all(self, case):
+        frame = frame_of(case)
+        assert frame.without([]).to_bytes() == frame.to_bytes()
+        assert frame.without(range(frame.bits.size)).payload == b""
+
+    @pytest.mark.parametrize("patches", [[4], [-1], [0, 2**32 - 1], [2**63], [0.0], ["1"]])
+    def test_there_must_be_such_patches(self, patches):
+        with pytest.raises(ValueError, match=r"^patches must be integers within 0\.\.3$"):
+            small_frame().without(patches)
+
+
 class TestRules:
     """Each rule of the format, by the reason that its breach is given."""
 
