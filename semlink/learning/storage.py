@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 SCALE = ".scale"
@@ -43,7 +43,8 @@ def save_small(path: Path, state: dict[str, Tensor], classes: tuple[str, ...], k
         stored[name] = (rows / scale[:, None]).round().to(torch.int8).reshape(tensor.shape).contiguous()
         stored[name + SCALE] = scale
     partial = path.with_suffix(".safetensors.partial")
-    save_file(stored, partial, metadata={"classes": json.dumps(classes), "kind": kind})
+    # The library's own files are for their owner alone, whatever the umask.
+    partial.write_bytes(save(stored, metadata={"classes": json.dumps(classes), "kind": kind}))
     partial.replace(path)
 
 

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 from rich.progress import Progress
 from scipy.stats import binom
 
+from semlink.learning.checkpoint import save_checkpoint
 from semlink.learning.image_sets import ImageSet, load_image_set
 from semlink.learning.intervals import accuracy, difference
 from semlink.learning.link_training import LinkTrainOptions, link_train
@@ -114,6 +116,17 @@ class TestStorage:
         torch.testing.assert_close(read["norm.weight"], state["norm.weight"].half().float())
         assert (read["head.weight"] == 0).all()
         assert not list(tmp_path.glob("*.partial"))
+
+    def test_may_be_read_by_whoever_the_umask_lets(self, tmp_path):
+        path = tmp_path / "model.safetensors"
+        for umask, mode in ((0o022, 0o644), (0o027, 0o640)):
+            before = os.umask(umask)
+            try:
+                save_small(path, {"weight": torch.zeros(2, 2)}, ())
+                save_checkpoint(path.with_suffix(".checkpoint"), None, {})
+            finally:
+                os.umask(before)
+            assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {mode}
 
     def test_is_a_quarter_of_float32(self, tmp_path):
         state = {"weight": torch.randn(256, 1024)}
