@@ -2,25 +2,17 @@
 
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from semlink.allocation.methods import Method
 from semlink.demo_command import demo_command
-from semlink.options import (
-    AllocationMethod,
-    DesignBer,
-    Gamma,
-    Rho,
-    Threshold,
-    TotalBits,
-    WeightsFolder,
-    allocation_of,
-    fail,
-)
+from semlink.options import Allocation, WeightsFolder, fail, takes_allocation
 from semlink.plan_command import plan_command
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import ProcessSettings, read_settings, repeat_flags
@@ -35,6 +27,13 @@ app = typer.Typer(
 LISTS = {"demo": ("--images",), "evaluate": ("--method", "--rho", "--gamma", "--ber", "--receiver")}
 """Flags that take several values, by command; evaluate's arguments come before them."""
 
+ImageFolder = Annotated[Path, typer.Argument(help="Folder with a manifest.csv, or with one folder a class.")]
+ModelFolder = Annotated[Path, typer.Argument(help="Folder for NAME.safetensors, its card and its checkpoint.")]
+ModelName = Annotated[str, typer.Option(help="timm name of the vision transformer.")]
+HoldOut = Annotated[
+    str, typer.Option(help="Measured on, never trained on: COLUMN=VALUE of the manifest, or label=odd.")
+]
+TrainingSeed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 MostImages = Annotated[
     int | None, typer.Option(min=1, help="Take at most so many images, evenly from all classes and objects.")
 ]
@@ -44,15 +43,12 @@ app.command(name="demo")(demo_command)
 
 
 @app.command()
+@takes_allocation
 def encode(
+    *,
     photo: Annotated[str, typer.Argument(help="A picture file, or the name of one of scikit-image's.")],
     frame: Annotated[Path, typer.Argument(help="The frame file to write.")],
-    method: AllocationMethod = Method.INCREMENTAL,
-    rho: Rho = 0.25,
-    total_bits: TotalBits = None,
-    gamma: Gamma = 1.0,
-    design_ber: DesignBer = 0.0,
-    threshold: Threshold = None,
+    allocation: Allocation,
     weights: WeightsFolder = None,
 ) -> None:
     """Encode a photo into a frame, as a device does."""
@@ -62,12 +58,11 @@ def encode(
     from semlink.vit import class_attention, load_vit, normalise
     from semlink.weights import WeightsError
 
-    allocation = allocation_of(method, rho, total_bits, gamma, design_ber, threshold)
     try:
         pixels = model_pixels(open_image(find_photos([photo])[0]))
         model = load_vit(DEVICE_MODEL, weights=weights)
         attention = class_attention(model, normalise(model, pixels[None]))[0].numpy()
-        encoded = iaq.encode(pixels, attention, **allocation)
+        encoded = iaq.encode(pixels, attention, **asdict(allocation))
         frame.parent.mkdir(parents=True, exist_ok=True)
         frame.write_bytes(encoded.to_bytes())
     except (PhotosError, ImageError, WeightsError, ValueError, OSError) as error:
@@ -103,13 +98,10 @@ def decode(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Argument(help="Folder with a manifest.csv, or with one folder a class.")],
-    out: Annotated[Path, typer.Argument(help="Folder for NAME.safetensors, its card and its checkpoint.")],
-    model: Annotated[str, typer.Option(help="timm name of the vision transformer.")] = DEVICE_MODEL,
-    hold_out: Annotated[
-        str,
-        typer.Option(help="Measured on, never trained on: COLUMN=VALUE of the manifest, or label=odd."),
-    ] = "fold=0",
+    data: ImageFolder,
+    out: ModelFolder,
+    model: ModelName = DEVICE_MODEL,
+    hold_out: HoldOut = "fold=0",
     epochs: Annotated[int, typer.Option(min=0, help="Most passes over the images.")] = 10,
     patience: Annotated[int, typer.Option(min=1, help="Stop after so many passes without gain.")] = 3,
     batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
@@ -124,32 +116,19 @@ def train(
         bool, typer.Option(help="Keep the classes of the pretrained model; learn from its own probabilities.")
     ] = False,
     most_images: MostImages = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    seed: TrainingSeed = 0,
     weights: WeightsFolder = None,
 ) -> None:
     """Fine-tune a device's or server's model on labelled images, without any channel.
 
     Goes on from its checkpoint when it was interrupted. Uses a GPU where there is one.
     """
-    from rich.progress import Progress
-
-    from semlink.images import ImageError
-    from semlink.learning.image_sets import ImageSetError, load_image_set
     from semlink.learning.train import TrainOptions, train
-    from semlink.weights import WeightsError
 
     options = TrainOptions(
         model, weights, epochs, batch, learning_rate, frozen_blocks, patch_dropout, distil, patience, seed
     )
-    try:
-        held_out, kept = load_image_set(data).where(hold_out)
-        if most_images is not None:
-            kept = kept.at_most(most_images)
-        with Progress(console=Console(stderr=True)) as progress:
-            card = train(options, kept, held_out, out, progress)
-    except (ImageSetError, ImageError, WeightsError) as error:
-        fail(error)
-    measured = card["held_out"]
+    measured = _trained(train, options, data, hold_out, most_images, out)
     typer.echo(
         f"{out}/{model}.safetensors: {measured['accuracy']:.1%} of {measured['images']} images right "
         f"(95 % interval {measured['low']:.1%} to {measured['high']:.1%})"
@@ -158,12 +137,10 @@ def train(
 
 @app.command()
 def link_train(
-    data: Annotated[Path, typer.Argument(help="Folder with a manifest.csv, or with one folder a class.")],
-    out: Annotated[Path, typer.Argument(help="Folder for NAME.safetensors, its card and its checkpoint.")],
-    model: Annotated[str, typer.Option(help="timm name of the vision transformer.")] = DEVICE_MODEL,
-    hold_out: Annotated[
-        str, typer.Option(help="Measured on, never trained on: COLUMN=VALUE of the manifest, or label=odd.")
-    ] = "fold=0",
+    data: ImageFolder,
+    out: ModelFolder,
+    model: ModelName = DEVICE_MODEL,
+    hold_out: HoldOut = "fold=0",
     blocks: Annotated[
         int, typer.Option(min=1, max=12, help="So many first blocks adapt; the others stay as they are.")
     ] = 6,
@@ -171,7 +148,7 @@ def link_train(
     batch: Annotated[int, typer.Option(min=1, help="Crops a step.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="AdamW's largest step size.")] = 3e-4,
     most_images: MostImages = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    seed: TrainingSeed = 0,
     weights: WeightsFolder = None,
     device_weights: Annotated[
         Path | None, typer.Option(help="Folder with the device's model, whose attention allocates the bits.")
@@ -182,39 +159,52 @@ def link_train(
     The model becomes "link-trained", a kind of its own: every answer says so. Goes on from its checkpoint when it
     was interrupted. Uses a GPU where there is one.
     """
-    from rich.progress import Progress
-
-    from semlink.images import ImageError
-    from semlink.learning.image_sets import ImageSetError, load_image_set
     from semlink.learning.link_training import LinkTrainOptions, link_train
-    from semlink.weights import WeightsError
 
     options = LinkTrainOptions(model, weights, device_weights, blocks, steps, batch, learning_rate, seed)
-    try:
-        held_out, kept = load_image_set(data).where(hold_out)
-        if most_images is not None:
-            kept = kept.at_most(most_images)
-        with Progress(console=Console(stderr=True)) as progress:
-            card = link_train(options, kept, held_out, out, progress)
-    except (ImageSetError, ImageError, WeightsError) as error:
-        fail(error)
-    measured = card["held_out"]
+    measured = _trained(link_train, options, data, hold_out, most_images, out)
     typer.echo(
         f"{out}/{model}.safetensors: {measured['accuracy']:.1%} of {measured['images']} undamaged images right; "
         f"measure damaged ones with semlink evaluate --server-weights {out}"
     )
 
 
+def _trained(
+    training: Callable[..., dict[str, Any]],
+    options: Any,
+    data: Path,
+    hold_out: str,
+    most_images: int | None,
+    out: Path,
+) -> dict[str, Any]:
+    """Trains on all images but those held out; returns the accuracy on these."""
+    from rich.progress import Progress
+
+    from semlink.images import ImageError
+    from semlink.learning.image_sets import ImageSetError, load_image_set
+    from semlink.weights import WeightsError
+
+    try:
+        held_out, kept = load_image_set(data).where(hold_out)
+        if most_images is not None:
+            kept = kept.at_most(most_images)
+        with Progress(console=Console(stderr=True)) as progress:
+            return training(options, kept, held_out, out, progress)["held_out"]
+    except (ImageSetError, ImageError, WeightsError) as error:
+        fail(error)
+
+
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Argument(help="Folder with a manifest.csv, or with one folder a class.")],
+    data: ImageFolder,
     out: Annotated[Path, typer.Argument(help="JSON lines file; what it holds already is not measured again.")],
     only: Annotated[str, typer.Option(help="Images to measure on: COLUMN=VALUE of the manifest, or label=odd.")],
     method: Annotated[
         list[str],
         typer.Option(
             help="Allocation methods, and codecs to compare with: jpeg, webp, avif; behind an LDPC code at the "
-            "best rate for the channel: jpeg-ldpc, webp-ldpc, avif-ldpc (these need the extra `dev`)."
+            "best rate for the channel: jpeg-ldpc, webp-ldpc, avif-ldpc (these need the extra `dev`). The "
+            "undamaged images are always measured too; clean: these alone."
         ),
     ] = [Method.INCREMENTAL],  # noqa: B006 - read, never changed
     rho: Annotated[list[float], typer.Option(help="Compression ratios of the payload.")] = [0.125, 0.25],  # noqa: B006

@@ -1,6 +1,7 @@
 """`semlink demo`: the whole link on one machine."""
 
 import asyncio
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,22 +9,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from semlink.allocation.methods import Method
 from semlink.ofdm import PlanMethod
 from semlink.ofdm.planner import TARGET_BLOCK_ERROR_RATE
 from semlink.ofdm.qam import ORDERS
 from semlink.ofdm.transmission_plan import MIN_BITS
-from semlink.options import (
-    AllocationMethod,
-    DesignBer,
-    Gamma,
-    Rho,
-    Threshold,
-    TotalBits,
-    WeightsFolder,
-    allocation_of,
-    fail,
-)
+from semlink.options import Allocation, WeightsFolder, fail, takes_allocation
 
 
 class Channel(StrEnum):
@@ -63,7 +53,9 @@ SETTINGS_OF = {
 """What each channel is told of all that can be set."""
 
 
+@takes_allocation
 def demo_command(
+    *,
     images: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,12 +63,7 @@ def demo_command(
             "scikit-image's photographs (chelsea, coffee, ...).  [default: chelsea]"
         ),
     ] = None,
-    method: AllocationMethod = Method.INCREMENTAL,
-    rho: Rho = 0.25,
-    total_bits: TotalBits = None,
-    gamma: Gamma = 1.0,
-    design_ber: DesignBer = 0.0,
-    threshold: Threshold = None,
+    allocation: Allocation,
     channel: Annotated[Channel, typer.Option(help="What the channel does to the payload.")] = Channel.BSC,
     ber: Annotated[float, typer.Option(min=0, max=1, help="Bit error rate μ of bsc.")] = 0.01,
     snr: Annotated[
@@ -122,7 +109,6 @@ def demo_command(
     from semlink.photos import PhotosError
 
     console = Console()
-    allocation = allocation_of(method, rho, total_bits, gamma, design_ber, threshold)
     given: dict[str, Any] = {
         "ber": ber,
         "snr": snr,
@@ -142,8 +128,8 @@ def demo_command(
     told = {name: given[name] for name in SETTINGS_OF[channel]}
     options = DemoOptions(
         images or ["chelsea"],
-        allocation,
-        _plan(plan, channel, rho, total_bits),
+        asdict(allocation),
+        _plan(plan, channel, allocation),
         channel.value,
         told,
         seed,
@@ -160,14 +146,14 @@ def demo_command(
     console.print(f"Written: {out}/summary.json, {out}/view-1.png to view-4.png, logs in {out}/logs")
 
 
-def _plan(plan: PlanMethod | None, channel: Channel, rho: float, total_bits: int | None) -> PlanMethod | None:
+def _plan(plan: PlanMethod | None, channel: Channel, allocation: Allocation) -> PlanMethod | None:
     """How frames are planned; None for a channel that takes no plans."""
     if "streams" not in SETTINGS_OF[channel]:
         if plan is not None:
             fail("--plan is for --channel mimo-ofdm and finite-blocklength", status=2)
         return None
-    if total_bits is not None:
+    if allocation.total_bits is not None:
         fail("a plan keeps to --rho: leave --total-bits out", status=2)
-    if rho < MIN_BITS / 8:
-        fail(f"a plan needs --rho of {MIN_BITS / 8} or more, not {rho}", status=2)
+    if allocation.rho < MIN_BITS / 8:
+        fail(f"a plan needs --rho of {MIN_BITS / 8} or more, not {allocation.rho}", status=2)
     return plan or PlanMethod.IA_QSMPA

@@ -122,7 +122,8 @@ def grid(
     """Every combination, each once, and the clean cell.
 
     Args:
-        methods: names of allocation methods and codecs; a protected codec is the plain one where μ = 0.
+        methods: names of allocation methods and codecs; a protected codec is the plain one where μ = 0. The clean
+            cell, which there always is, may be named too.
         rhos: ratios ρ.
         gammas: shapes γ, for the methods that weigh.
         bers: bit error rates μ of the channel.
@@ -131,7 +132,8 @@ def grid(
         thresholds: by method and ρ, for the methods that have one.
     """
     cells: dict[BscCell, None] = {BscCell(CLEAN): None}
-    for method, rho, gamma, ber, receiver in itertools.product(methods, rhos, gammas, bers, receivers):
+    sent_by = [method for method in methods if method != CLEAN]
+    for method, rho, gamma, ber, receiver in itertools.product(sent_by, rhos, gammas, bers, receivers):
         weighs = method in (Method.INCREMENTAL, Method.WATER_FILLING)
         threshold = thresholds.get((method, rho))
         sent = BscCell(method, rho, gamma if weighs else 1.0, ber, threshold=threshold)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from semlink.allocation.methods import Method
-from semlink.learning.bsc_cells import Receiver, grid, tune_threshold
+from semlink.learning.bsc_cells import CLEAN, Receiver, grid, tune_threshold
 from semlink.learning.coders import CODECS, PROTECTED
 from semlink.learning.evaluation import Cell, evaluate
 from semlink.learning.image_sets import Example, load_image_set
@@ -47,13 +47,13 @@ def measure_grid(
         ModuleNotFoundError: an LDPC code is asked for, and sionna is not installed.
         ValueError: an unknown method, or a ratio or rate out of its range.
     """
-    codecs = (*CODECS, *PROTECTED)
-    unknown = [method for method in methods if method not in (*Method, *codecs)]
+    named = (*Method, *CODECS, *PROTECTED, CLEAN)
+    unknown = [method for method in methods if method not in named]
     if unknown:
-        raise ValueError(f"method must be one of {', '.join((*Method, *codecs))}, not {unknown[0]!r}")
+        raise ValueError(f"method must be one of {', '.join(named)}, not {unknown[0]!r}")
     if not all(0 < rho <= 1 for rho in rhos) or not all(0 <= ber < 1 for ber in bers):
         raise ValueError("rho must be within (0, 1], and ber within [0, 1)")
-    tuned = {Method(method) for method in methods if method not in codecs and Method(method).has_threshold}
+    tuned = {method for method in Method if method in methods and method.has_threshold}
     thresholds = _thresholds(run, tuned, rhos) if tuned else {}
     return measure_cells(
         run, grid(methods, rhos, gammas, bers, receivers, modified=modified, thresholds=thresholds)

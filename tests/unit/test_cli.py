@@ -1,14 +1,17 @@
 import shlex
+from dataclasses import fields
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from semlink.bitstream import Frame, Geometry
 from semlink.cli import app
 from semlink.demo import VIEWS
 from semlink.images import model_pixels, open_image
+from semlink.options import Allocation
 from semlink.photos import find_photos
 
 
@@ -101,6 +104,10 @@ def test_encode_refuses_settings_out_of_range(tmp_path):
     )
     (tmp_path / "file").write_text("no folder")
     assert_one_clear_line(run("encode", "chelsea", tmp_path / "file" / "x"), str(tmp_path / "file"))
+    for arguments in (["--method", "attention-threshold"], ["--threshold", 0.5]):
+        result = run("encode", "chelsea", tmp_path / "x", *arguments)
+        assert result.exit_code == 2
+        assert "threshold: the method" in result.stderr
     for option in ("--rho", "--design-ber"):
         result = run("encode", "chelsea", tmp_path / "x", option, 1.5)
         assert result.exit_code == 2
@@ -162,3 +169,12 @@ def test_a_demo_that_contradicts_itself_is_refused_before_anything_starts(tmp_pa
     assert result.exit_code == 2
     assert reason in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_demo_and_encode_have_the_same_allocation_options():
+    """Where they stand in the help, too."""
+    options = [field.name for field in fields(Allocation)]
+    for name in ("demo", "encode"):
+        shared = [each for each in get_command(app).commands[name].params if each.name in options]
+        assert [each.name for each in shared] == options
+        assert Allocation(**{each.name: each.default for each in shared}) == Allocation()

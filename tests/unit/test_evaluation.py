@@ -136,6 +136,10 @@ class TestGrid:
         assert len(incremental) == 2 * 2 * 3  # ρ, γ, and error-free, with errors, told of the errors
         assert len([cell for cell in cells if cell.method == "fixed"]) == 2 * 2  # γ means nothing to it
 
+    def test_the_clean_cell_may_be_all_there_is(self):
+        cells = grid([CLEAN], [0.125, 0.25], [0.5, 1], [0, 0.05], Receiver, modified=True, thresholds={})
+        assert cells == [BscCell(CLEAN)]
+
     def test_receivers_that_do_the_same_are_measured_once(self):
         cells = grid(["fixed", "jpeg"], [0.125], [1], [0, 0.05], Receiver, modified=False, thresholds={})
         assert len(cells) == len(set(cells)) == 1 + (2 + 4) + 2
@@ -215,7 +219,7 @@ def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path, monkeypatch)
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
 
-    run("incremental")
+    run(CLEAN, "incremental")
     first = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["cell"]["method"] for row in first] == [CLEAN, *["incremental"] * 4]
     assert [row["cell"]["design_ber"] for row in first] == [0, 0, 0.01, 0, 0.01]
