@@ -13,6 +13,7 @@ from semlink.runtime.connection import connect
 from semlink.runtime.listener import Health, StartupError, listen
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import read_settings
+from semlink.runtime.tracing import traced
 
 log = structlog.get_logger("channel_emulator")
 
@@ -48,7 +49,8 @@ def main() -> None:
     settings = read_settings(Settings, "channel_emulator")
     configure_logs(settings, "channel_emulator")
     try:
-        asyncio.run(serve(settings))
+        with traced(settings, "channel_emulator"):
+            asyncio.run(serve(settings))
     except StartupError as error:
         log.error("cannot start", reason=str(error))
         raise SystemExit(1) from None

@@ -8,7 +8,8 @@ import numpy as np
 from channel_emulator.control import Impairments
 from channel_emulator.impairments import Planned
 from channel_emulator.settings import Settings
-from semlink.runtime.correlation import begin_call
+from semlink.runtime import tracing
+from semlink.runtime.correlation import served
 from semlink.runtime.metadata import outgoing
 from semlink.v1 import link_pb2, link_pb2_grpc
 
@@ -22,17 +23,18 @@ class ChannelStates(link_pb2_grpc.ChannelServiceServicer):
         self._settings = settings
         self._impairments = impairments
 
+    @served
     async def GetChannel(
         self, request: link_pb2.GetChannelRequest, context: grpc.aio.ServicerContext
     ) -> link_pb2.ChannelState:
         """The state as it is now; the control plane may change it before the frame comes."""
-        begin_call(context, device_id=request.device_id, frame_id=request.frame_id)
         impairment = self._impairments.met_by(request.device_id)
         if isinstance(impairment, Planned):
             return await asyncio.to_thread(_state, impairment, self._settings.seed, request)
         try:
-            metadata = outgoing(context)
-            return await self._upstream.GetChannel(request, timeout=context.time_remaining(), metadata=metadata)
+            with tracing.tracer.span("GetChannel", kind="client"):
+                remaining, metadata = context.time_remaining(), outgoing(context)
+                return await self._upstream.GetChannel(request, timeout=remaining, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 await context.abort(error.code(), "no channel on the way takes plans")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from channel_emulator.impairments import Impairment
 from channel_emulator.metrics import Metrics
-from semlink.runtime.correlation import RequestIdMiddleware
+from semlink.runtime.correlation import RequestMiddleware
 from semlink.runtime.listener import Health
 from semlink.runtime.problems import install_problems, problem_responses
 
@@ -53,7 +53,7 @@ def control_plane(impairments: Impairments, metrics: Metrics, health: Health) ->
     )
     install_problems(app)
     app.include_router(health.router())
-    app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(RequestMiddleware)
 
     def replace(new: Impairments) -> Impairments:
         impairments.default, impairments.devices = new.default, dict(new.devices)

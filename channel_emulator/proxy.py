@@ -15,7 +15,8 @@ from channel_emulator.randomness import random_stream
 from channel_emulator.settings import Settings
 from channel_emulator.transmission import transmit, transmit_planned
 from semlink.bitstream import FrameError
-from semlink.runtime.correlation import begin_call
+from semlink.runtime import tracing
+from semlink.runtime.correlation import served
 from semlink.runtime.metadata import outgoing
 from semlink.v1 import link_pb2, link_pb2_grpc
 
@@ -42,16 +43,17 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         self._metrics = metrics
         self._workers = ThreadPoolExecutor(WORKERS)
 
+    @served
     async def Classify(
         self, request: link_pb2.ClassifyRequest, context: grpc.aio.ServicerContext
     ) -> link_pb2.ClassifyResponse:
         """Damages the frame, passes it on, and adds to the answer what was done to it."""
-        begin_call(context, object_id=request.object_id, device_id=request.device_id, frame_id=request.frame_id)
         report = link_pb2.ChannelReport()
         outcome = "failed"
         try:
             try:
-                request.frame, report = await self._impair(request)
+                with tracing.tracer.span("impair"):
+                    request.frame, report = await self._impair(request)
             except (FrameError, PlanRefused) as error:
                 outcome = "refused"
                 log.info("frame refused", reason=str(error))
@@ -59,7 +61,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
             if self._settings.pace:
                 await self._pace(report.air_ms / 1000, context)
             response: link_pb2.ClassifyResponse = await self._pass_on(
-                self._upstream.Classify, request, context, self._patience(context)
+                "Classify", request, context, self._patience(context)
             )
             outcome = "answered"
         except asyncio.CancelledError:
@@ -67,22 +69,23 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
             raise
         finally:
             self._metrics.frames.labels(outcome).inc()
-            log.debug(
-                "frame passed on",
-                impairment=report.impairment,
-                bits_flipped=report.bits_flipped,
-                bits_exposed=report.bits_exposed,
-                outcome=outcome,
-            )
+            told = {
+                "impairment": report.impairment,
+                "bits_flipped": report.bits_flipped,
+                "bits_exposed": report.bits_exposed,
+                "outcome": outcome,
+            }
+            tracing.tracer.annotate(**told, blocks_lost=len(report.lost_blocks))
+            log.debug("frame passed on", **told)
         response.channel.CopyFrom(_in_series(report, response.channel) if response.HasField("channel") else report)
         return response
 
+    @served
     async def WaitVote(
         self, request: link_pb2.WaitVoteRequest, context: grpc.aio.ServicerContext
     ) -> link_pb2.WaitVoteResponse:
         """Passes the call on untouched, its deadline too."""
-        begin_call(context, object_id=request.object_id)
-        return await self._pass_on(self._upstream.WaitVote, request, context, context.time_remaining())
+        return await self._pass_on("WaitVote", request, context, context.time_remaining())
 
     async def _impair(self, request: link_pb2.ClassifyRequest) -> tuple[bytes, link_pb2.ChannelReport]:
         """The frame as it arrives, and what happened to it."""
@@ -137,10 +140,12 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
             )
 
     async def _pass_on(
-        self, call: Any, request: Any, context: grpc.aio.ServicerContext, timeout: float | None
+        self, method: str, request: Any, context: grpc.aio.ServicerContext, timeout: float | None
     ) -> Any:
+        call = getattr(self._upstream, method)
         try:
-            return await call(request, timeout=timeout, metadata=outgoing(context))
+            with tracing.tracer.span(method, kind="client"):
+                return await call(request, timeout=timeout, metadata=outgoing(context))
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details()
             # Whether the upstream said so itself or could not be asked, gRPC does not tell.

@@ -9,6 +9,7 @@ from semlink.photos import PhotosError, find_photos
 from semlink.runtime.header_keys import HeaderKeyError, device_key
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import read_settings
+from semlink.runtime.tracing import traced
 from semlink.weights import WeightsError
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -37,7 +38,8 @@ def main() -> None:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await rounds.run()
 
-    asyncio.run(run())
+    with traced(settings, "device"):
+        asyncio.run(run())
     sys.exit(1 if rounds.failures else 0)
 
 

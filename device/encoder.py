@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from device.settings import DeviceSettings
 from semlink import iaq
 from semlink.bitstream import Frame
+from semlink.runtime import tracing
 from semlink.vit import class_attention, load_vit, normalise
 
 
@@ -56,4 +57,6 @@ class Encoder:
         frame = iaq.encode(pixels, attention, **self._settings.allocation)
         data = frame.to_bytes()
         done = time.perf_counter()
+        tracing.tracer.record("attention", started, weighed)
+        tracing.tracer.record("encode", weighed, done)
         return Encoded(pixels, attention, frame, data, 1e3 * (weighed - started), 1e3 * (done - weighed))

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import structlog
@@ -21,6 +22,7 @@ from device.uplink import Uplink, UplinkError, UplinkStopped
 from semlink.bitstream import Frame, FrameError
 from semlink.header_tag import header_tag
 from semlink.images import ImageError
+from semlink.runtime import tracing
 from semlink.runtime.correlation import begin_request
 from semlink.v1 import link_pb2 as pb
 
@@ -71,13 +73,15 @@ class Rounds:
             async for number in self._numbers():
                 photo = self._photos[number % len(self._photos)]
                 # Of this frame, in whatever is done for it from here on.
-                object_id, device_id = settings.object_of(number), settings.device_id
-                begin_request(None, object_id=object_id, device_id=device_id, frame_id=number)
+                names: dict[str, Any] = {"object_id": settings.object_of(number), "device_id": settings.device_id}
+                begin_request(None, **names, frame_id=number)
+                tracing.tracer.begin("frame", **names, frame_id=number)
                 try:
                     encoded = await asyncio.to_thread(self._encode, photo)
                 except ImageError as error:
                     self.failures += 1
                     log.error("no view", photo=str(photo), reason=str(error))
+                    tracing.tracer.end(str(error))
                     continue
                 if sending is not None:
                     await sending
@@ -99,7 +103,9 @@ class Rounds:
                 continue
 
     def _encode(self, photo: Path) -> Encoded:
-        return self._encoder.encode(take_view(photo, self._viewpoint))
+        with tracing.tracer.span("capture"):
+            pixels = take_view(photo, self._viewpoint)
+        return self._encoder.encode(pixels)
 
     async def _send(
         self, uplink: Uplink, number: int, photo: Path, view: Encoded, reports: asyncio.TaskGroup
@@ -110,10 +116,12 @@ class Rounds:
             sent = await self._classify(uplink, number, object_id, view)
         except UplinkStopped as error:
             log.warning("frame given up", object_id=object_id, frame_id=number, reason=str(error))
+            tracing.tracer.end(str(error))
             return
         except (UplinkError, PlanningError) as error:
             self.failures += 1
             log.error("frame given up", object_id=object_id, frame_id=number, reason=str(error))
+            tracing.tracer.end(str(error))
             return
         await self._votes_awaited.acquire()
         reports.create_task(self._report(uplink, sent, photo))
@@ -168,11 +176,12 @@ class Rounds:
         """The view under a plan, or None if no channel on the way takes plans."""
         settings = self._settings
         assert settings.plan is not None
-        state = await uplink.channel_state(settings.device_id, number)
-        if state is None:
-            log.info("no channel takes plans, sending without", frame_id=number)
-            return None
-        return await asyncio.to_thread(plan_view, view, state, settings.plan, settings.rho)
+        with tracing.tracer.span("plan", method=settings.plan):
+            state = await uplink.channel_state(settings.device_id, number)
+            if state is None:
+                log.info("no channel takes plans, sending without", frame_id=number)
+                return None
+            return await asyncio.to_thread(plan_view, view, state, settings.plan, settings.rho)
 
     async def _standing(
         self, uplink: Uplink, object_id: str, response: pb.ClassifyResponse
@@ -226,3 +235,11 @@ class Rounds:
             round_trip_ms=sent.round_trip_ms,
         )
         print(json.dumps(report), flush=True)
+        tracing.tracer.annotate(
+            rho=sent.view.frame.rho,
+            bits=8 * len(sent.view.data),
+            impairment=response.channel.impairment,
+            bits_flipped=response.channel.bits_flipped,
+            label=response.predictions[0].label,
+        )
+        tracing.tracer.end()

@@ -15,6 +15,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from semlink.runtime import tracing
 from semlink.runtime.connection import connect
 from semlink.runtime.metadata import outgoing
 from semlink.v1 import link_pb2 as pb
@@ -81,7 +82,7 @@ class Uplink:
         Raises:
             UplinkError: it was refused, or nobody answered within `retry_seconds`.
         """
-        return await self._insist(self._stub.Classify, request, self.call_seconds, f"frame {request.frame_id}")
+        return await self._insist(self._stub, "Classify", request, self.call_seconds, f"frame {request.frame_id}")
 
     async def channel_state(self, device_id: str, frame_id: int) -> pb.ChannelState | None:
         """The state of the channel that a frame will meet; None if no channel on the way takes plans.
@@ -92,7 +93,7 @@ class Uplink:
         request = pb.GetChannelRequest(device_id=device_id, frame_id=frame_id)
         wish = f"the channel of frame {frame_id}"
         try:
-            return await self._insist(self._channels.GetChannel, request, self.call_seconds, wish)
+            return await self._insist(self._channels, "GetChannel", request, self.call_seconds, wish)
         except UplinkError as error:
             if error.code is grpc.StatusCode.UNIMPLEMENTED:
                 return None
@@ -106,13 +107,17 @@ class Uplink:
         """
         request = pb.WaitVoteRequest(object_id=object_id, wait_seconds=seconds)
         wish = f"the vote on {object_id!r}"
-        return await self._insist(self._stub.WaitVote, request, seconds + self.call_seconds, wish)
+        return await self._insist(self._stub, "WaitVote", request, seconds + self.call_seconds, wish)
 
-    async def _insist(self, call: Any, request: Any, seconds: float, wish: str) -> Any:
+    async def _insist(self, stub: Any, method: str, request: Any, seconds: float, wish: str) -> Any:
         """Makes a call; the same again, after growing random pauses, while nobody answers."""
+        attempts = 0
 
         async def attempt() -> Any:
-            return await call(request, timeout=seconds, metadata=outgoing())
+            nonlocal attempts
+            attempts += 1
+            with tracing.tracer.span(method, kind="client", attempt=attempts):
+                return await getattr(stub, method)(request, timeout=seconds, metadata=outgoing())
 
         def note(state: RetryCallState) -> None:
             log.warning(

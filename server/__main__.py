@@ -9,6 +9,7 @@ from semlink.runtime.header_keys import HeaderKeyError, keys_of_devices
 from semlink.runtime.listener import Health, StartupError, listen
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import read_settings
+from semlink.runtime.tracing import traced
 from semlink.weights import WeightsError
 from server.classifier import Classifier
 from server.header_keys import HeaderKeys
@@ -56,7 +57,8 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):  # until it listens there is nothing to finish
         signal.signal(number, lambda *_: sys.exit(0))
     try:
-        asyncio.run(serve(settings))
+        with traced(settings, "server"):
+            asyncio.run(serve(settings))
     except (HeaderKeyError, StartupError, WeightsError) as error:
         sys.exit(f"server: {error}")
 

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import Generic, TypeVar
 
+from semlink.runtime import tracing
 from server.metrics import Metrics
 from server.pending import Pending
 from server.predictions import Prediction, Recognition
@@ -42,7 +43,7 @@ class _Entry(Generic[Item]):
     """A place in the queue."""
 
     def __init__(self, abandon: Callable[["_Entry[Item]"], None]) -> None:
-        self.asked = time.perf_counter()
+        self.asked, self.asked_by = time.perf_counter(), tracing.tracer.current()
         self.pending = Pending(partial(abandon, self))
         self.decoding: asyncio.Future[_Decoded[Item]]
         self.decoded: _Decoded[Item] | None = None
@@ -139,6 +140,7 @@ class Batcher(Generic[Item]):
         began: float,
         looking: "asyncio.Future[Looked]",
     ) -> None:
+        ended = time.perf_counter()
         self._looked_at = 0
         self._look_at_next()  # before anybody is told: the model has no time to lose
         if looking.cancelled():
@@ -154,6 +156,10 @@ class Batcher(Generic[Item]):
             queue_seconds = began - entry.asked - decode_seconds
             self._metrics.decode_seconds.observe(decode_seconds)
             self._metrics.queue_wait_seconds.observe(queue_seconds)
+            tracing.tracer.record("queue for decoder", entry.asked, decoded.began, parent=entry.asked_by)
+            tracing.tracer.record("decode", decoded.began, decoded.ended, parent=entry.asked_by)
+            tracing.tracer.record("queue for model", decoded.ended, began, parent=entry.asked_by)
+            tracing.tracer.record("inference", began, ended, parent=entry.asked_by, batch=len(batch))
             if not entry.pending.answer.done():
                 entry.pending.answer.set_result(
                     Recognition(

@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 from pydantic import ValidationError
 
 from semlink.bitstream import Frame
-from semlink.runtime.correlation import begin_call
+from semlink.runtime.correlation import served
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 from server.metrics import Metrics
@@ -36,11 +36,11 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
         self._recognizer, self._sessions, self._metrics = recognizer, sessions, metrics
         self._timeout = timeout_seconds
 
+    @served
     async def Classify(
         self, request: pb.ClassifyRequest, context: grpc.aio.ServicerContext
     ) -> pb.ClassifyResponse:
         """Classifies one frame and counts it as the device's view of the object."""
-        begin_call(context, object_id=request.object_id, device_id=request.device_id, frame_id=request.frame_id)
         return await _or_abort(context, self._classify(request, context))
 
     async def _classify(
@@ -75,11 +75,11 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
             _tell(response, answer.standing)
         return response
 
+    @served
     async def WaitVote(
         self, request: pb.WaitVoteRequest, context: grpc.aio.ServicerContext
     ) -> pb.WaitVoteResponse:
         """Waits until all views of an object are in, or until `wait_seconds` have passed."""
-        begin_call(context, object_id=request.object_id)
         if not 1 <= len(request.object_id) <= 128:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "object_id must have 1 to 128 characters")
         if not 0 <= request.wait_seconds <= MAX_WAIT_SECONDS:  # a NaN is refused too

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from semlink import iaq
 from semlink.bitstream import MAX_FRAME_BYTES, Frame, FrameError, Geometry
 from semlink.images import IMAGE_SIZE, model_pixels, open_image
+from semlink.runtime import tracing
 from server.classifier import PATCHES, Classifier, Picture
 from server.header_keys import HeaderKeys
 from server.metrics import Metrics
@@ -87,12 +88,14 @@ class Recognizer:
                 for, its view can't count, there is no room in the queue, or the deadline has passed.
         """
         self._metrics.received_bits.inc(8 * len(data))
+        tracing.tracer.annotate(bits=8 * len(data))
         try:
             frame = parse_frame(data)
             check_lost(lost_patches)
         except BadFrame as refusal:
             self._metrics.frames_rejected.labels(refusal.reason).inc()
             raise
+        tracing.tracer.annotate(rho=frame.rho)
         header = data[: frame.header_bits // 8]
         if self._header_keys is not None:
             try:
@@ -142,13 +145,14 @@ class Recognizer:
             )
         else:
             recognition = await recognise().wait(deadline)
-        log.debug(
-            "answered",
-            label=recognition.predictions[0].label,
-            repeated=repeated,
-            queue_ms=recognition.queue_ms,
-            inference_ms=recognition.inference_ms,
-        )
+        told = {
+            "label": recognition.predictions[0].label,
+            "repeated": repeated,
+            "queue_ms": recognition.queue_ms,
+            "inference_ms": recognition.inference_ms,
+        }
+        tracing.tracer.annotate(**told)
+        log.debug("answered", **told)
         return Answer(recognition, standing, repeated, self._classifier.description)
 
 

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from semlink.bitstream import MAX_FRAME_BYTES
 from semlink.images import MAX_IMAGE_BYTES, ImageError
-from semlink.runtime.correlation import RequestIdMiddleware
+from semlink.runtime.correlation import RequestMiddleware
 from semlink.runtime.listener import Health
 from semlink.runtime.problems import install_problems, problem_responses
 from server.http_requests import CLASSIFY_PATH, CountingMiddleware
@@ -88,7 +88,7 @@ def create_app(
     install_problems(app)
     app.include_router(health.router())
     app.add_middleware(CountingMiddleware, metrics=metrics)
-    app.add_middleware(RequestIdMiddleware)  # the last one added comes first
+    app.add_middleware(RequestMiddleware)  # the last one added comes first
 
     @app.exception_handler(CallerGone)
     async def nobody_there(request: Request, error: CallerGone) -> Response:

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from semlink.runtime import tracing
 from semlink.runtime.settings import ProcessSettings
 
 
@@ -20,6 +21,7 @@ def configure_logs(settings: ProcessSettings, process: str) -> None:
     shared: list[Any] = [
         name_process,
         structlog.contextvars.merge_contextvars,
+        tracing.name_trace,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -45,3 +47,4 @@ def configure_logs(settings: ProcessSettings, process: str) -> None:
     logging.captureWarnings(True)
     logging.getLogger(process).setLevel(level)
     logging.getLogger("semlink").setLevel(level)
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # semlink.runtime.otlp says it, and once

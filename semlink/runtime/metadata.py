@@ -2,6 +2,7 @@
 
 import grpc
 
+from semlink.runtime import tracing
 from semlink.runtime.correlation import REQUEST_ID, current_request
 
 PASSED_ON = ("authorization", REQUEST_ID, "traceparent", "tracestate")
@@ -20,4 +21,4 @@ def outgoing(context: grpc.aio.ServicerContext | None = None) -> Metadata:
     sent = {name: value for name, value in received if name in PASSED_ON}
     if request_id := current_request():
         sent[REQUEST_ID] = request_id
-    return tuple(sent.items())
+    return tuple((sent | tracing.tracer.headers()).items())

@@ -1,11 +1,14 @@
 """Settings of a process: flags, then SEMLINK_* environment variables, then defaults."""
 
+import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Collection, Sequence
-from typing import Annotated, Literal, TypeVar, get_origin
+from typing import Annotated, Literal, Self, TypeVar, get_origin
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 
@@ -14,6 +17,26 @@ def _host_and_port(address: str) -> str:
     if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise ValueError("must be HOST:PORT, such as 127.0.0.1:50051")
     return address
+
+
+def _url(address: str) -> str:
+    url = urlsplit(address)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("must be a URL, such as http://127.0.0.1:4317")
+    return address
+
+
+def _or_standard(endpoint: str | None) -> str | None:
+    """What OpenTelemetry's own variables say, where there is nothing else."""
+    variables = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return endpoint or next((os.environ[name] for name in variables if os.environ.get(name)), None)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is what it is part of
+        return False
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -38,6 +61,21 @@ class ProcessSettings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="json: one JSON line each; console: for people; auto: console on a terminal"
     )
+    otlp_endpoint: Annotated[Annotated[str, AfterValidator(_url)] | None, BeforeValidator(_or_standard)] = Field(
+        None,
+        validate_default=True,
+        description="send traces to the OpenTelemetry collector at this URL, over gRPC, such as "
+        "http://127.0.0.1:4317; the standard OTEL_EXPORTER_OTLP_ENDPOINT does the same; without, there are none",
+    )
+
+    @model_validator(mode="after")
+    def _can_trace(self) -> Self:
+        if self.otlp_endpoint and not _is_installed("opentelemetry.exporter.otlp.proto.grpc"):
+            raise ValueError(
+                "--otlp-endpoint (or SEMLINK_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT) needs OpenTelemetry: "
+                "pip install 'semlink[tracing]', or leave it out"
+            )
+        return self
 
 
 class ListenSettings(ProcessSettings):

@@ -53,6 +53,8 @@ def sample(kind, name):
         return str(value), value
     if name in ("to", "upstream"):
         return "there:7", "there:7"
+    if name == "otlp_endpoint":
+        return "http://there:7", "http://there:7"
     if name == "images":
         return "coffee,rocket", ["coffee", "rocket"]
     wanted = inner[0] if inner else field.annotation
