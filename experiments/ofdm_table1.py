@@ -8,8 +8,7 @@ from pathlib import Path
 
 from experiments.accuracy import RESULTS
 from experiments.ofdm import measure_accuracy, ofdm_run
-from experiments.table import correct_answers, things_of
-from semlink.learning.intervals import difference
+from experiments.pairs import paired_gain, things_of
 from semlink.learning.ofdm_cells import Coding, OfdmCell
 from semlink.ofdm import PlanMethod
 from semlink.ofdm.mapping import Mapping
@@ -28,6 +27,12 @@ def _accuracy(told: dict) -> str:
     return f"{100 * told['accuracy']:.1f} ({100 * told['low']:.1f} to {100 * told['high']:.1f})"
 
 
+def _gain(told: dict | None) -> str:
+    if told is None:
+        return ""
+    return f"{100 * told['difference']:+.1f} ({100 * told['low']:+.1f} to {100 * told['high']:+.1f})"
+
+
 def _lines(head: str, rows: dict[str, list[str]]) -> list[str]:
     lines = ["", f"| {head} | {' | '.join(f'{snr_db:g} dB' for snr_db in SNRS_DB)} |"]
     lines.append("| --- " * (1 + len(SNRS_DB)) + "|")
@@ -39,8 +44,8 @@ def main(data: Path) -> None:
     rows = measure_accuracy(data, [cell(mapping, snr_db) for snr_db in SNRS_DB for mapping in NAMES])
     (clean,) = (row for row in rows if row["cell"]["method"] == "clean")
     sent = {(row["cell"]["mapping"], row["cell"]["snr_db"]): row for row in rows if row is not clean}
-    things = things_of(data)
-    run, kept = clean["run"], ofdm_run(data).out.name
+    asked = ofdm_run(data)
+    things, kept, run = things_of(asked), asked.out.name, clean["run"]
     lines = [
         f"# Subcarrier mappings: {run['data']}, {run['only']}, {run['images']} images",
         "",
@@ -60,18 +65,17 @@ def main(data: Path) -> None:
                 }
                 | {"no link": [_accuracy(clean[views])] * len(SNRS_DB)},
             )
-    ahead = {}
-    for mapping in (Mapping.RANDOM, Mapping.INVERSE):
-        values = []
-        for snr_db in SNRS_DB:
-            ours = correct_answers(sent[Mapping.IMPORTANCE, snr_db], len(things))
-            theirs = correct_answers(sent[mapping, snr_db], len(things))
-            gain = difference(ours, theirs, things)
-            low, high = 100 * gain["low"], 100 * gain["high"]
-            values.append(f"{100 * gain['difference']:+.1f} ({low:+.1f} to {high:+.1f})")
-        ahead[f"of {NAMES[mapping]}"] = values
-    lines += ["", "By how many points the importance-aware mapping is ahead, one view, image by image:"]
-    lines += _lines("ahead", ahead)
+    for views, head in VIEWS.items():
+        ahead = {
+            f"of {NAMES[mapping]}": [
+                _gain(paired_gain(sent[Mapping.IMPORTANCE, snr_db], sent[mapping, snr_db], views, things))
+                for snr_db in SNRS_DB
+            ]
+            for mapping in (Mapping.RANDOM, Mapping.INVERSE)
+        }
+        if any(any(values) for values in ahead.values()):
+            lines += ["", f"By how many points the importance-aware mapping is ahead, {head}, answer by answer:"]
+            lines += _lines("ahead", ahead)
     errors = {
         name: [f"{100 * sent[mapping, snr_db]['bit_errors']:.2f}" for snr_db in SNRS_DB]
         for mapping, name in NAMES.items()

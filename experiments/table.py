@@ -8,11 +8,9 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-
 from experiments.accuracy import RESULTS, run_of
+from experiments.pairs import Things, paired_gain, things_of
 from semlink.learning.bsc_cells import BscCell, Receiver
-from semlink.learning.intervals import difference
 from semlink.learning.link_training import KIND
 
 Rows = dict[BscCell, dict]
@@ -38,15 +36,22 @@ def _accuracies(rows: Rows) -> list[str]:
     return lines
 
 
-def _differences(pairs: list[tuple[BscCell, dict, dict]], things: list[str], ahead: str) -> list[str]:
+def _differences(pairs: list[tuple[BscCell, dict, dict]], things: Things, ahead: str) -> list[str]:
     """One line for each pair of rows about the same images: the first one's accuracy less the second one's."""
-    lines = [f"{SETTING_HEAD}| {ahead} | 95 % interval |", f"{'| --- ' * 6}| --- | --- |"]
-    for cell, first, second in pairs:
-        gain = difference(correct_answers(first, len(things)), correct_answers(second, len(things)), things)
-        lines.append(
-            f"{SETTING.format(**asdict(cell))}| {100 * gain['difference']:+.1f} "
-            f"| {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f} |"
+    gains = [
+        (cell, [paired_gain(first, second, views, things) for views in things]) for cell, first, second in pairs
+    ]
+    told = 2 if any(votes for _, (_, votes) in gains) else 1
+    heads = "".join(f"| {head} | 95 % interval " for head in (ahead, f"{ahead}, four views")[:told])
+    lines = [f"{SETTING_HEAD}{heads}|", "| --- " * (6 + 2 * told) + "|"]
+    for cell, by_views in gains:
+        values = "".join(
+            f"| {100 * gain['difference']:+.1f} | {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f} "
+            if gain
+            else "| | "
+            for gain in by_views[:told]
         )
+        lines.append(f"{SETTING.format(**asdict(cell))}{values}|")
     return lines
 
 
@@ -69,16 +74,6 @@ def _beside_plain(rows: Rows, plain: Rows) -> list[tuple[BscCell, dict, dict]]:
     return pairs
 
 
-def correct_answers(row: dict, count: int) -> list[bool]:
-    """Whether each of `count` images was answered correctly."""
-    return np.unpackbits(np.frombuffer(bytes.fromhex(row["correct"]), np.uint8), count=count).astype(bool).tolist()
-
-
-def things_of(data: Path) -> list[str]:
-    """What each of the images shows that are measured."""
-    return [example.thing for example in run_of(data, data.name).images().examples]
-
-
 def _model(server: str) -> str:
     """timm name of the server's model."""
     return server.removeprefix(f"{KIND} ").partition(" ")[0]
@@ -95,7 +90,7 @@ def _section(title: str, lines: list[str]) -> list[str]:
 def main(data: Path) -> None:
     """Writes RESULTS/NAME.md."""
     out = RESULTS / f"{data.name}.jsonl"
-    things = things_of(data)
+    things = things_of(run_of(data, data.name))
     servers: dict[str, Rows] = {}
     for line in out.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)

@@ -15,7 +15,7 @@ from semlink.learning.coders import Received
 from semlink.learning.image_sets import Example
 from semlink.learning.intervals import accuracy
 from semlink.learning.prepared import Prepared, open_prepared
-from semlink.learning.rows import Setting
+from semlink.learning.rows import Setting, to_hex
 from semlink.learning.run import Run
 from semlink.vit import IMAGE_SIZE, load_vit, logits_of_patches, normalise
 from semlink.voting import majority_vote
@@ -72,9 +72,10 @@ def evaluate(
     Yields:
         Each cell and what its row says: its accuracy with 95 % interval (`single`, over things; `four_view`, the
         majority over views of one object, where the manifest has groups of four), which images were answered
-        correctly (`correct`, a bit each, in hexadecimal, so that cells can be compared image by image), the mean
-        bits on the air with and without header, the share of pictures that could not be decoded, the share of
-        payload bits that fell on the object, where there are masks, and what the cell tells of its own.
+        correctly (`correct`, a bit each, see `to_hex`, so that cells can be compared image by image), and which
+        votes were correct (`correct_votes`, in the order of `groups_of_views`), the mean bits on the air with and
+        without header, the share of pictures that could not be decoded, the share of payload bits that fell on
+        the object, where there are masks, and what the cell tells of its own.
     """
     shards = [list(range(start, min(start + SHARD, len(examples)))) for start in range(0, len(examples), SHARD)]
     task = progress.add_task("evaluating", total=len(cells) * len(shards))
@@ -135,13 +136,16 @@ def _measure(cell: Cell, shared: Any, images: list[int]) -> dict[str, list]:
 
 def _summary(seen: dict[str, NDArray], examples: Sequence[Example]) -> dict:
     correct = [label == example.label for label, example in zip(seen["label"], examples, strict=True)]
+    groups = groups_of_views(examples)
+    votes = _votes(seen, examples, groups)
     image_bits = 8 * IMAGE_SIZE * IMAGE_SIZE * 3
     masked = np.isfinite(seen["object_bits"])
     on_masked = seen["payload_bits"][masked].sum()
     return {
         "single": accuracy(correct, [example.thing for example in examples]),
-        "correct": np.packbits(correct).tobytes().hex(),
-        "four_view": _four_view(seen, examples),
+        "correct": to_hex(correct),
+        "four_view": accuracy(votes, [examples[first].thing for first, *_ in groups]) if groups else None,
+        "correct_votes": to_hex(votes) if groups else None,
         "bits": float(seen["bits"].mean()),
         "rho": float(seen["payload_bits"].mean() / image_bits),
         "true_ratio": float(seen["bits"].mean() / image_bits),
@@ -150,18 +154,18 @@ def _summary(seen: dict[str, NDArray], examples: Sequence[Example]) -> dict:
     }
 
 
-def _four_view(seen: dict[str, NDArray], examples: Sequence[Example]) -> dict | None:
-    """Accuracy of the majority of four views, over the groups of the manifest that have four."""
+def _votes(seen: dict[str, NDArray], examples: Sequence[Example], groups: Sequence[list[int]]) -> list[bool]:
+    """Whether the majority of each group is right."""
+    return [
+        majority_vote(seen["label"][members].tolist(), seen["confidence"][members]) == examples[members[0]].label
+        for members in groups
+    ]
+
+
+def groups_of_views(examples: Sequence[Example]) -> list[list[int]]:
+    """Which examples vote together: the groups of the manifest that have four, by their first one."""
     groups: dict[tuple[str, str], list[int]] = {}
     for number, example in enumerate(examples):
-        group = example.columns.get("group", "-1")
-        if group != "-1":
-            groups.setdefault((example.thing, group), []).append(number)
-    whole = {key: members for key, members in groups.items() if len(members) == VIEWS}
-    if not whole:
-        return None
-    correct = [
-        majority_vote(seen["label"][members].tolist(), seen["confidence"][members]) == examples[members[0]].label
-        for members in whole.values()
-    ]
-    return accuracy(correct, [thing for thing, _ in whole])
+        if example.group is not None:
+            groups.setdefault((example.thing, example.group), []).append(number)
+    return [members for members in groups.values() if len(members) == VIEWS]

@@ -39,6 +39,12 @@ class Example:
         """What is seen: images of the same thing are not independent. The object, where the manifest has it."""
         return f"{self.label}/{self.columns['object']}" if "object" in self.columns else str(self.path)
 
+    @property
+    def group(self) -> str | None:
+        """Which views of its thing it is one of, that vote together; None for an image on its own."""
+        group = self.columns.get("group", "-1")
+        return None if group == "-1" else group
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -124,16 +130,16 @@ def _shares(sizes: Sequence[int], count: int) -> list[int]:
 
 def _take(examples: Sequence[Example], numbers: Iterable[int], share: int) -> list[int]:
     """Up to `share` of one class's examples: a unit (a group, or a single image) of each thing in turn."""
-    things: dict[str, dict[tuple[str, int], list[int]]] = {}
+    things: dict[str, dict[str | int, list[int]]] = {}
     for number in numbers:
-        group = examples[number].columns.get("group", "-1")
-        key = (group, number if group == "-1" else -1)
-        things.setdefault(examples[number].thing, {}).setdefault(key, []).append(number)
+        example = examples[number]
+        unit = number if example.group is None else example.group
+        things.setdefault(example.thing, {}).setdefault(unit, []).append(number)
     turns = itertools.zip_longest(*(_spread(list(units.values())) for units in _spread(list(things.values()))))
     chosen: list[int] = []
-    for unit in itertools.chain.from_iterable(turns):
-        if unit is not None and len(chosen) + len(unit) <= share:
-            chosen += unit
+    for members in itertools.chain.from_iterable(turns):
+        if members is not None and len(chosen) + len(members) <= share:
+            chosen += members
     return chosen
 
 

@@ -7,6 +7,8 @@ from dataclasses import Field, asdict, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+import numpy as np
+
 
 class Setting(Protocol):
     """A dataclass that says what a row is about."""
@@ -42,3 +44,20 @@ def append_row(out: Path, cell: Setting, measured: dict[str, Any], described: di
     with out.open("a", encoding="utf-8") as file:
         row = {"cell": asdict(cell)} | measured | described
         file.write("\n" * cut_off + json.dumps(row, allow_nan=False) + "\n")
+
+
+def to_hex(correct: Sequence[bool]) -> str:
+    """Whether each answer is correct, as a row says it: a bit each, in hexadecimal."""
+    return np.packbits(np.asarray(correct, bool)).tobytes().hex()
+
+
+def from_hex(correct: str, count: int) -> list[bool]:
+    """Whether each of `count` answers is correct, of what `to_hex` gave.
+
+    Raises:
+        ValueError: it is of another number of answers.
+    """
+    packed = np.frombuffer(bytes.fromhex(correct), np.uint8)
+    if len(packed) != -(-count // 8):
+        raise ValueError(f"{8 * len(packed)} bits can't say which of {count} answers are correct")
+    return np.unpackbits(packed, count=count).astype(bool).tolist()

@@ -14,7 +14,7 @@ from semlink.images import model_pixels, open_image
 from semlink.learning import ldpc
 from semlink.learning.bsc_cells import CLEAN, BscCell, Receiver, grid, tune_threshold
 from semlink.learning.coders import CODECS, _best_within, _file, send_frame, send_picture
-from semlink.learning.evaluation import _four_view
+from semlink.learning.evaluation import _votes, groups_of_views
 from semlink.learning.image_sets import Example, load_image_set
 from semlink.learning.ldpc import Code, best_code, capacity
 from semlink.learning.prepared import open_prepared, prepare
@@ -164,11 +164,10 @@ def test_four_views_vote_by_object_and_group(tmp_path):
     labels = [0, 0, 0, 1, *[0, 0, 1, 1], *[0, 0, 0, 1], *[1, 1, 1], 1]
     # Object 0/a: three of four. 1/a: a tie, which confidence decides; lost three to one; a group of three is none.
     seen = {"label": np.array(labels), "confidence": np.array([0.5] * 4 + [0.5, 0.5, 0.9, 0.9] + [0.5] * 8)}
-    voted = _four_view(seen, examples)
-    assert voted is not None
-    assert voted["accuracy"] == pytest.approx(2 / 3)
-    assert (voted["images"], voted["things"]) == (3, 2)
-    assert _four_view(seen, [Example(tmp_path, 0, {}) for _ in labels]) is None
+    groups = groups_of_views(examples)
+    assert groups == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert _votes(seen, examples, groups) == [True, True, False]
+    assert groups_of_views([Example(tmp_path, 0, {}) for _ in labels]) == []
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +229,8 @@ def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path, monkeypatch)
         assert row["four_view"]["images"] == 2
         correct = np.unpackbits(np.frombuffer(bytes.fromhex(row["correct"]), np.uint8), count=8)
         assert correct.mean() == row["single"]["accuracy"]
+        votes = np.unpackbits(np.frombuffer(bytes.fromhex(row["correct_votes"]), np.uint8), count=2)
+        assert votes.mean() == row["four_view"]["accuracy"]
         assert {"command", "versions", "machine", "run"} <= row.keys()
     assert first[1]["rho"] == 0.25
     assert first[1]["bits"] == iaq.HEADER_BITS + 0.25 * 8 * 150_528
@@ -240,7 +241,7 @@ def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path, monkeypatch)
     lines = out.read_text().splitlines()
     assert lines[:4] == [json.dumps(row) for row in first[:4]]
     again, jpeg, threshold, _, protected = map(json.loads, lines[5:])
-    for name in ("cell", "single", "four_view", "bits", "object_share"):
+    for name in ("cell", "single", "four_view", "correct_votes", "bits", "object_share"):
         assert again[name] == first[4][name], "the same seed, the same result"
     assert jpeg["cell"]["method"] == "jpeg"
     assert jpeg["bits"] <= first[1]["bits"]

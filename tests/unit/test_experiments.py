@@ -1,11 +1,14 @@
-"""The rows that experiments/results holds are not measured again, and say the same as ever."""
+"""Rows of results: those that experiments/results holds are not measured again; two of them are compared."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from experiments import accuracy
 from experiments.ofdm import ofdm_run
+from experiments.pairs import paired_gain
+from experiments.table import _differences
 from semlink.learning.bsc_cells import BscCell
 from semlink.learning.measurement import measure_cells, measure_plans
 from semlink.learning.ofdm_cells import OfdmCell
@@ -56,3 +59,41 @@ def test_no_plan_and_no_accuracy_over_mimo_ofdm_is_measured_again(data):
         assert cells
         assert measure(run, cells) == own
     assert run.out.read_bytes() == content
+
+
+class TestPairs:
+    """Two objects of four views each, in groups, and an image on its own."""
+
+    THINGS: ClassVar = {"single": [*["a"] * 4, *["b"] * 4, "c"], "four_view": ["a", "b"]}
+    OLD: ClassVar = {"correct": "ff80"}
+    BOTH: ClassVar = {"correct": "ff80", "correct_votes": "c0"}
+    ONE: ClassVar = {"correct": "f000", "correct_votes": "80"}
+
+    @pytest.mark.parametrize(("views", "gain"), [("single", 5 / 9), ("four_view", 1 / 2)])
+    def test_votes_are_paired_like_images(self, views, gain):
+        there = paired_gain(self.BOTH, self.ONE, views, self.THINGS)
+        back = paired_gain(self.ONE, self.BOTH, views, self.THINGS)
+        assert there is not None
+        assert back is not None
+        assert there["difference"] == -back["difference"] == pytest.approx(gain)
+        assert (there["low"], there["high"]) == (0, 1), "either object may be drawn alone"
+        assert there["things"] == len(set(self.THINGS[views]))
+
+    def test_rows_from_before_votes_were_kept_are_paired_by_image_alone(self):
+        assert paired_gain(self.OLD, self.ONE, "single", self.THINGS) is not None
+        assert paired_gain(self.OLD, self.ONE, "four_view", self.THINGS) is None
+        assert paired_gain(self.BOTH, {**self.ONE, "correct_votes": None}, "four_view", self.THINGS) is None
+
+    def test_answers_to_other_images_are_refused(self):
+        with pytest.raises(ValueError, match="16 bits can't say which of 7 answers"):
+            paired_gain(self.BOTH, self.ONE, "single", {"single": ["a"] * 7})
+
+    def test_the_table_has_a_column_for_votes_where_rows_have_them(self):
+        cell = BscCell("fixed", 0.5)
+        (head, _, new, old) = _differences(
+            [(cell, self.BOTH, self.ONE), (cell, self.OLD, self.ONE)], self.THINGS, "ahead by"
+        )
+        assert head.endswith("| ahead by | 95 % interval | ahead by, four views | 95 % interval |")
+        assert new.endswith("| +55.6 | +0.0 to +100.0 | +50.0 | +0.0 to +100.0 |")
+        assert old.endswith("| +55.6 | +0.0 to +100.0 | | |")
+        assert "four views" not in _differences([(cell, self.OLD, self.ONE)], self.THINGS, "ahead by")[0]

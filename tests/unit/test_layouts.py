@@ -2,10 +2,9 @@ from collections import Counter
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from semlink.learning.evaluation import _four_view
+from semlink.learning.evaluation import groups_of_views
 from semlink.learning.image_sets import Example, load_image_set
 
 
@@ -59,10 +58,11 @@ class TestMiro:
 
     def test_all_views_vote(self, miro):
         data = load_image_set(miro)
-        labels = np.array([example.label for example in data.examples])
-        voted = _four_view({"label": labels, "confidence": np.ones(len(labels))}, data.examples)
-        assert voted is not None
-        assert (voted["accuracy"], voted["images"], voted["things"]) == (1.0, 12 * 40, 12)
+        groups = groups_of_views(data.examples)
+        assert len(groups) == 12 * 40
+        assert len({data.examples[first].thing for first, *_ in groups}) == 12
+        for members in groups:
+            assert len({data.examples[member].thing for member in members}) == 1
 
     def test_a_set_with_gaps_is_still_miro(self, miro, tmp_path):
         for path in miro.glob("mouse/*"):
@@ -128,11 +128,8 @@ class TestMvpN:
 
     def test_four_view_sets_vote(self, mvp_n):
         examples = load_image_set(mvp_n).examples
-        labels = np.array([example.label for example in examples])
-        voted = _four_view({"label": labels, "confidence": np.ones(len(labels))}, examples)
-        assert voted is not None
         # Of each class: two sets in train, one group of six views (two are left over), three of twelve.
-        assert voted["images"] == 2 * (2 + 1 + 3)
+        assert len(groups_of_views(examples)) == 2 * (2 + 1 + 3)
         in_none = [example for example in examples if example.columns["group"] == "-1"]
         assert Counter(example.columns["split"] for example in in_none) == {"valid": 4}
 
