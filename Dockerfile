@@ -20,7 +20,7 @@ RUN --mount=type=cache,target=/var/cache/pip if [ -n "$TORCH_INDEX_URL" ]; then 
         pip install --index-url "$TORCH_INDEX_URL" torch torchvision; \
     fi
 COPY . .
-RUN --mount=type=cache,target=/var/cache/pip pip install '.[vision]'
+RUN --mount=type=cache,target=/var/cache/pip pip install '.[vision,redis]'
 
 FROM python:3.11-slim AS runtime
 ENV PATH=/opt/semlink/bin:$PATH PYTHONUNBUFFERED=1

@@ -17,7 +17,7 @@ from server.link_service import LinkService
 from server.metrics import Metrics
 from server.recognition import Recognizer
 from server.rest import create_app
-from server.sessions import Sessions
+from server.sessions import open_sessions
 from server.settings import ServerSettings
 
 
@@ -25,27 +25,22 @@ async def serve(settings: ServerSettings) -> None:
     """Runs the server until it is told to stop."""
     metrics, health = Metrics(), Health()
     classifier = Classifier(settings, metrics)
-    sessions = Sessions(
-        max_objects=settings.max_objects,
-        ttl_seconds=settings.object_ttl_seconds,
-        max_waiting=settings.max_waiting_calls,
-        metrics=metrics,
-    )
     keys = keys_of_devices(settings.header_keys_file) if settings.header_keys_file else None
-    recognizer = Recognizer(classifier, sessions, metrics, None if keys is None else HeaderKeys(keys))
     timeout = settings.request_timeout_seconds
-    await listen(
-        LinkService(recognizer, sessions, metrics, timeout),
-        create_app(recognizer, sessions, metrics, health, timeout),
-        health,
-        host=settings.host,
-        grpc_port=settings.grpc_port,
-        http_port=settings.http_port,
-        # Those that wait for votes can take no more than their own share, so the rest is left for frames.
-        max_concurrent_calls=settings.max_concurrent_calls + settings.max_waiting_calls,
-        max_http_connections=settings.max_http_connections,
-        prepare=classifier.start,
-    )
+    async with open_sessions(settings, metrics) as sessions:
+        recognizer = Recognizer(classifier, sessions, metrics, None if keys is None else HeaderKeys(keys))
+        await listen(
+            LinkService(recognizer, sessions, metrics, timeout),
+            create_app(recognizer, sessions, metrics, health, timeout),
+            health,
+            host=settings.host,
+            grpc_port=settings.grpc_port,
+            http_port=settings.http_port,
+            # Those that wait for votes can take no more than their own share, so the rest is left for frames.
+            max_concurrent_calls=settings.max_concurrent_calls + settings.max_waiting_calls,
+            max_http_connections=settings.max_http_connections,
+            prepare=classifier.start,
+        )
     if classifier.is_loading:
         os._exit(0)  # the thread that loads can't be stopped, and a usual exit would wait for it
 

@@ -79,7 +79,7 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
     async def WaitVote(
         self, request: pb.WaitVoteRequest, context: grpc.aio.ServicerContext
     ) -> pb.WaitVoteResponse:
-        """Waits until all views of an object are in, or until `wait_seconds` have passed."""
+        """Waits until the vote on an object is taken, or until `wait_seconds` have passed."""
         if not 1 <= len(request.object_id) <= 128:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "object_id must have 1 to 128 characters")
         if not 0 <= request.wait_seconds <= MAX_WAIT_SECONDS:  # a NaN is refused too

@@ -40,7 +40,7 @@ class Metrics:
             "semlink_server_requests",
             "Requests to classify by what became of them: answered; refused for what they say; overloaded, "
             "refused because too many wait; expired, not answered in time; cancelled by the caller, as at its own "
-            "deadline; unavailable, the model is still loading; failed here.",
+            "deadline; unavailable, the model is still loading or Redis is away; failed here.",
             ["protocol", "outcome"],
             registry=self.registry,
         )
@@ -105,16 +105,32 @@ class Metrics:
         for outcome in VOTES:
             self.votes.labels(outcome)
 
+        self.partial_votes = Counter(
+            "semlink_server_partial_votes",
+            "Votes taken at their deadline, with views missing; they are among the votes too.",
+            registry=self.registry,
+        )
+        self.late_views = Counter(
+            "semlink_server_late_views",
+            "Views answered after the vote on their object, which they did not change.",
+            registry=self.registry,
+        )
+        self.store_errors = Counter(
+            "semlink_server_store_errors", "Calls that Redis did not answer as it should.", registry=self.registry
+        )
+
     def count_request(self, protocol: str, status: int, seconds: float) -> None:
         """Counts a request to classify by the HTTP status that it had, or would have had."""
         other = "answered" if status < 400 else "refused" if status < 500 else "failed"
         self.requests.labels(protocol, _OF_STATUS.get(status, other)).inc()
         self.request_seconds.labels(protocol).observe(seconds)
 
-    def count_vote(self, votes: int, views: int) -> None:
-        """Counts a vote that so many of the views were for."""
+    def count_vote(self, votes: int, views: int, expected_views: int) -> None:
+        """Counts a vote that so many of the counted views were for."""
         outcome = "unanimous" if votes == views else "majority" if 2 * votes > views else "plurality"
         self.votes.labels(outcome).inc()
+        if views < expected_views:
+            self.partial_votes.inc()
 
     @contextmanager
     def call(self) -> Iterator[None]:

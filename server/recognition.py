@@ -19,7 +19,7 @@ from server.metrics import Metrics
 from server.pending import Pending
 from server.predictions import Recognition
 from server.refusals import BadFrame, BadTag
-from server.sessions import Sessions, Standing
+from server.sessions import Sessions, Standing, View
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +85,7 @@ class Recognizer:
 
         Raises:
             Refusal: the frame is malformed or of another geometry than the model's, its header is not vouched
-                for, its view can't count, there is no room in the queue, or the deadline has passed.
+                for, its view can't count, there is no room in the queue, Redis is away, or the deadline has passed.
         """
         self._metrics.received_bits.inc(8 * len(data))
         tracing.tracer.annotate(bits=8 * len(data))
@@ -135,11 +135,13 @@ class Recognizer:
         standing, repeated = None, False
         if request.object_id:
             recognition, standing, repeated = await self._sessions.add_view(
-                request.object_id,
-                request.device_id,
-                request.frame_id,
-                request.expected_views,
-                hashlib.sha256(identity).digest(),
+                View(
+                    request.object_id,
+                    request.device_id,
+                    request.frame_id,
+                    request.expected_views,
+                    fingerprint=hashlib.sha256(identity).digest(),
+                ),
                 recognise,
                 deadline,
             )

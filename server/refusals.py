@@ -59,6 +59,17 @@ class NotReady(Refusal):
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
+class StoreAway(Refusal):
+    """The store of the sessions, Redis, can't be reached or can't do what it is asked."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self) -> None:
+        """What is wrong with Redis is the operator's business, and in the log."""
+        super().__init__("the store of views and votes can't be reached; send the same request again")
+
+
 class Overloaded(Refusal):
     """As many requests wait as may. `retry_after` is when there ought to be room again, in seconds."""
 

@@ -39,12 +39,12 @@ class PredictionBody(BaseModel):
 
 
 class VoteBody(BaseModel):
-    """What all views of an object agree on."""
+    """What the counted views of an object agree on."""
 
     label: int = Field(examples=[281])
     name: str = Field(examples=["tabby"])
     votes: int = Field(examples=[3], description="views that named this label")
-    views: int = Field(examples=[4], description="views that were counted")
+    views: int = Field(examples=[4], description="views that were counted: all, or those in at the deadline")
 
 
 class StandingBody(BaseModel):
@@ -111,7 +111,7 @@ def create_app(
             unsupported_media_type="The body is neither a frame nor a JPEG or PNG.",
             unprocessable_entity="A query parameter is invalid.",
             too_many_requests="Too many requests wait for the model; Retry-After says for how many seconds.",
-            service_unavailable="The model is still loading.",
+            service_unavailable="The model is still loading, or Redis is away.",
             gateway_timeout="There was no answer in the time that the server gives itself.",
         ),
     )
@@ -153,6 +153,7 @@ def create_app(
             not_found="No view of the object has arrived, or it has been forgotten.",
             unprocessable_entity="A parameter is invalid.",
             too_many_requests="Too many calls wait for votes.",
+            service_unavailable="Redis is away.",
         ),
     )
     async def vote(

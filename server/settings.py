@@ -41,10 +41,33 @@ class ServerSettings(ListenSettings):
         description="look only at patches that have bits; quicker where many have none, but answers differ, and "
         "images are looked at one by one",
     )
+    vote_after_seconds: float = Field(
+        0,
+        ge=0,
+        le=86_400,
+        description="take the vote on an object so long after its first counted view, with the views that are in; "
+        "0: only when all expected views are in",
+    )
+    quorum: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="with --vote-after-seconds, never vote on fewer views than this: where fewer are in, the vote "
+        "is taken as soon as so many are",
+    )
+    redis: str = Field(
+        "",
+        description="keep views and votes in this Redis, redis://HOST:PORT/DATABASE, which several servers with "
+        "the same settings may share; empty: in memory",
+    )
     object_ttl_seconds: float = Field(
         600, ge=60, description="how long an object's views and vote are kept after its last view"
     )
-    max_objects: int = Field(10_000, ge=1, description="objects kept at once; beyond, the oldest is forgotten")
+    max_objects: int = Field(
+        10_000,
+        ge=1,
+        description="objects kept at once, in all servers that share a Redis; beyond, the oldest is forgotten",
+    )
     header_keys_file: Path | None = Field(
         None,
         description="file with a line DEVICE_ID KEY for each device, the key in hexadecimal; then only frames "

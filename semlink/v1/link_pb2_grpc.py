@@ -60,6 +60,11 @@ class LinkServiceServicer:
         (`repeated` is then set) and never counted twice, so a device may safely retry after UNAVAILABLE or
         DEADLINE_EXCEEDED.
 
+        The vote on an object is taken once: when all its views are in, or at the server's deadline
+        (--vote-after-seconds after the first view that is in) if enough of them are (--quorum). From then on it is
+        the same for whoever asks. A view that comes later is answered with its own predictions and this vote, which
+        it does not change.
+
         Errors:
         INVALID_ARGUMENT     the frame or a field is malformed; the message says which rule it broke
         ALREADY_EXISTS       this device has given another view of this object before
@@ -69,19 +74,22 @@ class LinkServiceServicer:
         UNAUTHENTICATED      the server has keys of its devices, and the header's tag is by none of this device's
         RESOURCE_EXHAUSTED   the server's queue is full: try again after the pause named in google.rpc.RetryInfo
         DEADLINE_EXCEEDED    no answer in the time that the caller, or the server, gives a frame
-        UNAVAILABLE          no server can be reached, or its model is still loading: try again
+        UNAVAILABLE          no server can be reached, its model is still loading, or it can't reach the store that
+        it shares with other servers: try again
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WaitVote(self, request, context):
-        """Waits until all views of an object are in, or until `wait_seconds` have passed.
+        """Waits until the vote on an object is taken, be it at the server's deadline, or until `wait_seconds` have
+        passed.
 
         Errors:
         INVALID_ARGUMENT    the object id is empty or too long, or `wait_seconds` is outside [0, 60]
         NOT_FOUND           no view of this object has arrived, or its vote has expired
         RESOURCE_EXHAUSTED  too many callers are waiting already
+        UNAVAILABLE         the server can't reach the store that it shares with other servers: try again
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -5,14 +5,20 @@ import inspect
 import os
 import re
 import shlex
+import socket
+import subprocess
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import redis
 import yaml
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+from redis_server import redis_program
 
 from semlink.runtime.listener import Health
 from semlink.runtime.settings import ProcessSettings, read_settings
@@ -21,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 DEVICES = ["device-1", "device-2", "device-3", "device-4"]
 LISTENERS = ["server", "channel"]
 SERVICES = [*LISTENERS, *DEVICES]
+"""What is made here; beside it there is a Redis."""
 
 
 def interpolate(text: str) -> str:
@@ -108,10 +115,11 @@ def app_of(module: str, health: Health) -> FastAPI:
         from server.metrics import Metrics
         from server.recognition import Recognizer
         from server.rest import create_app
-        from server.sessions import Sessions
+        from server.sessions import Rules
+        from server.sessions.memory import MemorySessions
 
         metrics = Metrics()
-        sessions = Sessions(max_objects=1, ttl_seconds=60, max_waiting=1, metrics=metrics)
+        sessions = MemorySessions(Rules(max_objects=1, ttl_seconds=60, max_waiting=1), metrics)
         return create_app(Recognizer(None, sessions, metrics), sessions, metrics, health, timeout_seconds=1)
     from channel_emulator.control import Impairments, control_plane
     from channel_emulator.impairments import NoImpairment
@@ -121,7 +129,7 @@ def app_of(module: str, health: Health) -> FastAPI:
 
 
 def test_the_services_are_the_demos():
-    assert list(COMPOSE["services"]) == SERVICES
+    assert list(COMPOSE["services"]) == ["redis", *SERVICES]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -136,10 +144,9 @@ class TestService:
         assert set(service_of(name).get("environment", {})) <= known
 
     def test_starts_after_what_it_needs(self, name):
-        needed = {"server": None, "channel": "server"}.get(name, "channel")
-        dependencies = service_of(name).get("depends_on", {})
-        assert dependencies == ({needed: {"condition": "service_healthy"}} if needed else {})
-        assert needed is None or "healthcheck" in service_of(needed)
+        needed = {"server": "redis", "channel": "server"}.get(name, "channel")
+        assert service_of(name).get("depends_on") == {needed: {"condition": "service_healthy"}}
+        assert "healthcheck" in service_of(needed)
 
 
 @pytest.mark.parametrize("name", LISTENERS)
@@ -196,6 +203,41 @@ def test_each_image_is_built_once():
     for name in DEVICES:
         assert images[name] == images["server"]
         assert service_of(name)["pull_policy"] == "never"
+
+
+class TestRedis:
+    def test_is_where_the_server_looks_for_it(self, settings_of):
+        address = urlsplit(settings_of("server").redis)
+        assert (address.scheme, address.hostname, address.port) == ("redis", "redis", 6379)
+
+    def test_is_reached_by_nobody_outside(self):
+        assert "ports" not in service_of("redis")
+
+    def test_keeps_what_it_has_answered_for(self):
+        words = shlex.split(service_of("redis")["command"])
+        assert words[0] == "redis-server"
+        options = dict(zip(words[1::2], words[2::2], strict=True))
+        assert (options["--appendonly"], options["--appendfsync"]) == ("yes", "always")
+        assert options["--maxmemory-policy"] == "noeviction"
+        ((volume, folder),) = [mount.split(":") for mount in service_of("redis")["volumes"]]
+        assert folder == "/data"  # where that image keeps its files
+        assert volume in COMPOSE["volumes"]
+
+    def test_understands_its_command_and_its_health_check(self, request, tmp_path):
+        """The command itself, with a port and a folder of this machine."""
+        words = [redis_program(request.node.nodeid), *shlex.split(service_of("redis")["command"])[1:]]
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        process = subprocess.Popen([*words, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path)])
+        try:
+            kind, program, *question = service_of("redis")["healthcheck"]["test"]
+            assert (kind, program) == ("CMD", "redis-cli")
+            with redis.Redis(port=port, retry=Retry(ConstantBackoff(0.05), 200)) as client:
+                assert client.execute_command(*question)
+                assert client.config_get("appendfsync")["appendfsync"] == "always"
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_the_channel_leads_to_the_server(settings_of):
@@ -268,7 +310,7 @@ class TestInstallation:
         assert steps["build-emulator"] == ["pip install ."]
         assert steps["build-vision"] == [
             'pip install --index-url "$TORCH_INDEX_URL" torch torchvision',
-            "pip install '.[vision]'",
+            "pip install '.[vision,redis]'",
         ]
 
     def test_what_is_installed_is_not_ignored(self):

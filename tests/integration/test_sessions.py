@@ -1,102 +1,44 @@
+"""What sessions promise, in memory and in Redis alike."""
+
 import asyncio
-import functools
 import itertools
 import random
 
 import pytest
+from session_stores import Eye, RedisStore, add, memory_store, recognition, running, until, until_waiting
 
-import server.sessions
 from server.metrics import Metrics
-from server.pending import Pending
-from server.predictions import Prediction, Recognition
 from server.refusals import AlreadyViewed, Expired, Overloaded, UnknownObject, WrongViews
 from server.sessions import Sessions, Vote
 
 
-def recognition(label: int, confidence: float = 0.5) -> Recognition:
-    return Recognition((Prediction(label, f"class {label}", confidence), Prediction(999, "other", 0.01)), 1, 2, 3)
+@pytest.fixture(params=["memory", "redis"])
+def store(request):
+    if request.param == "redis":
+        yield RedisStore(request.getfixturevalue("redis_server"))
+    else:
+        with memory_store() as made:
+            yield made
 
 
-class Eye:
-    """What recognises: answers in its own time, and knows how often it was asked.
-
-    It looks to the end, unless it is `patient`: then it lets go of what nobody waits for.
-    """
-
-    def __init__(
-        self, answer: Recognition | Exception | None = None, *, held: bool = False, patient: bool = False
-    ) -> None:
-        self.answer, self.calls, self.free, self.patient = answer or recognition(7), 0, asyncio.Event(), patient
-        if not held:
-            self.free.set()
-
-    def __call__(self) -> Pending:
-        self.calls += 1
-        pending = Pending(lambda: self.patient and pending.answer.cancel())
-        self.task = asyncio.create_task(self.look(pending.answer))
-        return pending
-
-    async def look(self, answer: asyncio.Future) -> None:
-        await self.free.wait()
-        if answer.cancelled():
-            return
-        if isinstance(self.answer, Exception):
-            answer.set_exception(self.answer)
-        else:
-            answer.set_result(self.answer)
+async def standing_of(kept: Sessions, thing: str = "cup"):
+    """How an object stands; None where it is unknown."""
+    try:
+        return await kept.wait(thing, 0)
+    except UnknownObject:
+        return None
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(server.sessions, "time", clock)
-    return clock
-
-
-def sessions(
-    max_objects: int = 100, ttl_seconds: float = 600, max_waiting: int = 100, metrics: Metrics | None = None
-) -> Sessions:
-    return Sessions(
-        max_objects=max_objects,
-        ttl_seconds=ttl_seconds,
-        max_waiting=max_waiting,
-        metrics=metrics or Metrics(),
-    )
-
-
-async def add(kept: Sessions, eye: Eye, device: str = "a", *, thing: str = "cup", frame: int = 0, views: int = 4,
-              fingerprint: bytes = b"frame", seconds: float = 60):  # fmt: skip
-    deadline = asyncio.get_running_loop().time() + seconds
-    return await kept.add_view(thing, device, frame, views, fingerprint, eye, deadline)
-
-
-def running(test):
-    """Runs a coroutine as a test."""
-
-    @functools.wraps(test)
-    def run(self, *arguments, **named):
-        asyncio.run(asyncio.wait_for(test(self, *arguments, **named), 10))
-
-    return run
-
-
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
+async def until_standing(kept: Sessions, standing, thing: str = "cup") -> None:
+    """Returns once an object stands so."""
+    while await standing_of(kept, thing) != standing:
+        await asyncio.sleep(0.002)
 
 
 class TestVote:
     @running
-    async def test_when_all_are_in(self):
-        kept = sessions()
+    async def test_when_all_are_in(self, store):
+        kept = store()
         standings = []
         for device, label in zip("abcd", (7, 3, 7, 7), strict=True):
             answer, standing, repeated = await add(kept, Eye(recognition(label)), device)
@@ -108,42 +50,43 @@ class TestVote:
         assert await kept.wait("cup", 0) == vote
 
     @running
-    async def test_one_view(self):
-        _, standing, _ = await add(sessions(), Eye(), views=1)
+    async def test_one_view(self, store):
+        _, standing, _ = await add(store(), Eye(), views=1)
         assert standing == Vote(7, "class 7", 1, 1)
 
     @running
-    async def test_does_not_depend_on_the_order(self):
+    async def test_does_not_depend_on_the_order(self, store):
         views = [(7, 0.1), (7, 0.7), (3, 0.3), (3, 0.5), (5, 0.99)]
-        votes = set()
-        for order in itertools.permutations(views):
-            kept = sessions()
+        votes, kept = set(), store()
+        for order in itertools.islice(itertools.permutations(views), 0, None, 7):
             for device, (label, confidence) in enumerate(order):
-                _, standing, _ = await add(kept, Eye(recognition(label, confidence)), str(device), views=5)
+                eye = Eye(recognition(label, confidence))
+                _, standing, _ = await add(kept, eye, str(device), thing=str(order), views=5)
             votes.add(standing)
         assert len(votes) == 1
         assert votes.pop().label in (3, 7)
 
     @running
-    async def test_does_not_depend_on_who_is_ready_first(self):
+    async def test_does_not_depend_on_who_is_ready_first(self, store):
         devices, labels = "abcd", (7, 3, 7, 5)
+        kept = store()
         for seed in range(10):
-            kept = sessions()
             eyes = [Eye(recognition(label), held=True) for label in labels]
             calls = [
-                asyncio.create_task(add(kept, eye, device)) for eye, device in zip(eyes, devices, strict=True)
+                asyncio.create_task(add(kept, eye, device, thing=str(seed)))
+                for eye, device in zip(eyes, devices, strict=True)
             ]
-            await settle()
-            for eye in random.Random(seed).sample(eyes, 4):
+            await until(lambda: all(eye.calls for eye in eyes))  # noqa: B023
+            for done, eye in enumerate(random.Random(seed).sample(eyes, 4), 1):
                 eye.free.set()
-                await settle()
+                await until(lambda: sum(call.done() for call in calls) == done)  # noqa: B023
             standings = [standing for _, standing, _ in await asyncio.gather(*calls)]
             assert standings.count(Vote(7, "class 7", 2, 4)) == 1
             assert sorted(each for each in standings if isinstance(each, int)) == [1, 2, 3]
 
     @running
-    async def test_objects_do_not_mix(self):
-        kept = sessions()
+    async def test_objects_do_not_mix(self, store):
+        kept = store()
         await add(kept, Eye(recognition(1)), thing="one", views=2)
         await add(kept, Eye(recognition(2)), thing="two", views=2)
         _, standing, _ = await add(kept, Eye(recognition(1)), "b", thing="one", views=2)
@@ -153,8 +96,8 @@ class TestVote:
 
 class TestRepeated:
     @running
-    async def test_gets_the_first_answer_and_counts_once(self):
-        kept = sessions()
+    async def test_gets_the_first_answer_and_counts_once(self, store):
+        kept = store()
         await add(kept, Eye())
         other = Eye(recognition(9))
         answer, standing, repeated = await add(kept, other)
@@ -162,12 +105,12 @@ class TestRepeated:
         assert other.calls == 0
 
     @running
-    async def test_while_the_first_is_still_running(self):
-        kept, eye = sessions(), Eye(held=True)
+    async def test_while_the_first_is_still_running(self, store):
+        kept, eye = store(), Eye(held=True)
         first = asyncio.create_task(add(kept, eye))
-        await settle()
+        await until(lambda: eye.callers == 1)
         again = [asyncio.create_task(add(kept, Eye(recognition(9)))) for _ in range(3)]
-        await settle()
+        await until(lambda: eye.callers == 4)
         assert not any(call.done() for call in (first, *again))
         eye.free.set()
         answers = await asyncio.gather(first, *again)
@@ -177,8 +120,8 @@ class TestRepeated:
         assert eye.calls == 1
 
     @running
-    async def test_after_the_vote_it_gets_the_vote(self):
-        kept = sessions()
+    async def test_after_the_vote_it_gets_the_vote(self, store):
+        kept = store()
         await add(kept, Eye(), "a", views=2)
         await add(kept, Eye(), "b", views=2)
         _, standing, repeated = await add(kept, Eye(), "a", views=2)
@@ -187,16 +130,16 @@ class TestRepeated:
 
     @pytest.mark.parametrize("other", [{"frame": 1}, {"fingerprint": b"other"}])
     @running
-    async def test_another_frame_of_the_same_device(self, other):
-        kept = sessions()
+    async def test_another_frame_of_the_same_device(self, store, other):
+        kept = store()
         await add(kept, Eye())
         with pytest.raises(AlreadyViewed, match="device 'a' has given another view of object 'cup'"):
             await add(kept, Eye(), **other)
         assert await kept.wait("cup", 0) == 3
 
     @running
-    async def test_same_device_looks_at_another_object(self):
-        kept = sessions()
+    async def test_same_device_looks_at_another_object(self, store):
+        kept = store()
         await add(kept, Eye(), thing="cup")
         _, _, repeated = await add(kept, Eye(), thing="saucer", frame=1)
         assert not repeated
@@ -204,16 +147,16 @@ class TestRepeated:
 
 class TestNumberOfViews:
     @running
-    async def test_must_agree(self):
-        kept = sessions()
+    async def test_must_agree(self, store):
+        kept = store()
         await add(kept, Eye())
         with pytest.raises(WrongViews, match="expects 4 views, not 3"):
             await add(kept, Eye(), "b", views=3)
         assert await kept.wait("cup", 0) == 3
 
     @running
-    async def test_one_device_too_many(self):
-        kept = sessions()
+    async def test_one_device_too_many(self, store):
+        kept = store()
         for device in "ab":
             await add(kept, Eye(), device, views=2)
         with pytest.raises(WrongViews, match="has all its 2 views"):
@@ -221,10 +164,10 @@ class TestNumberOfViews:
         assert await kept.wait("cup", 0) == Vote(7, "class 7", 2, 2)
 
     @running
-    async def test_views_under_way_take_their_place(self):
-        kept, eye = sessions(), Eye(held=True)
+    async def test_views_under_way_take_their_place(self, store):
+        kept, eye = store(), Eye(held=True)
         first = asyncio.create_task(add(kept, eye, views=1))
-        await settle()
+        await until(lambda: eye.calls)
         with pytest.raises(WrongViews):
             await add(kept, Eye(), "b", views=1)
         eye.free.set()
@@ -233,25 +176,25 @@ class TestNumberOfViews:
 
 class TestFailure:
     @running
-    async def test_leaves_no_view_and_a_retry_works(self):
-        kept = sessions()
+    async def test_leaves_no_view_and_a_retry_works(self, store):
+        kept = store()
         with pytest.raises(RuntimeError, match="no light"):
             await add(kept, Eye(RuntimeError("no light")))
         answer, standing, repeated = await add(kept, Eye())
         assert (answer, standing, repeated) == (recognition(7), 3, False)
 
     @running
-    async def test_is_told_to_all_who_repeated_the_call(self):
-        kept, eye = sessions(), Eye(RuntimeError("no light"), held=True)
+    async def test_is_told_to_all_who_repeated_the_call(self, store):
+        kept, eye = store(), Eye(RuntimeError("no light"), held=True)
         calls = [asyncio.create_task(add(kept, eye)) for _ in range(3)]
-        await settle()
+        await until(lambda: eye.callers == 3)
         eye.free.set()
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert [str(result) for result in results] == ["no light"] * 3
 
     @running
-    async def test_makes_room_for_another_device(self):
-        kept = sessions()
+    async def test_makes_room_for_another_device(self, store):
+        kept = store()
         await add(kept, Eye(), "a", views=2)
         with pytest.raises(RuntimeError):
             await add(kept, Eye(RuntimeError()), "b", views=2)
@@ -259,8 +202,8 @@ class TestFailure:
         assert standing == Vote(7, "class 7", 2, 2)
 
     @running
-    async def test_of_the_only_view_leaves_no_object(self):
-        kept = sessions()
+    async def test_of_the_only_view_leaves_no_object(self, store):
+        kept = store()
         with pytest.raises(RuntimeError):
             await add(kept, Eye(RuntimeError()), views=4)
         with pytest.raises(UnknownObject):
@@ -269,13 +212,13 @@ class TestFailure:
         assert isinstance(standing, Vote)
 
     @running
-    async def test_does_not_lose_who_waits(self):
+    async def test_does_not_lose_who_waits(self, store):
         """The first view fails while someone waits for the vote; its retry's vote wakes them."""
-        kept, eye = sessions(), Eye(RuntimeError(), held=True)
+        kept, eye = store(), Eye(RuntimeError(), held=True)
         call = asyncio.create_task(add(kept, eye, views=1))
-        await settle()
+        await until(lambda: eye.calls)
         waiting = asyncio.create_task(kept.wait("cup", 5))
-        await settle()
+        await until_waiting(kept, 1)
         eye.free.set()
         with pytest.raises(RuntimeError):
             await call
@@ -283,16 +226,16 @@ class TestFailure:
         assert await waiting == vote
 
     @running
-    async def test_caller_hangs_up_but_the_vote_completes(self):
-        kept, eye = sessions(), Eye(held=True)
+    async def test_caller_hangs_up_but_the_vote_completes(self, store):
+        kept, eye = store(), Eye(held=True)
         await add(kept, Eye(), "a", views=2)
         call = asyncio.create_task(add(kept, eye, "b", views=2))
-        await settle()
+        await until(lambda: eye.calls)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         waiting = asyncio.create_task(kept.wait("cup", 5))
-        await settle()
+        await until_waiting(kept, 1)
         eye.free.set()
         vote = Vote(7, "class 7", 2, 2)
         assert await waiting == vote
@@ -302,36 +245,33 @@ class TestFailure:
         assert other.calls == 0
 
     @running
-    async def test_a_view_that_nobody_waits_for_is_let_go(self):
-        kept, eye = sessions(), Eye(held=True, patient=True)
+    async def test_a_view_that_nobody_waits_for_is_let_go(self, store):
+        kept, eye = store(), Eye(held=True, patient=True)
         calls = [asyncio.create_task(add(kept, eye)) for _ in range(2)]
-        await settle()
+        await until(lambda: eye.callers == 2)
         calls[0].cancel()
-        await settle()
+        await until(lambda: eye.callers == 1)
         assert await kept.wait("cup", 0) == 4  # the other one still waits
         calls[1].cancel()
-        await settle()
-        with pytest.raises(UnknownObject):
-            await kept.wait("cup", 0)
+        await until_standing(kept, None)
         assert eye.calls == 1
 
     @running
-    async def test_a_retry_in_the_moment_of_letting_go_starts_afresh(self):
-        kept, eye = sessions(), Eye(held=True, patient=True)
+    async def test_a_retry_in_the_moment_of_letting_go_starts_afresh(self, store):
+        kept, eye = store(), Eye(held=True, patient=True)
         call = asyncio.create_task(add(kept, eye, views=2))
-        await settle()
+        await until(lambda: eye.calls)
         call.cancel()
         await asyncio.sleep(0)  # the call has ended; what follows from that has not happened yet
         answer, standing, repeated = await add(kept, Eye(recognition(9)), views=2)
-        await settle()
         assert (answer, standing, repeated) == (recognition(9), 1, False)
         assert await kept.wait("cup", 0) == 1
 
     @running
-    async def test_of_the_deadline(self):
-        kept, eye = sessions(), Eye(held=True, patient=True)
+    async def test_of_the_deadline(self, store):
+        kept, eye = store(), Eye(held=True, patient=True)
         patient = asyncio.create_task(add(kept, eye))
-        await settle()
+        await until(lambda: eye.calls)
         with pytest.raises(Expired):
             await add(kept, eye, seconds=0.01)
         eye.free.set()
@@ -339,11 +279,11 @@ class TestFailure:
         assert answer == recognition(7)
 
     @running
-    async def test_refused_views_make_nothing_be_forgotten(self):
+    async def test_refused_views_make_nothing_be_forgotten(self, store):
         def full():
             raise Overloaded("full", 1)
 
-        kept = sessions(max_objects=1)
+        kept = store(max_objects=1)
         await add(kept, Eye(), thing="cup")
         with pytest.raises(Overloaded):
             await add(kept, full, thing="saucer")
@@ -352,78 +292,76 @@ class TestFailure:
             await kept.wait("saucer", 0)
 
     @running
-    async def test_caller_hangs_up_and_nobody_comes_back(self):
+    async def test_caller_hangs_up_and_nobody_comes_back(self, store):
         """An error that nobody waits for any more is not reported as forgotten either."""
         complaints = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        kept, eye = sessions(), Eye(RuntimeError(), held=True)
+        kept, eye = store(), Eye(RuntimeError(), held=True)
         call = asyncio.create_task(add(kept, eye))
-        await settle()
+        await until(lambda: eye.calls)
         call.cancel()
-        await settle()
+        await until(call.done)
         eye.free.set()
-        await settle()
+        await until_standing(kept, None)
         del call
         assert not complaints
-        with pytest.raises(UnknownObject):
-            await kept.wait("cup", 0)
 
 
 class TestForgetting:
     @running
-    async def test_after_the_last_view(self, clock):
-        kept = sessions(ttl_seconds=600)
+    async def test_after_the_last_view(self, store):
+        kept = store(ttl_seconds=600)
         await add(kept, Eye(), "a")
-        clock.now += 500
+        store.age(500)
         await add(kept, Eye(), "b")
-        clock.now += 599
+        store.age(599)
         assert await kept.wait("cup", 0) == 2
-        clock.now += 1
+        store.age(1)
         with pytest.raises(UnknownObject, match="'cup'"):
             await kept.wait("cup", 0)
 
     @running
-    async def test_then_everything_is_new(self, clock):
-        kept = sessions()
+    async def test_then_everything_is_new(self, store):
+        kept = store()
         await add(kept, Eye(), views=1)
-        clock.now += 600
+        store.age(600)
         answer, standing, repeated = await add(kept, Eye(recognition(9)), frame=1, views=3)
         assert (answer, standing, repeated) == (recognition(9), 2, False)
 
     @running
-    async def test_asking_does_not_keep_it(self, clock):
-        kept = sessions()
+    async def test_asking_does_not_keep_it(self, store):
+        kept = store()
         await add(kept, Eye())
         for _ in range(3):
-            clock.now += 199
+            store.age(199)
             await kept.wait("cup", 0)
             await add(kept, Eye())
-        clock.now += 199
+        store.age(199)
         with pytest.raises(UnknownObject):
             await kept.wait("cup", 0)
 
     @running
-    async def test_the_refusal_says_how_long_it_takes(self, clock):
-        kept = sessions()
+    async def test_the_refusal_says_how_long_it_takes(self, store):
+        kept = store()
         await add(kept, Eye())
-        clock.now += 100
+        store.age(100)
         with pytest.raises(AlreadyViewed, match="wait 500 s"):
             await add(kept, Eye(), frame=1)
 
     @running
-    async def test_expired_objects_do_not_count(self, clock):
-        kept = sessions(max_objects=2)
+    async def test_expired_objects_do_not_count(self, store):
+        kept = store(max_objects=2)
         await add(kept, Eye(), thing="old")
-        clock.now += 300
+        store.age(300)
         await add(kept, Eye(), thing="young")
-        clock.now += 301
+        store.age(301)
         await add(kept, Eye(), thing="new")
         assert await kept.wait("young", 0) == 3
         assert await kept.wait("new", 0) == 3
 
     @running
-    async def test_at_most_so_many_the_one_longest_untouched_goes_first(self):
-        kept = sessions(max_objects=3)
+    async def test_at_most_so_many_the_one_longest_untouched_goes_first(self, store):
+        kept = store(max_objects=3)
         for number in range(3):
             await add(kept, Eye(), thing=str(number))
         await add(kept, Eye(), "b", thing="0")  # touched again
@@ -439,10 +377,10 @@ class TestForgetting:
         assert known == [0, 3, 4]
 
     @running
-    async def test_an_object_forgotten_while_looked_at_still_answers(self):
-        kept, eye = sessions(max_objects=1), Eye(held=True)
+    async def test_an_object_forgotten_while_looked_at_still_answers(self, store):
+        kept, eye = store(max_objects=1), Eye(held=True)
         call = asyncio.create_task(add(kept, eye, thing="first", views=1))
-        await settle()
+        await until(lambda: eye.calls)
         await add(kept, Eye(), thing="second")
         eye.free.set()
         _, standing, _ = await call
@@ -451,13 +389,13 @@ class TestForgetting:
 
 class TestWait:
     @running
-    async def test_unknown(self):
+    async def test_unknown(self, store):
         with pytest.raises(UnknownObject, match="'cup'"):
-            await sessions().wait("cup", 10)
+            await store().wait("cup", 10)
 
     @running
-    async def test_no_longer_than_asked(self):
-        kept = sessions()
+    async def test_no_longer_than_asked(self, store):
+        kept = store()
         await add(kept, Eye())
         loop = asyncio.get_running_loop()
         begun = loop.time()
@@ -465,53 +403,167 @@ class TestWait:
         assert 0.09 <= loop.time() - begun < 1
 
     @running
-    async def test_wakes_all_with_the_same_vote(self):
-        kept = sessions()
+    async def test_wakes_all_with_the_same_vote(self, store):
+        kept = store()
         await add(kept, Eye(), "a", views=2)
         waiting = [asyncio.create_task(kept.wait("cup", 60)) for _ in range(10)]
-        await settle()
+        await until_waiting(kept, 10)
         assert not any(task.done() for task in waiting)
         _, vote, _ = await add(kept, Eye(), "b", views=2)
         assert await asyncio.gather(*waiting) == [vote] * 10
 
     @running
-    async def test_for_a_first_view_that_is_still_being_worked_out(self):
-        kept, eye = sessions(), Eye(held=True)
+    async def test_for_a_first_view_that_is_still_being_worked_out(self, store):
+        kept, eye = store(), Eye(held=True)
         call = asyncio.create_task(add(kept, eye, views=1))
-        await settle()
+        await until(lambda: eye.calls)
         assert await kept.wait("cup", 0) == 1
         waiting = asyncio.create_task(kept.wait("cup", 60))
-        await settle()
+        await until_waiting(kept, 1)
         eye.free.set()
         assert await waiting == Vote(7, "class 7", 1, 1)
         await call
 
     @running
-    async def test_who_hangs_up_does_not_disturb_the_others(self):
-        kept = sessions()
+    async def test_who_hangs_up_does_not_disturb_the_others(self, store):
+        kept = store()
         await add(kept, Eye(), "a", views=2)
         gone, stays = (asyncio.create_task(kept.wait("cup", 60)) for _ in range(2))
-        await settle()
+        await until_waiting(kept, 2)
         gone.cancel()
         _, vote, _ = await add(kept, Eye(), "b", views=2)
         assert await stays == vote
 
     @running
-    async def test_at_most_so_many_wait(self):
-        kept = sessions(max_waiting=2)
+    async def test_at_most_so_many_wait(self, store):
+        kept = store(max_waiting=2)
         await add(kept, Eye(), "a", views=2)
         waiting = [asyncio.create_task(kept.wait("cup", 60)) for _ in range(2)]
-        await settle()
+        await until_waiting(kept, 2)
         with pytest.raises(Overloaded, match="2 calls wait for votes"):
             await kept.wait("cup", 60)
         assert await kept.wait("cup", 0) == 1  # asking without waiting is always answered
         waiting[0].cancel()
-        await settle()
+        await until_waiting(kept, 1)
         waiting[0] = asyncio.create_task(kept.wait("cup", 60))
-        await settle()
+        await until_waiting(kept, 2)
         _, vote, _ = await add(kept, Eye(), "b", views=2)
         assert await asyncio.gather(*waiting) == [vote] * 2
         assert await kept.wait("cup", 60) == vote
+
+
+class TestDeadline:
+    """The vote is taken so long after the first counted view, with what is in."""
+
+    @running
+    async def test_a_device_that_dies_holds_nobody_up(self, store):
+        kept = store(vote_after_seconds=30)
+        for device, label in zip("abc", (7, 7, 3), strict=True):
+            _, standing, _ = await add(kept, Eye(recognition(label)), device)
+        assert standing == 1
+        store.age(30)
+        assert await kept.wait("cup", 0) == Vote(7, "class 7", 2, 3)
+
+    @running
+    async def test_all_who_wait_are_told_the_same(self, store):
+        kept = store(vote_after_seconds=0.1)
+        opening = Eye(held=True)
+        call = asyncio.create_task(add(kept, opening))
+        await until(lambda: opening.calls)
+        callers = [asyncio.create_task(kept.wait("cup", 60)) for _ in range(5)]
+        await until_waiting(kept, 5)
+        opening.free.set()  # only now is it known when the vote will be
+        await call
+        assert await asyncio.gather(*callers) == [Vote(7, "class 7", 1, 1)] * 5
+
+    @running
+    async def test_not_before(self, store):
+        kept = store(vote_after_seconds=3600)
+        await add(kept, Eye())
+        assert await kept.wait("cup", 0.1) == 3
+        for device in "bcd":
+            _, standing, _ = await add(kept, Eye(), device)
+        assert standing == Vote(7, "class 7", 4, 4)  # all are in: there is nothing to wait for
+
+    @running
+    async def test_is_that_of_the_first_counted_view(self, store):
+        kept, eye = store(vote_after_seconds=0.1), Eye(held=True)
+        slow = asyncio.create_task(add(kept, eye, "slow"))
+        await until(lambda: eye.calls)
+        assert await kept.wait("cup", 0.3) == 4  # nothing is counted yet, so nothing is due
+        await add(kept, Eye(recognition(3)), "quick")
+        vote = await kept.wait("cup", 60)
+        assert vote == Vote(3, "class 3", 1, 1)
+        eye.free.set()
+        assert await slow == (recognition(7), vote, False)
+
+    @running
+    async def test_a_late_view_gets_its_own_answer_and_the_vote_that_was_taken(self, store):
+        metrics = Metrics()
+        kept = store(metrics, vote_after_seconds=30)
+        for device in "ab":
+            await add(kept, Eye(recognition(3)), device)
+        store.age(30)
+        vote = Vote(3, "class 3", 2, 2)  # nobody has asked for it yet, and what comes now is late all the same
+        for device in "cd":
+            for repeated in (False, True):
+                late = Eye(recognition(7, 0.99))
+                assert await add(kept, late, device) == (recognition(7, 0.99), vote, repeated)
+                assert late.calls == (not repeated)
+        assert await kept.wait("cup", 0) == vote
+        with pytest.raises(WrongViews, match="has all its 4 views"):
+            await add(kept, Eye(), "e")
+        with pytest.raises(AlreadyViewed):
+            await add(kept, Eye(), "d", frame=1)
+        counted = {
+            name: metrics.registry.get_sample_value(f"semlink_server_{name}_total")
+            for name in ("late_views", "partial_votes")
+        }
+        assert counted == {"late_views": 2, "partial_votes": 1}
+
+    @running
+    async def test_views_under_way_do_not_hold_it_up(self, store):
+        kept, eye = store(vote_after_seconds=0.05), Eye(held=True)
+        slow = asyncio.create_task(add(kept, eye, "slow", views=2))
+        await until(lambda: eye.calls)
+        await add(kept, Eye(recognition(3)), "quick", views=2)
+        vote = await kept.wait("cup", 60)
+        eye.free.set()
+        assert (await slow)[1] == vote == Vote(3, "class 3", 1, 1)
+
+    @running
+    async def test_never_with_fewer_than_the_quorum(self, store):
+        kept = store(vote_after_seconds=0.05, quorum=3)
+        for device in "ab":
+            await add(kept, Eye(), device)
+        assert await kept.wait("cup", 0.2) == 2
+        answer, standing, _ = await add(kept, Eye(recognition(3)), "c")
+        assert (answer, standing) == (recognition(3), Vote(7, "class 7", 2, 3))  # it counts: there was no vote yet
+
+    @running
+    async def test_who_waits_is_told_once_the_quorum_is_reached(self, store):
+        kept = store(vote_after_seconds=0.05, quorum=2)
+        await add(kept, Eye())
+        caller = asyncio.create_task(kept.wait("cup", 60))
+        await until_waiting(kept, 1)
+        await asyncio.sleep(0.1)
+        assert not caller.done()
+        await add(kept, Eye(), "b")
+        assert await caller == Vote(7, "class 7", 2, 2)
+
+    @running
+    async def test_an_object_of_fewer_views_than_the_quorum_is_voted_on_when_all_are_in(self, store):
+        _, standing, _ = await add(store(vote_after_seconds=3600, quorum=3), Eye(), views=1)
+        assert standing == Vote(7, "class 7", 1, 1)
+
+    @running
+    async def test_an_id_used_again_later_gets_a_vote_of_its_own(self, store):
+        kept = store(vote_after_seconds=0.05)
+        await add(kept, Eye(recognition(3)))
+        assert await kept.wait("cup", 60) == Vote(3, "class 3", 1, 1)
+        store.age(600)
+        await add(kept, Eye(recognition(7)), frame=1, views=2)
+        assert await kept.wait("cup", 60) == Vote(7, "class 7", 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -519,16 +571,13 @@ class TestWait:
     [((7,), "unanimous"), ((7, 7, 7), "unanimous"), ((7, 7, 3), "majority"), ((7, 7, 3, 4), "plurality"),
      ((7, 3), "plurality")],
 )  # fmt: skip
-def test_votes_are_counted_by_how_clear_they_are(labels, outcome):
+@running
+async def test_votes_are_counted_by_how_clear_they_are(store, labels, outcome):
     metrics = Metrics()
-
-    async def look():
-        kept = sessions(metrics=metrics)
-        for device, label in enumerate(labels):
-            for _ in range(2):  # a repeated view is no second vote
-                await add(kept, Eye(recognition(label)), str(device), views=len(labels))
-
-    asyncio.run(look())
+    kept = store(metrics)
+    for device, label in enumerate(labels):
+        for _ in range(2):  # a repeated view is no second vote
+            await add(kept, Eye(recognition(label)), str(device), views=len(labels))
     counted = {each: metrics.registry.get_sample_value("semlink_server_votes_total", {"outcome": each})
                for each in ("unanimous", "majority", "plurality")}  # fmt: skip
     assert counted.pop(outcome) == 1

@@ -1,0 +1,148 @@
+"""Both stores of sessions, as tests use them: made within the test's event loop, and aged at will."""
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from redis_server import RedisServer
+
+import server.sessions.memory
+from server.metrics import Metrics
+from server.pending import Pending
+from server.predictions import Prediction, Recognition
+from server.sessions import Rules, Sessions, View
+from server.sessions.memory import MemorySessions
+from server.sessions.redis import RedisSessions
+
+RULES = {"max_objects": 100, "ttl_seconds": 600, "max_waiting": 100}
+
+
+def recognition(label: int, confidence: float = 0.5) -> Recognition:
+    return Recognition((Prediction(label, f"class {label}", confidence), Prediction(999, "other", 0.01)), 1, 2, 3)
+
+
+class Eye:
+    """What recognises: answers in its own time, and knows how often it was asked.
+
+    It looks to the end, unless it is `patient`: then it lets go of what nobody waits for.
+    """
+
+    def __init__(
+        self, answer: Recognition | Exception | None = None, *, held: bool = False, patient: bool = False
+    ) -> None:
+        self.answer, self.calls, self.free, self.patient = answer or recognition(7), 0, asyncio.Event(), patient
+        if not held:
+            self.free.set()
+
+    def __call__(self) -> Pending:
+        self.calls += 1
+        pending = self.pending = Pending(lambda: self.patient and pending.answer.cancel())
+        self.task = asyncio.create_task(self.look(pending.answer))
+        return pending
+
+    @property
+    def callers(self) -> int:
+        """How many wait for what it says."""
+        return self.pending._callers if self.calls else 0
+
+    async def look(self, answer: asyncio.Future) -> None:
+        await self.free.wait()
+        if answer.cancelled():
+            return
+        if isinstance(self.answer, Exception):
+            answer.set_exception(self.answer)
+        else:
+            answer.set_result(self.answer)
+
+
+class MemoryStore:
+    """Makes sessions in memory, whose clock can be put forward."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def __call__(self, metrics: Metrics | None = None, **rules: float) -> Sessions:
+        return MemorySessions(Rules(**RULES | rules), metrics or Metrics())
+
+    def age(self, seconds: float) -> None:
+        """Lets time pass for all that is kept."""
+        self._ahead += seconds
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._ahead
+
+    async def close(self) -> None:
+        pass
+
+
+class RedisStore:
+    """Makes sessions in Redis; those made by one of these share their objects."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.server = server
+        self._made: list[RedisSessions] = []
+
+    def __call__(self, metrics: Metrics | None = None, **rules: float) -> RedisSessions:
+        self._made.append(RedisSessions(self.server.url, Rules(**RULES | rules), metrics or Metrics()))
+        return self._made[-1]
+
+    def age(self, seconds: float) -> None:
+        """Lets time pass for all that is kept: whatever was to happen at some time happens so much sooner."""
+        client, milliseconds = self.server.client, round(1e3 * seconds)
+        for key in client.scan_iter("semlink:1:object:*"):
+            client.zincrby("semlink:1:objects", -milliseconds, key)
+            for field in client.hkeys(key):
+                if field == b"due" or field.startswith(b"until:"):
+                    client.hincrby(key, field, -milliseconds)
+            client.pexpire(key, client.pttl(key) - milliseconds)
+
+    async def close(self) -> None:
+        for made in self._made:
+            await made.close()
+
+
+Store = MemoryStore | RedisStore
+
+
+@contextmanager
+def memory_store() -> Iterator[MemoryStore]:
+    with pytest.MonkeyPatch.context() as patch:
+        store = MemoryStore()
+        patch.setattr(server.sessions.memory, "time", store)
+        yield store
+
+
+def running(test: Callable) -> Callable:
+    """Runs a coroutine as a test, which takes a `store`."""
+
+    @functools.wraps(test)
+    def run(*arguments, **named):
+        async def whole():
+            try:
+                await asyncio.wait_for(test(*arguments, **named), 60)
+            finally:
+                await named["store"].close()
+
+        asyncio.run(whole())
+
+    return run
+
+
+async def add(kept: Sessions, eye: Callable[[], Pending], device: str = "a", *, thing: str = "cup", frame: int = 0,
+              views: int = 4, fingerprint: bytes = b"frame", seconds: float = 60):  # fmt: skip
+    deadline = asyncio.get_running_loop().time() + seconds
+    return await kept.add_view(View(thing, device, frame, views, fingerprint), eye, deadline)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Returns once `condition` holds."""
+    while not condition():
+        await asyncio.sleep(0.002)
+
+
+async def until_waiting(kept: Sessions, callers: int) -> None:
+    """Returns once so many callers wait for votes."""
+    await until(lambda: kept._waiting._now == callers)
