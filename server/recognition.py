@@ -85,7 +85,8 @@ class Recognizer:
 
         Raises:
             Refusal: the frame is malformed or of another geometry than the model's, its header is not vouched
-                for, its view can't count, there is no room in the queue, Redis is away, or the deadline has passed.
+                for, its view can't count, there is no room in the queue, Redis is away, or the deadline has
+                passed.
         """
         self._metrics.received_bits.inc(8 * len(data))
         tracing.tracer.annotate(bits=8 * len(data))
