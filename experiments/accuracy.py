@@ -26,6 +26,9 @@ ALLOCATIONS = (
 )
 CODECS = ("jpeg", "webp", "avif")
 
+VIEWS = {"four_view": "vote of four views", "single": "one view"}
+"""Accuracies of a row, in words."""
+
 Series = tuple[str, Callable[[dict], bool], str]
 """A line: its name, which cells are on it, and matplotlib's format."""
 

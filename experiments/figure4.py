@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from experiments.accuracy import ALLOCATIONS, STUDIES, Series, draw, measure, save
+from experiments.accuracy import ALLOCATIONS, STUDIES, VIEWS, Series, draw, measure, save
 from semlink.weights import SERVER_MODEL
 
 
@@ -20,7 +20,7 @@ def main(data: Path) -> None:
         return method, lambda cell: cell["method"] == method and cell["ber"] == 0, "o-"
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5), sharey=True)
-    for axes, views, title in ((left, "four_view", "vote of four views"), (right, "single", "one view")):
+    for axes, (views, title) in zip((left, right), VIEWS.items(), strict=True):
         draw(axes, rows, "rho", [line(method) for method in ALLOCATIONS], "compression ratio ρ", views)
         axes.set_xscale("log", base=2)
         axes.set_title(title)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from experiments.accuracy import draw, save
+from experiments.accuracy import VIEWS, draw, save
 from experiments.ofdm import NAMES, draw_latency, images_of, line, measure_accuracy, measure_latency, views_of
 from semlink.learning.ofdm_cells import OfdmCell
 from semlink.ofdm import PlanMethod
@@ -37,7 +37,7 @@ def main(data: Path) -> None:
     draw_latency(left, rows, "rho", "compression ratio ρ")
     views = views_of(answers)
     draw(right, answers, "rho", [line(method) for method in SENT], "compression ratio ρ", views)
-    right.set_title("vote of four views" if views == "four_view" else "one view")
+    right.set_title(VIEWS[views])
     left.legend(fontsize=8)
     right.legend(fontsize=8)
     figure.suptitle(f"{data.name}, ideal transmission, $N_s$ = 4, {SNR_DB:g} dB; {images_of(rows)}")

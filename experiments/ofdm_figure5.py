@@ -13,7 +13,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from experiments.accuracy import Series, draw, save
+from experiments.accuracy import VIEWS, Series, draw, save
 from experiments.ofdm import NAMES, STYLES, draw_latency, images_of, measure_accuracy, measure_latency, views_of
 from experiments.ofdm_figure2 import SNRS_DB
 from semlink.learning.ofdm_cells import Coding, OfdmCell
@@ -58,8 +58,7 @@ def main(data: Path) -> None:
     series += [line(method, Coding.BLOCK_LOSS) for method in LOSING]
     views = views_of(answers)
     draw(right, answers, "snr_db", series, "SNR, dB", views)
-    told = "vote of four views" if views == "four_view" else "one view"
-    right.set_title(f"{told}, block error rate {TARGET_BLOCK_ERROR_RATE:g}")
+    right.set_title(f"{VIEWS[views]}, block error rate {TARGET_BLOCK_ERROR_RATE:g}")
     for axes in (left, right):
         axes.legend(fontsize=8)
     figure.suptitle(f"{data.name}, finite block length, $N_s$ = 4, ρ = 0.25; {images_of(by_snr)}")

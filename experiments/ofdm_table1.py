@@ -6,7 +6,7 @@ python -m experiments.ofdm_table1 DATA
 import sys
 from pathlib import Path
 
-from experiments.accuracy import RESULTS
+from experiments.accuracy import RESULTS, VIEWS
 from experiments.ofdm import measure_accuracy, ofdm_run
 from experiments.pairs import paired_gain, things_of
 from semlink.learning.ofdm_cells import Coding, OfdmCell
@@ -15,7 +15,6 @@ from semlink.ofdm.mapping import Mapping
 
 SNRS_DB = (0.0, 10.0, 20.0, 30.0)
 NAMES = {Mapping.INVERSE: "inverse", Mapping.RANDOM: "random", Mapping.IMPORTANCE: "importance-aware (IASM)"}
-VIEWS = {"four_view": "vote of four views", "single": "one view"}
 
 
 def cell(mapping: Mapping, snr_db: float) -> OfdmCell:
