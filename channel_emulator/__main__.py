@@ -9,10 +9,13 @@ from channel_emulator.control import Impairments, control_plane
 from channel_emulator.metrics import Metrics
 from channel_emulator.proxy import ImpairingProxy
 from channel_emulator.settings import Settings
+from semlink.runtime.admission import Admission
 from semlink.runtime.connection import connect
-from semlink.runtime.listener import Health, StartupError, listen
+from semlink.runtime.listener import Health, listen
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import read_settings
+from semlink.runtime.startup import StartupError
+from semlink.runtime.tls import channel_credentials
 from semlink.runtime.tracing import traced
 
 log = structlog.get_logger("channel_emulator")
@@ -22,7 +25,7 @@ async def serve(settings: Settings) -> None:
     """Runs the emulator until it is told to stop.
 
     Raises:
-        StartupError: a port is taken.
+        StartupError: a port is taken, or a file of keys or for TLS is unfit.
     """
     impairments, metrics, health = Impairments(default=settings.impairment()), Metrics(), Health()
 
@@ -30,14 +33,14 @@ async def serve(settings: Settings) -> None:
         # Ready at once: an upstream that is not there yet is each call's own matter.
         log.info("passing frames on", upstream=settings.upstream, impairment=impairments.default.model_dump())
 
-    async with connect(settings.upstream) as channel:
+    admission = Admission.of(settings)
+    async with connect(settings.upstream, channel_credentials(settings)) as channel:
         await listen(
             ImpairingProxy(channel, settings, impairments, metrics),
-            control_plane(impairments, metrics, health),
+            control_plane(impairments, metrics, health, admission),
             health,
-            host=settings.host,
-            grpc_port=settings.grpc_port,
-            http_port=settings.http_port,
+            admission,
+            settings,
             max_concurrent_calls=settings.max_concurrent_calls,
             prepare=prepare,
             channel_servicer=ChannelStates(channel, settings, impairments),

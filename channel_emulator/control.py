@@ -9,7 +9,10 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from channel_emulator.impairments import Impairment
 from channel_emulator.metrics import Metrics
+from semlink.runtime.admission import Admission
 from semlink.runtime.correlation import RequestMiddleware
+from semlink.runtime.http_bodies import BodyLimits
+from semlink.runtime.http_guard import install_guard
 from semlink.runtime.listener import Health
 from semlink.runtime.problems import install_problems, problem_responses
 
@@ -17,6 +20,9 @@ log = structlog.get_logger(__name__)
 
 MAX_DEVICES = 1024
 """Most devices with an impairment of their own."""
+MAX_BODY_BYTES = 1 << 20
+MAX_HELD_BYTES = 16 << 20
+"""Of all bodies that arrive at once."""
 
 _EXAMPLE = {
     "default": {"type": "bsc", "ber": 0.01},
@@ -40,8 +46,8 @@ class Impairments(BaseModel, extra="forbid", json_schema_extra={"examples": [_EX
         return self.devices.get(device_id, self.default)
 
 
-def control_plane(impairments: Impairments, metrics: Metrics, health: Health) -> FastAPI:
-    """The HTTP application. It changes `impairments` in place; the next frame meets the change.
+def control_plane(impairments: Impairments, metrics: Metrics, health: Health, admission: Admission) -> FastAPI:
+    """The HTTP application, for those whom `admission` lets in; the next frame meets what it changes.
 
     What `impairments` holds now is what `/v1/reset` goes back to.
     """
@@ -53,6 +59,8 @@ def control_plane(impairments: Impairments, metrics: Metrics, health: Health) ->
     )
     install_problems(app)
     app.include_router(health.router())
+    app.add_middleware(BodyLimits, longest=lambda headers: MAX_BODY_BYTES, room=MAX_HELD_BYTES)
+    install_guard(app, admission)
     app.add_middleware(RequestMiddleware)
 
     def replace(new: Impairments) -> Impairments:

@@ -15,7 +15,7 @@ from channel_emulator.impairments import (
 )
 from channel_emulator.impairments.planned import MAX_STREAMS
 from semlink.ofdm.planner import TARGET_BLOCK_ERROR_RATE
-from semlink.runtime.settings import Address, ListenSettings, Port
+from semlink.runtime.settings import Address, CallSettings, ListenSettings, Port
 
 
 def _number(value: object) -> object:
@@ -23,7 +23,7 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
-class Settings(ListenSettings):
+class Settings(ListenSettings, CallSettings):
     """Stands between devices and server, and damages the frames on their way as a radio channel would.
 
     Every setting is also read from the environment: --upstream from SEMLINK_UPSTREAM, and so on.

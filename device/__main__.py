@@ -4,11 +4,13 @@ import asyncio
 import signal
 import sys
 
+from device.access import Access
 from device.settings import DeviceSettings
 from semlink.photos import PhotosError, find_photos
 from semlink.runtime.header_keys import HeaderKeyError, device_key
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import read_settings
+from semlink.runtime.startup import StartupError
 from semlink.runtime.tracing import traced
 from semlink.weights import WeightsError
 
@@ -24,13 +26,14 @@ def main() -> None:
     stop = asyncio.Event()
     try:
         photos = find_photos(settings.images)
+        access = Access.of(settings)
         key = device_key(settings.header_key_file)
         # Mistakes are explained before torch is loaded, which takes seconds.
         from device.encoder import Encoder
         from device.rounds import Rounds
 
-        rounds = Rounds(settings, Encoder(settings), photos, stop, key)
-    except (HeaderKeyError, PhotosError, WeightsError) as error:
+        rounds = Rounds(settings, access, Encoder(settings), photos, stop, key)
+    except (HeaderKeyError, PhotosError, StartupError, WeightsError) as error:
         sys.exit(f"device: {error}")
 
     async def run() -> None:

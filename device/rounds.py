@@ -12,6 +12,7 @@ import grpc
 import structlog
 from pydantic import SecretBytes
 
+from device.access import Access
 from device.camera import VIEWPOINTS, take_view
 from device.encoder import Encoded, Encoder
 from device.picture import draw_view
@@ -51,14 +52,15 @@ class Rounds:
     def __init__(
         self,
         settings: DeviceSettings,
+        access: Access,
         encoder: Encoder,
         photos: list[Path],
         stop: asyncio.Event,
         key: SecretBytes | None = None,
     ) -> None:
         """`photos` are gone round, one each round; `stop` ends it after the frame under way; `key` makes tags."""
-        self._settings, self._encoder, self._photos, self._stop = settings, encoder, photos, stop
-        self._key = key
+        self._settings, self._access, self._encoder = settings, access, encoder
+        self._photos, self._stop, self._key = photos, stop, key
         self._viewpoint = VIEWPOINTS[settings.view - 1] if settings.view else None
         self._votes_awaited = asyncio.Semaphore(MAX_VOTES_AWAITED)
         self.failures = 0
@@ -66,7 +68,7 @@ class Rounds:
     async def run(self) -> None:
         """Goes all rounds. A frame that is given up is logged and counted in `failures`; the next one follows."""
         settings = self._settings
-        uplink = Uplink(settings.to, settings.call_seconds, settings.retry_seconds, self._stop)
+        uplink = Uplink(settings.to, settings.call_seconds, settings.retry_seconds, self._stop, self._access)
         # Leaving the group waits for the last frame and for all votes.
         async with uplink, asyncio.TaskGroup() as reports:
             sending: asyncio.Task[None] | None = None

@@ -11,17 +11,21 @@ from semlink.allocation.methods import MethodName, check_threshold
 from semlink.iaq import HEADER_BITS
 from semlink.ofdm import PlanMethod
 from semlink.ofdm.transmission_plan import MIN_BITS
-from semlink.runtime.settings import Address, ProcessSettings
+from semlink.runtime.settings import Address, CallSettings
 from semlink.weights import DEVICE_MODEL
 
 
-class DeviceSettings(ProcessSettings):
+class DeviceSettings(CallSettings):
     """Sends views of an object through the link and says what the server recognises, one JSON line per view.
 
     Every setting is also read from the environment: --device-id from SEMLINK_DEVICE_ID, and so on.
     """
 
     to: Address = Field(description="HOST:PORT of the server, or of a channel emulator in front of it")
+    api_key_file: Path | None = Field(
+        None,
+        description="file with the API key to show to the server; or the key itself in SEMLINK_API_KEY",
+    )
     images: Annotated[list[str], NoDecode] = Field(
         description="picture files, folders, or names of scikit-image's photographs (chelsea, coffee, ...); "
         "several are separated by spaces or, in the environment, by commas; a comma in a name is written \\,",

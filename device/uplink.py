@@ -1,7 +1,7 @@
 """The uplink: one connection to the link service, calls made again until they are answered or given up."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from device.access import Access
 from semlink.runtime import tracing
 from semlink.runtime.connection import connect
 from semlink.runtime.metadata import outgoing
@@ -53,16 +54,18 @@ class Uplink:
         call_seconds: deadline of one call.
         retry_seconds: how long a call is made again while nobody answers.
         stop: once set, no call is made again.
+        access: what every call goes out with.
     """
 
     target: str
     call_seconds: float
     retry_seconds: float
     stop: asyncio.Event
+    access: Access = field(default_factory=Access)
 
     async def __aenter__(self) -> Self:
         """Opens the connection; it connects on the first call."""
-        self._channel = connect(self.target)
+        self._channel = connect(self.target, self.access.credentials)
         self._stub = link_pb2_grpc.LinkServiceStub(self._channel)
         self._channels = link_pb2_grpc.ChannelServiceStub(self._channel)
         return self
@@ -117,7 +120,8 @@ class Uplink:
             nonlocal attempts
             attempts += 1
             with tracing.tracer.span(method, kind="client", attempt=attempts):
-                return await getattr(stub, method)(request, timeout=seconds, metadata=outgoing())
+                metadata = (*outgoing(), *self.access.metadata)
+                return await getattr(stub, method)(request, timeout=seconds, metadata=metadata)
 
         def note(state: RetryCallState) -> None:
             log.warning(

@@ -5,10 +5,12 @@ import os
 import signal
 import sys
 
+from semlink.runtime.admission import Admission
 from semlink.runtime.header_keys import HeaderKeyError, keys_of_devices
-from semlink.runtime.listener import Health, StartupError, listen
+from semlink.runtime.listener import Health, listen
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import read_settings
+from semlink.runtime.startup import StartupError
 from semlink.runtime.tracing import traced
 from semlink.weights import WeightsError
 from server.classifier import Classifier
@@ -23,7 +25,7 @@ from server.settings import ServerSettings
 
 async def serve(settings: ServerSettings) -> None:
     """Runs the server until it is told to stop."""
-    metrics, health = Metrics(), Health()
+    metrics, health, admission = Metrics(), Health(), Admission.of(settings)
     classifier = Classifier(settings, metrics)
     keys = keys_of_devices(settings.header_keys_file) if settings.header_keys_file else None
     timeout = settings.request_timeout_seconds
@@ -31,14 +33,12 @@ async def serve(settings: ServerSettings) -> None:
         recognizer = Recognizer(classifier, sessions, metrics, None if keys is None else HeaderKeys(keys))
         await listen(
             LinkService(recognizer, sessions, metrics, timeout),
-            create_app(recognizer, sessions, metrics, health, timeout),
+            create_app(recognizer, sessions, metrics, health, admission, timeout, settings.max_held_bytes),
             health,
-            host=settings.host,
-            grpc_port=settings.grpc_port,
-            http_port=settings.http_port,
+            admission,
+            settings,
             # Those that wait for votes can take no more than their own share, so the rest is left for frames.
             max_concurrent_calls=settings.max_concurrent_calls + settings.max_waiting_calls,
-            max_http_connections=settings.max_http_connections,
             prepare=classifier.start,
         )
     if classifier.is_loading:

@@ -81,6 +81,12 @@ class Batcher(Generic[Item]):
         self.seconds_per_image = 0.0
         metrics.queue_depth.set_function(lambda: len(self._waiting))
 
+    def check_room(self) -> None:
+        """Raises Overloaded where as many wait as may."""
+        if len(self._waiting) >= self._queue_size:
+            seconds = (len(self._waiting) + self._looked_at) * self.seconds_per_image
+            raise Overloaded(f"{len(self._waiting)} requests wait for the model, and no more may", seconds)
+
     def submit(self, decode: Callable[[], Item]) -> Pending:
         """Queues an image; whoever submits waits for it before anything else.
 
@@ -90,9 +96,7 @@ class Batcher(Generic[Item]):
         Raises:
             Overloaded: as many wait as may.
         """
-        if len(self._waiting) >= self._queue_size:
-            seconds = (len(self._waiting) + self._looked_at) * self.seconds_per_image
-            raise Overloaded(f"{len(self._waiting)} requests wait for the model, and no more may", seconds)
+        self.check_room()
         entry = _Entry(self._leave)
         self._waiting[entry] = None
         entry.decoding = asyncio.get_running_loop().run_in_executor(self._decoders, _decode, decode)

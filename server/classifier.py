@@ -70,15 +70,19 @@ class Classifier:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
         self.is_ready = True
 
+    def check_room(self) -> None:
+        """Raises NotReady before `start` has finished, and Overloaded where as many wait as may."""
+        if not self.is_ready:
+            raise NotReady("the model is still loading; try again")
+        self._batcher.check_room()
+
     def submit(self, decode: Callable[[], Picture]) -> Pending:
         """Has a picture recognised; `decode` makes it, and is called in a thread.
 
         Raises:
-            NotReady: `start` has not finished.
-            Overloaded: as many wait as may.
+            NotReady, Overloaded: as `check_room` does.
         """
-        if not self.is_ready:
-            raise NotReady("the model is still loading; try again")
+        self.check_room()
         return self._batcher.submit(decode)
 
     def _load(self) -> None:

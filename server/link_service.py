@@ -2,23 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import grpc
-from google.protobuf.any_pb2 import Any
-from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import RetryInfo
-from google.rpc.status_pb2 import Status
-from grpc_status import rpc_status
 from pydantic import ValidationError
 
 from semlink.bitstream import Frame
+from semlink.runtime.calls import abort
 from semlink.runtime.correlation import served
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 from server.metrics import Metrics
 from server.recognition import Recognizer, ViewRequest
-from server.refusals import Overloaded, Refusal
+from server.refusals import Refusal
 from server.sessions import Sessions, Standing, Vote
 
 MAX_WAIT_SECONDS = 60.0
@@ -116,22 +112,8 @@ def _received(request: pb.ClassifyRequest) -> bytes:
 async def _or_abort(context: grpc.aio.ServicerContext, answer: Awaitable[T]) -> T:
     try:
         return await answer
-    except Overloaded as refusal:
-        await _abort_with_retry_info(context, refusal)
     except Refusal as refusal:
-        await context.abort(refusal.code, str(refusal))
-        raise  # abort has raised already
-
-
-async def _abort_with_retry_info(context: grpc.aio.ServicerContext, refusal: Overloaded) -> NoReturn:
-    """Aborts with google.rpc.RetryInfo among the status details."""
-    delay = Duration()
-    delay.FromMilliseconds(round(1e3 * refusal.retry_after))
-    detail = Any()
-    detail.Pack(RetryInfo(retry_delay=delay))
-    status = rpc_status.to_status(Status(code=refusal.code.value[0], message=str(refusal), details=[detail]))
-    await context.abort(status.code, status.details, (*context.trailing_metadata(), *status.trailing_metadata))
-    raise refusal  # abort has raised already
+        await abort(context, refusal.code, str(refusal), refusal.retry_after)
 
 
 def _tell(response: pb.ClassifyResponse | pb.WaitVoteResponse, standing: Standing) -> None:

@@ -71,6 +71,16 @@ class Recognizer:
         self._classifier, self._sessions, self._metrics = classifier, sessions, metrics
         self._header_keys = header_keys
 
+    def check_room(self, request: ViewRequest) -> None:
+        """To be asked before a request's picture is read: it may be long, and there may be no room for it.
+
+        Raises:
+            Refusal: it would be refused whatever the picture. The view of an object is none of these: it may
+                be a repeated one, which is answered without the model.
+        """
+        if not request.object_id:
+            self._classifier.check_room()
+
     async def frame(
         self, data: bytes, request: ViewRequest, deadline: float, *, tag: bytes, lost_patches: Sequence[int] = ()
     ) -> Answer:

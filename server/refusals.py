@@ -10,6 +10,8 @@ class Refusal(Exception):
 
     code = grpc.StatusCode.INVALID_ARGUMENT
     status = HTTPStatus.BAD_REQUEST
+    retry_after: float | None = None
+    """Seconds until it may go better, where that is known."""
 
 
 class BadFrame(Refusal):

@@ -9,23 +9,26 @@ from typing import Annotated, Any, TypeVar
 from fastapi import FastAPI, Header, HTTPException, Path, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
 from semlink.bitstream import MAX_FRAME_BYTES
 from semlink.images import MAX_IMAGE_BYTES, ImageError
+from semlink.runtime.admission import Admission
 from semlink.runtime.correlation import RequestMiddleware
+from semlink.runtime.http_bodies import BodyLimits
+from semlink.runtime.http_guard import install_guard
 from semlink.runtime.listener import Health
 from semlink.runtime.problems import install_problems, problem_responses
 from server.http_requests import CLASSIFY_PATH, CountingMiddleware
 from server.link_service import MAX_WAIT_SECONDS
 from server.metrics import CALLER_GONE, Metrics
 from server.recognition import Answer, Recognizer, ViewRequest
-from server.refusals import Overloaded, Refusal
+from server.refusals import Refusal
 from server.sessions import Sessions, Standing, Vote
 
 FRAME_TYPE = "application/vnd.semlink.frame"
 PICTURE_TYPES = ("image/jpeg", "image/png")
-BODY_SECONDS = 30.0
 
 T = TypeVar("T")
 
@@ -76,9 +79,18 @@ class CallerGone(Exception):
 
 
 def create_app(
-    recognizer: Recognizer, sessions: Sessions, metrics: Metrics, health: Health, timeout_seconds: float
+    recognizer: Recognizer,
+    sessions: Sessions,
+    metrics: Metrics,
+    health: Health,
+    admission: Admission,
+    timeout_seconds: float,
+    max_held_bytes: int,
 ) -> FastAPI:
-    """The REST API on top of `recognizer` and `sessions`; nobody waits for the model longer than the timeout."""
+    """The REST API on top of `recognizer` and `sessions`, for those whom `admission` lets in.
+
+    Nobody waits for the model longer than the timeout; no more bytes of bodies are held at once.
+    """
     app = FastAPI(
         title="Semlink server",
         summary="Recognises what cameras send over the semantic image link.",
@@ -87,8 +99,11 @@ def create_app(
     )
     install_problems(app)
     app.include_router(health.router())
+    # The last one added comes first.
+    app.add_middleware(BodyLimits, longest=_longest_body, room=max_held_bytes)
     app.add_middleware(CountingMiddleware, metrics=metrics)
-    app.add_middleware(RequestMiddleware)  # the last one added comes first
+    install_guard(app, admission)
+    app.add_middleware(RequestMiddleware)
 
     @app.exception_handler(CallerGone)
     async def nobody_there(request: Request, error: CallerGone) -> Response:
@@ -127,24 +142,27 @@ def create_app(
         The body is one frame as a device sends it (application/vnd.semlink.frame), or, to compare with no link
         at all, a JPEG or PNG.
         """
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        media_type = _media_type(request.headers)
         if media_type not in (FRAME_TYPE, *PICTURE_TYPES):
             raise HTTPException(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 f"Content-Type must be {FRAME_TYPE}, {' or '.join(PICTURE_TYPES)}, not {media_type!r}",
             )
-        body = await _read_body(request, MAX_FRAME_BYTES if media_type == FRAME_TYPE else MAX_IMAGE_BYTES)
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
-        if media_type == FRAME_TYPE:
-            answer = recognizer.frame(body, view, deadline, tag=_tag(semlink_header_tag))
-        else:
-            answer = recognizer.picture(body, view, deadline)
         try:
+            recognizer.check_room(view)
+            body = await request.body()
+            deadline = asyncio.get_running_loop().time() + timeout_seconds
+            if media_type == FRAME_TYPE:
+                answer = recognizer.frame(body, view, deadline, tag=_tag(semlink_header_tag))
+            else:
+                answer = recognizer.picture(body, view, deadline)
             return _answer_body(await _unless_gone(request, answer))
         except Refusal as refusal:
             raise _problem(refusal) from None
         except ImageError as error:
             raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from None
+        except ClientDisconnect:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, "the body broke off") from None
 
     @app.get(
         "/v1/votes/{object_id:path}",
@@ -186,7 +204,7 @@ def _tag(text: str) -> bytes:
 
 def _problem(refusal: Refusal) -> HTTPException:
     headers = None
-    if isinstance(refusal, Overloaded):
+    if refusal.retry_after is not None:
         headers = {"Retry-After": str(max(1, math.ceil(refusal.retry_after)))}
     return HTTPException(refusal.status, str(refusal), headers)
 
@@ -202,6 +220,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
+            leaving.result()
             raise CallerGone
         return working.result()
     finally:
@@ -209,24 +228,12 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         leaving.cancel()
 
 
-async def _read_body(request: Request, longest: int) -> bytes:
-    """The body, never holding more than `longest` bytes and a chunk."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > longest:
-                    raise HTTPException(
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {longest} bytes are taken (oversized)"
-                    )
-    except TimeoutError:
-        raise HTTPException(
-            HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_SECONDS:.0f} s"
-        ) from None
-    except ClientDisconnect:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "the body broke off") from None
-    return bytes(body)
+def _media_type(headers: Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _longest_body(headers: Headers) -> int:
+    return MAX_FRAME_BYTES if _media_type(headers) == FRAME_TYPE else MAX_IMAGE_BYTES
 
 
 def _answer_body(answer: Answer) -> AnswerBody:

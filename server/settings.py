@@ -79,6 +79,8 @@ class ServerSettings(ListenSettings):
         description="calls that may wait for a vote at once, over gRPC and HTTP together, besides "
         "--max-concurrent-calls",
     )
-    max_http_connections: int = Field(
-        256, ge=1, description="HTTP connections served at once; requests on more are answered with 503"
+    max_held_bytes: int = Field(
+        256 << 20,
+        ge=1 << 20,
+        description="bytes of HTTP bodies held at once, over all requests; more are refused at once, with 429",
     )

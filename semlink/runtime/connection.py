@@ -16,6 +16,8 @@ _OPTIONS = [
 ]
 
 
-def connect(target: str) -> grpc.aio.Channel:
-    """The one connection to HOST:PORT, made when first needed and again whenever it is lost."""
-    return grpc.aio.insecure_channel(target, options=_OPTIONS)
+def connect(target: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """The one connection to HOST:PORT, made when first needed and again whenever it is lost; None: without TLS."""
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    return grpc.aio.secure_channel(target, credentials, options=_OPTIONS)

@@ -52,14 +52,20 @@ def current_request() -> str:
     return str(get_contextvars().get("request_id", ""))
 
 
+def begin_call(context: grpc.aio.ServicerContext) -> None:
+    """Begins a request that came over gRPC, before anything of it is read; its trailing metadata tell its id."""
+    received = dict(context.invocation_metadata() or ())
+    context.set_trailing_metadata(((REQUEST_ID, begin_request(received.get(REQUEST_ID))),))
+
+
 def served(method: Method[Servicer, Message, Answer]) -> Method[Servicer, Message, Answer]:
-    """Serves calls over gRPC as requests, each with an id, which its trailing metadata tell, and a span."""
+    """Serves calls over gRPC that have begun as requests: what they are about names them, and they have a span."""
 
     @wraps(method)
     async def serve(servicer: Servicer, request: Message, context: grpc.aio.ServicerContext) -> Answer:
         received = dict(context.invocation_metadata() or ())
         ids = {name: getattr(request, name) for name in NAMES if hasattr(request, name)}
-        context.set_trailing_metadata(((REQUEST_ID, begin_request(received.get(REQUEST_ID), **ids)),))
+        begin_request(current_request(), **ids)
         with tracing.tracer.span(method.__name__, kind="server", caller=received, **ids):
             try:
                 return await method(servicer, request, context)

@@ -1,35 +1,53 @@
 """A process that listens: gRPC and HTTP in one event loop, health on both, a graceful end."""
 
 import asyncio
-import contextlib
 import json
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import grpc
 import structlog
-import uvicorn
 from fastapi import APIRouter, FastAPI, HTTPException
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from semlink.runtime.admission import Admission
+from semlink.runtime.calls import MAX_SIDE_CALLS, Guard
+from semlink.runtime.http_server import HttpServer
 from semlink.runtime.problems import problem_responses
+from semlink.runtime.settings import ListenSettings
+from semlink.runtime.startup import StartupError
+from semlink.runtime.tls import server_context, server_credentials
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 log = structlog.get_logger(__name__)
 
 MAX_MESSAGE_BYTES = 2 << 20
 """Largest gRPC message taken; a frame of 1 MiB fits."""
+MAX_GRPC_CONNECTIONS = 1024
 GRACE_SECONDS = 5.0
 """How long calls under way may take to end after SIGTERM."""
+WATCH_SECONDS = 1.0
+"""How often a watcher of the health is told what has changed."""
 LINK_SERVICE = link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name
 CHANNEL_SERVICE = link_pb2.DESCRIPTOR.services_by_name["ChannelService"].full_name
 
-
-class StartupError(Exception):
-    """The process can't start; the message says why and what to do."""
+_OPTIONS = [
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_allowed_incoming_connections", MAX_GRPC_CONNECTIONS),
+    # TLS, and what HTTP/2 says first.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    # Who says nothing for so long connects anew; who reads no answers is rid of once its connection is old.
+    ("grpc.max_connection_idle_ms", 600_000),
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 90_000),
+    # Somebody who vanished without a word.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+]
 
 
 @dataclass
@@ -56,73 +74,68 @@ class Health:
         return router
 
 
-class _HttpServer(uvicorn.Server):
-    """uvicorn, leaving the signals to `listen`."""
+class _GrpcHealth(health.aio.HealthServicer):
+    """gRPC's own, but for a watcher who reads nothing: that one would hold up everybody who asks or tells."""
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext) -> None:
+        """Tells the status now, and whenever it has changed."""
+        told = None
+        while True:
+            unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            status = self._server_status.get(request.service, unknown)
+            if status != told:
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+                told = status
+            await asyncio.sleep(WATCH_SECONDS)
 
 
 async def listen(
     servicer: link_pb2_grpc.LinkServiceServicer,
     app: FastAPI,
     health_state: Health,
+    admission: Admission,
+    settings: ListenSettings,
     *,
-    host: str,
-    grpc_port: int,
-    http_port: int,
     max_concurrent_calls: int,
     prepare: Callable[[], Awaitable[None]],
     channel_servicer: link_pb2_grpc.ChannelServiceServicer | None = None,
-    max_http_connections: int | None = None,
 ) -> None:
     """Serves `servicer` (and `channel_servicer`) over gRPC and `app` over HTTP until SIGTERM or SIGINT.
 
     Port 0 means any free one. Once both listen, one JSON line on standard output says where:
     {"event": "listening", "grpc": "HOST:PORT", "http": "HOST:PORT"}. Health answers from then on; ready is
-    told after `prepare` is done. A request on more than `max_http_connections` is answered with 503.
+    told after `prepare` is done. Whom gRPC serves, `admission` says; over HTTP, `app` has to ask it itself.
 
     Raises:
-        StartupError: a port is taken, or `prepare` failed so.
+        StartupError: a port is taken, a file for TLS is unfit, or `prepare` failed so.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
+    tls = server_context(settings)
+    services = [LINK_SERVICE] if channel_servicer is None else [LINK_SERVICE, CHANNEL_SERVICE]
     server = grpc.aio.server(
-        maximum_concurrent_rpcs=max_concurrent_calls,
-        options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)],
+        interceptors=[Guard(admission, max_concurrent_calls, tuple(services))],
+        maximum_concurrent_rpcs=max_concurrent_calls + MAX_SIDE_CALLS,
+        options=_OPTIONS,
     )
     link_pb2_grpc.add_LinkServiceServicer_to_server(servicer, server)
-    grpc_health = health.aio.HealthServicer()
+    grpc_health = _GrpcHealth()
     health_pb2_grpc.add_HealthServicer_to_server(grpc_health, server)
-    services = [LINK_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
     if channel_servicer is not None:
         link_pb2_grpc.add_ChannelServiceServicer_to_server(channel_servicer, server)
-        services.append(CHANNEL_SERVICE)
-    reflection.enable_server_reflection(services, server)
-    try:
-        bound_grpc_port = server.add_insecure_port(f"{host}:{grpc_port}")
-    except RuntimeError:
-        raise StartupError(f"cannot listen on {host}:{grpc_port} (--grpc-port): is it taken?") from None
-    with _bind(host, http_port) as http_socket:
+    reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    bound_grpc_port = _add_port(server, settings)
+    with _bind(settings.host, settings.http_port) as http_socket:
         bound_http_port = http_socket.getsockname()[1]
         await _set_serving(grpc_health, serving=False)
         await server.start()
-        configuration = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=5,
-            # uvicorn's own number is the first that is too many.
-            limit_concurrency=max_http_connections and max_http_connections + 1,
-        )
-        http = _HttpServer(configuration)
+        http = HttpServer(app, settings.max_http_connections, tls)
         http_task = asyncio.create_task(http.serve(sockets=[http_socket]))
-        where = {"grpc": f"{host}:{bound_grpc_port}", "http": f"{host}:{bound_http_port}"}
+        where = {"grpc": f"{settings.host}:{bound_grpc_port}", "http": f"{settings.host}:{bound_http_port}"}
         print(json.dumps({"event": "listening", **where}), flush=True)
-        log.info("listening", **where)
+        log.info("listening", **where, tls=tls is not None, keys=admission.wants_keys)
 
         preparing = asyncio.ensure_future(prepare())
         stopping = asyncio.create_task(stop.wait())
@@ -150,6 +163,16 @@ async def _set_serving(servicer: health.aio.HealthServicer, *, serving: bool) ->
     status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
     for service in ("", LINK_SERVICE):
         await servicer.set(service, status)
+
+
+def _add_port(server: grpc.aio.Server, settings: ListenSettings) -> int:
+    address, credentials = f"{settings.host}:{settings.grpc_port}", server_credentials(settings)
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError:
+        raise StartupError(f"cannot listen on {address} (--grpc-port): is it taken?") from None
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -38,17 +38,19 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
-        return _response(request, error.status_code, str(error.detail), error.headers)
+        return problem_response(request.scope["path"], error.status_code, str(error.detail), error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         details = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        return _response(request, HTTPStatus.UNPROCESSABLE_ENTITY, details)
+        return problem_response(request.scope["path"], HTTPStatus.UNPROCESSABLE_ENTITY, details)
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> Response:
         log.error("unforeseen error", path=request.scope["path"], exc_info=error)
-        return _response(request, HTTPStatus.INTERNAL_SERVER_ERROR, "the error has been logged")
+        return problem_response(
+            request.scope["path"], HTTPStatus.INTERNAL_SERVER_ERROR, "the error has been logged"
+        )
 
 
 def problem_responses(**details: str) -> dict[int | str, dict]:
@@ -63,13 +65,12 @@ def problem_responses(**details: str) -> dict[int | str, dict]:
     }
 
 
-def _response(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+def problem_response(
+    path: str, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """A problem document, the answer to a request for `path`; the connection is closed after it."""
     problem = Problem(
-        title=HTTPStatus(status).phrase,
-        status=status,
-        detail=detail,
-        instance=request.scope["path"],
-        type="about:blank",
+        title=HTTPStatus(status).phrase, status=status, detail=detail, instance=path, type="about:blank"
     )
     return JSONResponse(
         problem.model_dump(),

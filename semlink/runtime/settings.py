@@ -5,6 +5,7 @@ import inspect
 import os
 import sys
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar, get_origin
 from urllib.parse import urlsplit
 
@@ -78,12 +79,55 @@ class ProcessSettings(BaseSettings):
         return self
 
 
-class ListenSettings(ProcessSettings):
+class IdentitySettings(ProcessSettings):
+    """Who a process is to those it speaks with over TLS."""
+
+    tls_certificate: Path | None = Field(
+        None,
+        description="PEM file with this process's certificate, and those between it and its authority; with "
+        "--tls-key. Who listens then takes TLS only; who calls shows it where it is asked for",
+    )
+    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key, no passphrase")
+
+
+class ListenSettings(IdentitySettings):
     """What a process that listens can be told besides."""
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all, as in a container")
+    grpc_port: Port
+    http_port: Port
     max_concurrent_calls: int = Field(
         128, ge=1, description="gRPC calls served at once; more are refused with RESOURCE_EXHAUSTED"
+    )
+    max_http_connections: int = Field(
+        256, ge=1, description="HTTP connections served at once; requests on more are answered with 503"
+    )
+    tls_client_authority: Path | None = Field(
+        None,
+        description="PEM file with certificates of who signs callers' certificates: only callers that show such a "
+        "one are served then (mutual TLS)",
+    )
+    api_keys_file: Path | None = Field(
+        None,
+        description="file with a `NAME KEY` a line: only callers that show such a key are served then; or the "
+        "same, between commas, in SEMLINK_API_KEYS",
+    )
+    rate_limit: float | None = Field(
+        None,
+        gt=0,
+        description="calls and requests a second of one key, or of one address without a key; more are refused at "
+        "once, with RESOURCE_EXHAUSTED or 429 and when to try again",
+    )
+    rate_burst: int = Field(20, ge=1, description="calls at once that --rate-limit lets pass after a pause")
+
+
+class CallSettings(IdentitySettings):
+    """What a process that calls another can be told besides."""
+
+    tls_server_authority: Path | None = Field(
+        None,
+        description="PEM file with certificates of who signs the called process's certificate: calls are then "
+        "made over TLS, to nobody else",
     )
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
+from device.access import Access
 from device.encoder import Encoder
 from device.rounds import MAX_VOTES_AWAITED, Rounds
 from device.settings import DeviceSettings
@@ -136,7 +137,8 @@ def device(encoder):
 
     def make(address, photos=(CAT,), stop=None, encoder=encoder, **settings):
         given = {"images": ["-"], "object_id": "cup", "retry_seconds": 20, "vote_seconds": 20} | settings
-        return Rounds(DeviceSettings(to=address, **given), encoder, list(photos), stop or asyncio.Event())
+        settings = DeviceSettings(to=address, **given)
+        return Rounds(settings, Access(), encoder, list(photos), stop or asyncio.Event())
 
     return make
 

@@ -12,6 +12,7 @@ import pytest
 from processes import wait_until
 
 from device import rounds as device_rounds
+from device.access import Access
 from device.encoder import Encoder
 from device.planning import PlanningError, plan_view
 from device.rounds import MAX_PLANS, Rounds
@@ -73,7 +74,7 @@ def put(emulator, kind, **parameters):
 
 def device(encoder, address, **settings):
     given = {"images": ["-"], "object_id": "cup", "retry_seconds": 20, "plan": "ia-qsmpa"} | settings
-    return Rounds(DeviceSettings(to=address, **given), encoder, [CAT], asyncio.Event())
+    return Rounds(DeviceSettings(to=address, **given), Access(), encoder, [CAT], asyncio.Event())
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ CATS = range(281, 286)
 # A server that loads its model once a file exists, and waits for a body but a second.
 HELD = """
 import pathlib, sys, time
-import semlink.vit, server.rest
+import semlink.runtime.http_bodies, semlink.vit
 load_vit, gate = semlink.vit.load_vit, pathlib.Path(sys.argv.pop(1))
 
 def held(*arguments, **named):
@@ -56,7 +56,7 @@ def held(*arguments, **named):
         time.sleep(0.01)
     return load_vit(*arguments, **named)
 
-semlink.vit.load_vit, server.rest.BODY_SECONDS = held, 1.0
+semlink.vit.load_vit, semlink.runtime.http_bodies.BODY_SECONDS = held, 1.0
 import server.__main__
 server.__main__.main()
 """

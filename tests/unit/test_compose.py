@@ -20,6 +20,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from redis_server import redis_program
 
+from semlink.runtime.admission import Admission
 from semlink.runtime.listener import Health
 from semlink.runtime.settings import ProcessSettings, read_settings
 
@@ -120,12 +121,14 @@ def app_of(module: str, health: Health) -> FastAPI:
 
         metrics = Metrics()
         sessions = MemorySessions(Rules(max_objects=1, ttl_seconds=60, max_waiting=1), metrics)
-        return create_app(Recognizer(None, sessions, metrics), sessions, metrics, health, timeout_seconds=1)
+        return create_app(
+            Recognizer(None, sessions, metrics), sessions, metrics, health, Admission(), 1.0, max_held_bytes=1
+        )
     from channel_emulator.control import Impairments, control_plane
     from channel_emulator.impairments import NoImpairment
     from channel_emulator.metrics import Metrics
 
-    return control_plane(Impairments(default=NoImpairment()), Metrics(), health)
+    return control_plane(Impairments(default=NoImpairment()), Metrics(), health, Admission())
 
 
 def test_the_services_are_the_demos():

@@ -61,7 +61,12 @@ def sample(kind, name):
     if issubclass(wanted, enum.Enum):
         value = next(each for each in wanted if each != field.default)
         return value.value, value
-    samples = {int: ("3", 3), float: ("0.125", 0.125), bool: ("true", True), Path: ("a/b", Path("a/b"))}
+    samples = {
+        int: ("3", 3),
+        float: ("0.125", 0.125),
+        bool: ("true", True),
+        Path: ("a/b", Path("a/b")),
+    }
     return samples.get(wanted, ("name", "name"))
 
 
@@ -91,8 +96,8 @@ def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(proce
     kind, required = PROCESSES[process]
     flag, variable = f"--{name.replace('_', '-')}", f"SEMLINK_{name.upper()}"
     text, value = sample(kind, name)
-    if name in ("object_ttl_seconds", "total_bits"):  # these have a lower end
-        text, value = "1000", 1000
+    if name in ("object_ttl_seconds", "total_bits", "max_held_bytes"):  # these have a lower end
+        text, value = "2000000", 2_000_000
     monkeypatch.setenv(variable, text)
     others = list(required)
     if flag in others:

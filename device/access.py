@@ -1,0 +1,47 @@
+"""How the device gets at whom it calls: over TLS or plainly, with a key or without."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import grpc
+import structlog
+from pydantic import SecretStr
+
+from device.settings import DeviceSettings
+from semlink.runtime.api_keys import own_key
+from semlink.runtime.startup import StartupError
+from semlink.runtime.tls import channel_credentials
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Access:
+    """What every call goes out with.
+
+    Attributes:
+        credentials: of TLS; None: none.
+        key: shown with every call, if there is one.
+    """
+
+    credentials: grpc.ChannelCredentials | None = None
+    key: SecretStr | None = None
+
+    @classmethod
+    def of(cls, settings: DeviceSettings) -> Self:
+        """As the settings want it.
+
+        Raises:
+            StartupError: a file for TLS, or the key, is unfit.
+        """
+        if settings.tls_certificate is not None and settings.tls_server_authority is None:
+            raise StartupError("--tls-certificate is of no use without --tls-server-authority, which turns TLS on")
+        credentials, key = channel_credentials(settings), own_key(settings.api_key_file)
+        if key and not credentials:
+            log.warning("the API key travels unencrypted: --tls-server-authority turns TLS on")
+        return cls(credentials, key)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The metadata that shows the key."""
+        return () if self.key is None else (("authorization", f"Bearer {self.key.get_secret_value()}"),)

@@ -1,0 +1,153 @@
+"""Calls over gRPC as strangers make them: admitted first, bounded in number, read in time, failing quietly."""
+
+import asyncio
+import inspect
+import urllib.parse
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import grpc
+import structlog
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health
+from grpc_status import rpc_status
+
+from semlink.runtime.admission import Admission, NotAdmitted, TooManyCalls
+from semlink.runtime.correlation import begin_call, current_request
+
+log = structlog.get_logger(__name__)
+
+MESSAGE_SECONDS = 30.0
+"""How long a request's message may take to arrive."""
+MAX_SIDE_CALLS = 16
+"""Calls of health and reflection at once, streams that nobody ends included; the others keep their own room."""
+
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]]
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Stands before every method of a server.
+
+    Each is served as a stream in both directions, which looks the same from outside, so that who calls is
+    looked at before any message is read, and the message has a deadline of its own.
+    """
+
+    def __init__(self, admission: Admission, max_calls: int, main_services: tuple[str, ...]) -> None:
+        """At most `max_calls` of `main_services` are served at once, and MAX_SIDE_CALLS of all others."""
+        self._admission, self._main_services = admission, main_services
+        self._main, self._side = _Room(max_calls), _Room(MAX_SIDE_CALLS)
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler | None:
+        """The method, guarded."""
+        handler, method = await continuation(handler_call_details), handler_call_details.method
+        if handler is None:
+            return None
+        service = method.strip("/").partition("/")[0]
+        room = self._main if service in self._main_services else self._side
+
+        async def serve(messages: Any, context: grpc.aio.ServicerContext) -> None:
+            begin_call(context)
+            try:
+                if service != health.SERVICE_NAME:
+                    self._admit(context)
+                with room.one_more():
+                    request = messages if handler.request_streaming else await _read(handler, method, context)
+                    await _answer(handler, request, context)
+            except NotAdmitted as refusal:
+                await abort(context, refusal.code, str(refusal), refusal.retry_after)
+            except (grpc.aio.AbortError, grpc.aio.BaseError):
+                raise
+            except Exception as error:
+                if context.done():  # the caller has gone, or has been told something else already
+                    raise
+                log.error("unforeseen error", method=method, exc_info=error)
+                await abort(context, grpc.StatusCode.INTERNAL, f"the error has been logged as {current_request()}")
+
+        return grpc.stream_stream_rpc_method_handler(
+            serve,
+            # A stream's messages are parsed as they come, a single one once it is known to be there.
+            request_deserializer=handler.request_deserializer if handler.request_streaming else None,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _admit(self, context: grpc.aio.ServicerContext) -> None:
+        given = dict(context.invocation_metadata() or ()).get("authorization")
+        name = self._admission.admit(given if isinstance(given, str) else None, _address(context.peer()))
+        if name:
+            structlog.contextvars.bind_contextvars(key=name)
+
+
+async def abort(
+    context: grpc.aio.ServicerContext, code: grpc.StatusCode, message: str, retry_after: float | None = None
+) -> NoReturn:
+    """Aborts a call; with `retry_after`, in seconds, google.rpc.RetryInfo is among the status details."""
+    trailing = tuple(context.trailing_metadata() or ())
+    if retry_after is not None:
+        delay = Duration()
+        delay.FromMilliseconds(round(1e3 * retry_after))
+        detail = AnyMessage()
+        detail.Pack(RetryInfo(retry_delay=delay))
+        status = rpc_status.to_status(Status(code=code.value[0], message=message, details=[detail]))
+        trailing += tuple(status.trailing_metadata)
+    await context.abort(code, message, trailing)
+    raise AssertionError("abort has raised already")
+
+
+class _Room:
+    def __init__(self, places: int) -> None:
+        self._places, self._taken = places, 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        if self._taken >= self._places:
+            raise TooManyCalls(f"{self._places} calls are served at once, and no more may be", retry_after=1.0)
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+
+async def _read(handler: grpc.RpcMethodHandler, method: str, context: grpc.aio.ServicerContext) -> Any:
+    """The call's one message."""
+    # Never cancelled: gRPC's core writes into what a read holds until the call ends, and the abort ends it.
+    reading = asyncio.ensure_future(context.read())
+    reading.add_done_callback(lambda read: read.cancelled() or read.exception())
+    await asyncio.wait({reading}, timeout=MESSAGE_SECONDS)
+    if not reading.done():
+        await abort(
+            context,
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            f"the message did not arrive within {MESSAGE_SECONDS:.0f} s",
+        )
+    message = reading.result()
+    if message is grpc.aio.EOF:
+        await abort(context, grpc.StatusCode.INVALID_ARGUMENT, "there is no message")
+    try:
+        return handler.request_deserializer(message)
+    except Exception:
+        await abort(context, grpc.StatusCode.INTERNAL, f"the message is none that {method} takes")
+
+
+async def _answer(handler: grpc.RpcMethodHandler, request: Any, context: grpc.aio.ServicerContext) -> None:
+    behaviour = handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
+    if inspect.isasyncgenfunction(behaviour):
+        async for response in behaviour(request, context):
+            await context.write(response)
+    elif handler.response_streaming:
+        await behaviour(request, context)
+    else:
+        await context.write(await behaviour(request, context))
+
+
+def _address(peer: str) -> str:
+    """IP address of `ipv4:127.0.0.1:40000` or `ipv6:%5B::1%5D:40000`; what is neither stays as it is."""
+    family, _, rest = peer.partition(":")
+    host = urllib.parse.unquote(rest.rpartition(":")[0]).strip("[]")
+    return host if family in ("ipv4", "ipv6") else peer
