@@ -16,7 +16,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from semlink.runtime.problems import problem_response
 
 HEAD_SECONDS = 10.0
-"""How long a TLS handshake may take, the head of a request, and the reading of an answer after its last byte."""
+"""How long a TLS handshake may take, the head of a request, and what is left of one that has been answered."""
+MAX_DISCARDED_BYTES = 32 << 20
+"""So much of a body is let go by after its request was refused: hung up on at once, clients miss the answer."""
 
 
 class HttpServer(uvicorn.Server):
@@ -66,6 +68,7 @@ class _Connection(H11Protocol):
         super().__init__(*arguments)
         self._served, self._max_connections = self.app, max_connections
         self._head_timer: asyncio.TimerHandle | None = None
+        self._discarded = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -79,8 +82,12 @@ class _Connection(H11Protocol):
         super().data_received(data)
         if self.cycle is not before:
             self._expect_no_head()
+            self._discarded = 0
         elif before is None or before.response_complete:
             self._expect_a_head()
+            self._discarded += len(data)
+            if self._discarded > MAX_DISCARDED_BYTES:
+                self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_no_head()

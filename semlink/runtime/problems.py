@@ -68,14 +68,13 @@ def problem_responses(**details: str) -> dict[int | str, dict]:
 def problem_response(
     path: str, status: int, detail: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """A problem document, the answer to a request for `path`; the connection is closed after it."""
+    """A problem document, the answer to a request for `path`."""
     problem = Problem(
         title=HTTPStatus(status).phrase, status=status, detail=detail, instance=path, type="about:blank"
     )
     return JSONResponse(
         problem.model_dump(),
         status,
-        # The rest of a refused body is not waited for: it may be endless.
-        headers={**(headers or {}), "Connection": "close"},
+        headers=dict(headers or {}),
         media_type="application/problem+json",
     )
