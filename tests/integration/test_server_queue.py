@@ -5,87 +5,16 @@ import json
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import grpc
 import httpx
-import numpy as np
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
-from processes import Running, running, wait_until
+from processes import running, wait_until
+from stub_server import STUB, Server, grey
 
-from semlink.iaq import encode
 from semlink.v1.link_pb2 import ClassifyRequest, WaitVoteRequest
-
-FRAME_TYPE = "application/vnd.semlink.frame"
-
-# A server whose model says of a picture how bright it is, once a file exists; it notes its batches in another.
-STUB = """
-import json, pathlib, sys, time
-import server.__main__
-from server.batching import Looked
-from server.classifier import Classifier
-from server.predictions import Prediction
-
-folder = pathlib.Path(sys.argv.pop(1))
-
-def load(self):
-    while not (folder / "loaded").exists():
-        time.sleep(0.005)
-    self._batcher.seconds_per_image = 2.0
-    self.is_loading = False
-
-def look(self, pictures):
-    labels = [int(picture.pixels[0, 0, 0]) for picture in pictures]
-    with (folder / "batches").open("a") as batches:
-        print(json.dumps({"labels": labels, "torch": "torch" in sys.modules}), file=batches)
-    while not (folder / "gate").exists():
-        time.sleep(0.005)
-    return Looked([(Prediction(label, f"grey {label}", 1.0),) for label in labels], 0.0, 0.0)
-
-Classifier._load, Classifier._look = load, look
-server.__main__.main()
-"""
-
-
-class Server:
-    """A running stub."""
-
-    def __init__(self, process: Running, folder: Path) -> None:
-        self.process, self.folder = process, folder
-        self.link, self.http = process.link, process.http
-
-    def let_go(self) -> None:
-        (self.folder / "gate").touch()
-
-    @property
-    def batches(self) -> list[list[int]]:
-        if not (self.folder / "batches").exists():
-            return []
-        lines = map(json.loads, (self.folder / "batches").read_text().splitlines())
-        return [line["labels"] for line in lines]
-
-    def call(self, label: int, *, timeout: float = 120, metadata=(), **ids) -> grpc.Future:
-        return self.link.Classify.future(
-            ClassifyRequest(frame=grey(label), **ids), timeout=timeout, metadata=metadata
-        )
-
-    def post(self, label: int, timeout: httpx.Timeout | float = 60) -> httpx.Response:
-        headers = {"Content-Type": FRAME_TYPE}
-        return self.http.post("/v1/classify", content=grey(label), headers=headers, timeout=timeout)
-
-    @property
-    def depth(self) -> int:
-        return int(self.process.metric("semlink_server_queue_depth"))
-
-    def outcomes(self, protocol: str, outcome: str) -> float:
-        labels = f'outcome="{outcome}",protocol="{protocol}"'
-        return self.process.metric(f"semlink_server_requests_total{{{labels}}}")
-
-
-def grey(label: int) -> bytes:
-    return encode(np.full((224, 224, 3), label, np.uint8), np.ones(196), rho=0).to_bytes()
 
 
 @pytest.fixture
