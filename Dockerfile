@@ -11,7 +11,7 @@ WORKDIR /src
 
 FROM builder AS build-emulator
 COPY . .
-RUN --mount=type=cache,target=/var/cache/pip pip install .
+RUN --mount=type=cache,target=/var/cache/pip pip install '.[tracing]'
 
 FROM builder AS build-vision
 ARG TORCH_INDEX_URL=
@@ -20,7 +20,7 @@ RUN --mount=type=cache,target=/var/cache/pip if [ -n "$TORCH_INDEX_URL" ]; then 
         pip install --index-url "$TORCH_INDEX_URL" torch torchvision; \
     fi
 COPY . .
-RUN --mount=type=cache,target=/var/cache/pip pip install '.[vision,redis]'
+RUN --mount=type=cache,target=/var/cache/pip pip install '.[vision,redis,tracing]'
 
 FROM python:3.11-slim AS runtime
 ENV PATH=/opt/semlink/bin:$PATH PYTHONUNBUFFERED=1

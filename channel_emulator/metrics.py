@@ -1,10 +1,15 @@
 """What the emulator counts. Nothing is labelled by device: their number has no bound."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from channel_emulator.planned_frame import REASONS
 
 OUTCOMES = ("answered", "refused", "failed", "cancelled")
+FRAME_REASONS = (
+    *("oversized", "truncated", "magic", "version", "profile", "max_bits", "crc"),
+    *("bit_map", "geometry", "too_many_values", "value_range", "payload_length"),
+)
+"""Rules of the frame format (semlink.bitstream), and of the emulator, that a frame may break."""
 
 
 class Metrics:
@@ -13,6 +18,7 @@ class Metrics:
     def __init__(self) -> None:
         """Every outcome is shown from the start, as 0."""
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.frames = Counter(
             "semlink_channel_frames",
             "Frames by what became of them: answered by upstream; refused here as malformed or for their plan; "
@@ -22,6 +28,14 @@ class Metrics:
         )
         for outcome in OUTCOMES:
             self.frames.labels(outcome)
+        self.frames_rejected = Counter(
+            "semlink_channel_frames_rejected",
+            "Frames refused as malformed, by the rule that they break.",
+            ["reason"],
+            registry=self.registry,
+        )
+        for reason in FRAME_REASONS:
+            self.frames_rejected.labels(reason)
         self.bits_exposed = Counter(
             "semlink_channel_bits_exposed", "Bits exposed to the channel.", registry=self.registry
         )
@@ -50,5 +64,11 @@ class Metrics:
             "semlink_channel_impair_seconds",
             "Time to check and impair one frame.",
             buckets=(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+            registry=self.registry,
+        )
+        self.upstream_seconds = Histogram(
+            "semlink_channel_upstream_seconds",
+            "Time from passing a frame on until upstream has answered, whatever it says.",
+            buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
             registry=self.registry,
         )

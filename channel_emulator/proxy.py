@@ -60,9 +60,10 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
                 await self._refuse(error, context)
             if self._settings.pace:
                 await self._pace(report.air_ms / 1000, context)
-            response: link_pb2.ClassifyResponse = await self._pass_on(
-                "Classify", request, context, self._patience(context)
-            )
+            with self._metrics.upstream_seconds.time():
+                response: link_pb2.ClassifyResponse = await self._pass_on(
+                    "Classify", request, context, self._patience(context)
+                )
             outcome = "answered"
         except asyncio.CancelledError:
             outcome = "cancelled"
@@ -118,6 +119,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
     async def _refuse(self, error: FrameError | PlanRefused, context: grpc.aio.ServicerContext) -> None:
         """Aborts the call; whether another plan would help tells the code."""
         if isinstance(error, FrameError):
+            self._metrics.frames_rejected.labels(error.reason).inc()
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"frame: {error} ({error.reason})")
         else:
             self._metrics.plans_refused.labels(error.rule).inc()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from server.refusals import Refusal
 
@@ -36,6 +36,7 @@ class Metrics:
     def __init__(self) -> None:
         """Every label is shown from the start, as 0."""
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.requests = Counter(
             "semlink_server_requests",
             "Requests to classify by what became of them: answered; refused for what they say; overloaded, "
@@ -54,6 +55,8 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        for protocol in PROTOCOLS:
+            self.request_seconds.labels(protocol)
         self.received_bits = Counter(
             "semlink_server_received_bits",
             "Bits of the frames that arrived, headers, refused and repeated frames included.",

@@ -29,6 +29,7 @@ DEVICES = ["device-1", "device-2", "device-3", "device-4"]
 LISTENERS = ["server", "channel"]
 SERVICES = [*LISTENERS, *DEVICES]
 """What is made here; beside it there is a Redis."""
+WATCHERS = ["prometheus", "grafana", "jaeger"]
 
 
 def interpolate(text: str) -> str:
@@ -131,8 +132,9 @@ def app_of(module: str, health: Health) -> FastAPI:
     return control_plane(Impairments(default=NoImpairment()), Metrics(), health, Admission())
 
 
-def test_the_services_are_the_demos():
-    assert list(COMPOSE["services"]) == ["redis", *SERVICES]
+def test_the_services_are_the_demos_and_those_that_watch_only_where_they_are_asked_for():
+    profiles = {name: service.get("profiles") for name, service in COMPOSE["services"].items()}
+    assert profiles == dict.fromkeys(["redis", *SERVICES]) | {name: ["watch"] for name in WATCHERS}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -310,10 +312,10 @@ class TestInstallation:
 
     def test_torch_comes_first_and_only_where_pictures_are_looked_at(self):
         steps = {stage: pip_steps("\n".join(a for _, a in instructions_of(stage))) for stage in STAGES}
-        assert steps["build-emulator"] == ["pip install ."]
+        assert steps["build-emulator"] == ["pip install '.[tracing]'"]
         assert steps["build-vision"] == [
             'pip install --index-url "$TORCH_INDEX_URL" torch torchvision',
-            "pip install '.[vision,redis]'",
+            "pip install '.[vision,redis,tracing]'",
         ]
 
     def test_what_is_installed_is_not_ignored(self):
