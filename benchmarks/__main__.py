@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import allocation, bsc, evaluation, link, ofdm, plan, server
+from benchmarks import allocation, bsc, emulator, evaluation, link, ofdm, plan, server
 from semlink.provenance import provenance
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -18,6 +18,7 @@ def main() -> None:
         "ofdm": ofdm.run(),
         "plan": plan.run(),
         "evaluation": evaluation.run(),
+        "emulator": emulator.run(),
         "server": server.run(),
         "seed": bsc.SEED,
         **provenance(),

@@ -25,6 +25,10 @@ log = structlog.get_logger(__name__)
 WORKERS = 2
 """Frames whose bits are modulated at once: the largest frame takes half a gigabyte meanwhile."""
 
+FLIPS_IN_LOOP = 50_000
+"""Flips to expect of a frame that is damaged in the event loop, which takes a millisecond at most. In a worker the
+others need not wait, but the frame itself takes longer."""
+
 
 class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
     """Passes every call on to the upstream; frames are damaged on their way.
@@ -91,10 +95,9 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
     async def _impair(self, request: link_pb2.ClassifyRequest) -> tuple[bytes, link_pb2.ChannelReport]:
         """The frame as it arrives, and what happened to it."""
         impairment = self._impairments.met_by(request.device_id)
-        if isinstance(impairment, NoImpairment | BinarySymmetricChannel):
+        if _is_quick(impairment, 8 * len(request.frame)):
             received, report = self._transmit(request, impairment)
         else:
-            # Milliseconds of arithmetic, which other calls need not wait for.
             loop = asyncio.get_running_loop()
             received, report = await loop.run_in_executor(self._workers, self._transmit, request, impairment)
         request.lost_patches.extend(set(report.lost_blocks).difference(request.lost_patches))
@@ -158,6 +161,13 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
             log.warning("upstream failed", code=code.name, details=details)
             # With it travels what else the server says: when to try again, and the request's id.
             await context.abort(code, details, tuple(error.trailing_metadata() or ()))
+
+
+def _is_quick(impairment: Impairment, bits: int) -> bool:
+    """Whether a frame of so many bits can be damaged while other calls wait."""
+    if isinstance(impairment, BinarySymmetricChannel):
+        return impairment.ber * bits <= FLIPS_IN_LOOP
+    return isinstance(impairment, NoImpairment)
 
 
 def _in_series(first: link_pb2.ChannelReport, second: link_pb2.ChannelReport) -> link_pb2.ChannelReport:

@@ -5,8 +5,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-_BIT_OF_BYTE = np.array([0x80 >> bit for bit in range(8)], np.uint8)  # most significant first
-
 
 def flip_positions(bits: int, bit_error_rate: float, generator: np.random.Generator) -> NDArray[np.int64]:
     """Positions of the inverted bits, drawn by geometric skips: the cost follows their number, not `bits`.
@@ -42,6 +40,7 @@ def flip_positions(bits: int, bit_error_rate: float, generator: np.random.Genera
 
 def invert_bits(data: bytearray, positions: NDArray[np.int64]) -> None:
     """Inverts bits of `data` in place; position 0 is the most significant bit of the first byte."""
+    inverted = np.zeros(8 * len(data), bool)
+    inverted[positions] = True
     octets = np.frombuffer(data, np.uint8)
-    # `at`, because two positions may share a byte.
-    np.bitwise_xor.at(octets, positions >> 3, _BIT_OF_BYTE[positions & 7])
+    octets ^= np.packbits(inverted)

@@ -1,0 +1,54 @@
+"""Where the proxy damages a frame: in the event loop what is quick, in a worker what others need not wait for."""
+
+import asyncio
+import threading
+
+import grpc
+import numpy as np
+import pytest
+
+from channel_emulator import proxy
+from channel_emulator.control import Impairments
+from channel_emulator.impairments import Awgn, BinarySymmetricChannel, Impairment, NoImpairment
+from channel_emulator.metrics import Metrics
+from channel_emulator.settings import Settings
+from semlink.bitstream import Frame, Geometry
+from semlink.v1.link_pb2 import ClassifyRequest
+
+SMALL = Frame(Geometry(14, 14, 16, 3), 8, 0, 255, np.full(196, 2, np.uint8), bytes(196 * 192)).to_bytes()
+LARGE = Frame(Geometry(4, 8, 255, 1), 8, 0, 255, np.full(32, 4, np.uint8), bytes(32 * 255**2 // 2)).to_bytes()
+
+
+@pytest.mark.parametrize(
+    ("impairment", "frame", "in_loop"),
+    [
+        (NoImpairment(), LARGE, True),
+        (BinarySymmetricChannel(ber=0.01), SMALL, True),
+        (BinarySymmetricChannel(ber=0.1), SMALL, True),
+        (BinarySymmetricChannel(ber=0.001), LARGE, True),
+        (BinarySymmetricChannel(ber=0.5), SMALL, False),
+        (BinarySymmetricChannel(ber=0.05), LARGE, False),
+        (BinarySymmetricChannel(ber=1), LARGE, False),
+        (Awgn(), SMALL, False),
+    ],
+)
+def test_many_flips_are_made_in_a_worker(monkeypatch, impairment: Impairment, frame, in_loop):
+    threads, transmit = [], proxy.transmit
+
+    def noted(*arguments, **named):
+        threads.append(threading.current_thread())
+        return transmit(*arguments, **named)
+
+    monkeypatch.setattr(proxy, "transmit", noted)
+
+    async def impair():
+        settings = Settings(upstream="nowhere:1")
+        async with grpc.aio.insecure_channel(settings.upstream) as channel:
+            emulator = proxy.ImpairingProxy(channel, settings, Impairments(default=impairment), Metrics())
+            return await emulator._impair(ClassifyRequest(frame=frame))
+
+    received, report = asyncio.run(impair())
+    assert (threads == [threading.current_thread()]) == in_loop
+    assert report.impairment == impairment.type
+    flipped = np.bitwise_count(np.frombuffer(received, np.uint8) ^ np.frombuffer(frame, np.uint8)).sum()
+    assert flipped == report.bits_flipped
