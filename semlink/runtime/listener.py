@@ -26,7 +26,6 @@ log = structlog.get_logger(__name__)
 
 MAX_MESSAGE_BYTES = 2 << 20
 """Largest gRPC message taken; a frame of 1 MiB fits."""
-MAX_GRPC_CONNECTIONS = 1024
 GRACE_SECONDS = 5.0
 """How long calls under way may take to end after SIGTERM."""
 WATCH_SECONDS = 1.0
@@ -37,7 +36,6 @@ CHANNEL_SERVICE = link_pb2.DESCRIPTOR.services_by_name["ChannelService"].full_na
 _OPTIONS = [
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_allowed_incoming_connections", MAX_GRPC_CONNECTIONS),
     # TLS, and what HTTP/2 says first.
     ("grpc.server_handshake_timeout_ms", 10_000),
     # Who says nothing for so long connects anew; who reads no answers is rid of once its connection is old.
@@ -118,7 +116,7 @@ async def listen(
     server = grpc.aio.server(
         interceptors=[Guard(admission, max_concurrent_calls, tuple(services))],
         maximum_concurrent_rpcs=max_concurrent_calls + MAX_SIDE_CALLS,
-        options=_OPTIONS,
+        options=[*_OPTIONS, ("grpc.max_allowed_incoming_connections", settings.max_grpc_connections)],
     )
     link_pb2_grpc.add_LinkServiceServicer_to_server(servicer, server)
     grpc_health = _GrpcHealth()

@@ -99,6 +99,9 @@ class ListenSettings(IdentitySettings):
     max_concurrent_calls: int = Field(
         128, ge=1, description="gRPC calls served at once; more are refused with RESOURCE_EXHAUSTED"
     )
+    max_grpc_connections: int = Field(
+        1024, ge=1, description="gRPC connections, one of each device; more are hung up on at once"
+    )
     max_http_connections: int = Field(
         256, ge=1, description="HTTP connections served at once; requests on more are answered with 503"
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 import semlink.images
-from semlink.images import FORMATS, MAX_IMAGE_BYTES, MAX_PIXELS, ImageError, model_pixels, open_image
+from semlink.images import FORMATS, MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SCANS, ImageError, model_pixels, open_image
 from semlink.photos import PhotosError, find_photos
 
 
@@ -102,6 +102,32 @@ class TestRefused:
         monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("the picture was opened"))
         with pytest.raises(ImageError, match="at most 10"):
             open_image(bytes(11))
+
+    def test_a_jpeg_of_many_scans_is_not_decoded(self):
+        """Forty kilobytes that would take a minute: each scan is a pass over all pixels."""
+        data = stored(Image.new("L", (1600, 1600), 128), "JPEG", progressive=True)
+        head, last = data[: data.rindex(b"\xff\xda")], data[data.rindex(b"\xff\xda") : -2]
+        scans = data.count(b"\xff\xda")
+        most = head + last * (MAX_SCANS - scans + 1)
+        assert open_image(most + b"\xff\xd9").size == (1600, 1600)
+        for rest in (last, last * 2000):
+            with pytest.raises(ImageError, match="30 scans"):
+                open_image(most + rest + b"\xff\xd9")
+
+    def test_what_merely_looks_like_scans_is_none(self):
+        """In metadata, and after the picture, where cameras put films."""
+        exif = Image.Exif()
+        exif[0x927C] = b"\xff\xda" * 1000
+        data = stored(photo(), "JPEG", progressive=True, exif=exif, comment=b"\xff\xda" * 1000)
+        assert data.count(b"\xff\xda") > 1000
+        assert open_image(data + b"\xff\xda\0\0" * 1000).size == photo().size
+
+    def test_only_the_first_picture_of_several_is_decoded(self):
+        frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "lime", "blue")]
+        for kind in ("PNG", "WEBP"):
+            buffer = io.BytesIO()
+            frames[0].save(buffer, kind, save_all=True, append_images=frames[1:], lossless=True)
+            assert open_image(buffer.getvalue()).getpixel((0, 0)) == (255, 0, 0)
 
     def test_no_file(self, tmp_path):
         with pytest.raises(ImageError, match="absent"):
