@@ -1,7 +1,10 @@
 """Who is admitted: keys, rates, bodies, certificates; without a process."""
 
 import asyncio
+import re
+import shutil
 import ssl
+import subprocess
 from pathlib import Path
 
 import httpx
@@ -272,3 +275,29 @@ class TestCertificates:
         (pem / "locked.pem").write_bytes(locked)
         with pytest.raises(StartupError, match="locked with a passphrase"):
             server_credentials(self.settings(pem, tls_certificate="certificate.pem", tls_key="locked.pem"))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the recipe is openssl's")
+def test_the_recipe_of_the_documentation(tmp_path):
+    """Its certificates make a connection, its key is a key."""
+    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+    recipe = next(block for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S) if "openssl req" in block)
+    subprocess.run(["bash", "-euc", recipe], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    own = {"tls_certificate": tmp_path / "server.pem", "tls_key": tmp_path / "server.key"}
+    settings = Settings(upstream="there:1", **own, tls_client_authority=tmp_path / "authority.pem")
+    caller = ssl.create_default_context(cafile=str(tmp_path / "authority.pem"))
+    caller.load_cert_chain(tmp_path / "camera-1.pem", tmp_path / "camera-1.key")
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        server_context(settings).wrap_bio(there, back, server_side=True),
+        caller.wrap_bio(back, there, server_hostname="server"),
+    ]
+    while ends:
+        for end in list(ends):
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            ends.remove(end)
+    key = own_key(tmp_path / "camera-1.apikey").get_secret_value()
+    assert read_keys(tmp_path / "api.keys").name_of(f"Bearer {key}") == "camera-1"
