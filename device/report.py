@@ -4,36 +4,36 @@ import math
 from pathlib import Path
 from typing import Any
 
+from device.capture import Capture
 from device.encoder import Encoded
 from device.planning import Planned
-from device.settings import DeviceSettings
 from semlink.runtime.correlation import current_request
 from semlink.v1 import link_pb2 as pb
 
 
 def answer_report(
-    settings: DeviceSettings,
     request: pb.ClassifyRequest,
     response: pb.ClassifyResponse,
     standing: pb.ClassifyResponse | pb.WaitVoteResponse,
     *,
-    photo: Path,
+    capture: Capture,
     view: Encoded,
     planned: Planned | None,
     picture: Path | None,
     round_trip_ms: float,
+    spool: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """The report; `standing` is the vote's, as far as it was waited for."""
+    """The report; `standing` is the vote's, as far as it was waited for, and `spool` what that tells, if any."""
     frame, top, channel, server = view.frame, response.predictions[0], response.channel, response.timings
     vote = standing.vote if standing.HasField("vote") else None
     return {
         "event": "answer",
         "request_id": current_request(),
         "object_id": request.object_id,
-        "device_id": settings.device_id,
+        "device_id": request.device_id,
         "frame_id": request.frame_id,
-        "photo": str(photo),
-        "view": settings.view,
+        "photo": capture.photo,
+        "view": capture.viewpoint,
         "picture": str(picture) if picture else None,
         "header_bits": frame.header_bits,
         "payload_bits": frame.payload_bits,
@@ -57,6 +57,7 @@ def answer_report(
             "label": vote.label, "name": vote.name, "votes": vote.votes, "views": vote.views
         },
         "missing_views": standing.missing_views,
+        "spool": spool,
     }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from pydantic import SecretBytes
 
 from device.access import Access
 from device.camera import VIEWPOINTS, take_view
+from device.capture import Capture
 from device.encoder import Encoded, Encoder
 from device.picture import draw_view
 from device.planning import Planned, PlanningError, plan_view
@@ -67,68 +68,74 @@ class Rounds:
 
     async def run(self) -> None:
         """Goes all rounds. A frame that is given up is logged and counted in `failures`; the next one follows."""
-        settings = self._settings
-        uplink = Uplink(settings.to, settings.call_seconds, settings.retry_seconds, self._stop, self._access)
         # Leaving the group waits for the last frame and for all votes.
-        async with uplink, asyncio.TaskGroup() as reports:
+        async with self._uplink() as uplink, asyncio.TaskGroup() as reports:
             sending: asyncio.Task[None] | None = None
             async for number in self._numbers():
-                photo = self._photos[number % len(self._photos)]
-                # Of this frame, in whatever is done for it from here on.
-                names: dict[str, Any] = {"object_id": settings.object_of(number), "device_id": settings.device_id}
-                begin_request(None, **names, frame_id=number)
-                tracing.tracer.begin("frame", **names, frame_id=number)
-                try:
-                    encoded = await asyncio.to_thread(self._encode, photo)
-                except ImageError as error:
-                    self.failures += 1
-                    log.error("no view", photo=str(photo), reason=str(error))
-                    tracing.tracer.end(str(error))
+                capture = await self._capture(number)
+                if capture is None:
                     continue
                 if sending is not None:
                     await sending
-                sending = reports.create_task(self._send(uplink, number, photo, encoded, reports))
+                sending = reports.create_task(self._send(uplink, capture, reports))
 
-    async def _numbers(self) -> AsyncIterator[int]:
-        """Numbers of the rounds, each when its time has come."""
-        settings, started, number = self._settings, time.monotonic(), 0
-        while not self._stop.is_set() and (settings.rounds == 0 or number < settings.rounds):
-            yield number
-            number += 1
-            if number == settings.rounds:
+    def _uplink(self) -> Uplink:
+        settings = self._settings
+        return Uplink(settings.to, settings.call_seconds, settings.retry_seconds, self._stop, self._access)
+
+    async def _numbers(self, first: int = 0) -> AsyncIterator[int]:
+        """Numbers of the rounds from `first`, each when its time has come."""
+        settings, started, gone = self._settings, time.monotonic(), 0
+        while not self._stop.is_set() and (settings.rounds == 0 or gone < settings.rounds):
+            yield first + gone
+            gone += 1
+            if gone == settings.rounds:
                 return
-            pause = started + number * (settings.every or 0) - time.monotonic()
+            pause = started + gone * (settings.every or 0) - time.monotonic()
             try:
                 async with asyncio.timeout(max(pause, 0)):
                     await self._stop.wait()
             except TimeoutError:
                 continue
 
+    async def _capture(self, number: int) -> Capture | None:
+        """Takes the view of a round and encodes it; one that can't be taken is logged and counted, and is None."""
+        settings, photo = self._settings, self._photos[number % len(self._photos)]
+        object_id, device_id = settings.object_of(number), settings.device_id
+        # Of this frame, in whatever is done for it from here on.
+        request_id = begin_request(None, object_id=object_id, device_id=device_id, frame_id=number)
+        tracing.tracer.begin("frame", object_id=object_id, device_id=device_id, frame_id=number)
+        try:
+            encoded = await asyncio.to_thread(self._encode, photo)
+        except ImageError as error:
+            self.failures += 1
+            log.error("no view", photo=str(photo), reason=str(error))
+            tracing.tracer.end(str(error))
+            return None
+        expected = settings.expected_views
+        return Capture(number, object_id, device_id, expected, request_id, str(photo), settings.view, encoded)
+
     def _encode(self, photo: Path) -> Encoded:
         with tracing.tracer.span("capture"):
             pixels = take_view(photo, self._viewpoint)
         return self._encoder.encode(pixels)
 
-    async def _send(
-        self, uplink: Uplink, number: int, photo: Path, view: Encoded, reports: asyncio.TaskGroup
-    ) -> None:
-        settings = self._settings
-        object_id = settings.object_of(number)
+    async def _send(self, uplink: Uplink, capture: Capture, reports: asyncio.TaskGroup) -> None:
         try:
-            sent = await self._classify(uplink, number, object_id, view)
+            sent = await self._classify(uplink, capture)
         except UplinkStopped as error:
-            log.warning("frame given up", object_id=object_id, frame_id=number, reason=str(error))
+            log.warning("frame given up", reason=str(error))
             tracing.tracer.end(str(error))
             return
         except (UplinkError, PlanningError) as error:
             self.failures += 1
-            log.error("frame given up", object_id=object_id, frame_id=number, reason=str(error))
+            log.error("frame given up", reason=str(error))
             tracing.tracer.end(str(error))
             return
         await self._votes_awaited.acquire()
-        reports.create_task(self._report(uplink, sent, photo))
+        reports.create_task(self._report(uplink, capture, sent))
 
-    async def _classify(self, uplink: Uplink, number: int, object_id: str, view: Encoded) -> Sent:
+    async def _classify(self, uplink: Uplink, capture: Capture) -> Sent:
         """Sends a view, under a plan if there is to be one; under a new one if the channel has changed since.
 
         Raises:
@@ -137,16 +144,16 @@ class Rounds:
         """
         settings = self._settings
         for left in reversed(range(MAX_PLANS)):
-            planned = await self._plan(uplink, number, view) if settings.plan else None
-            sent = planned.view if planned else view
+            planned = await self._plan(uplink, capture) if settings.plan else None
+            sent = planned.view if planned else capture.view
             request = pb.ClassifyRequest(
                 frame=sent.data,
-                header_tag=self._tag(sent, object_id, number),
+                header_tag=self._tag(sent, capture),
                 plan=planned.message if planned else None,
-                object_id=object_id,
-                device_id=settings.device_id,
-                frame_id=number,
-                expected_views=settings.expected_views,
+                object_id=capture.object_id,
+                device_id=capture.device_id,
+                frame_id=capture.number,
+                expected_views=capture.expected_views,
                 echo_frame=settings.pictures is not None,
             )
             started = time.perf_counter()
@@ -155,35 +162,35 @@ class Rounds:
             except UplinkError as error:
                 if not (settings.plan and left and error.code is grpc.StatusCode.ABORTED):
                     raise
-                log.info("planning anew", object_id=object_id, frame_id=number, reason=str(error))
+                log.info("planning anew", reason=str(error))
                 continue
             round_trip_ms = 1e3 * (time.perf_counter() - started)
             return Sent(sent, planned, request, response, round_trip_ms)
         raise AssertionError("the last refusal is raised")
 
-    def _tag(self, view: Encoded, object_id: str, number: int) -> bytes:
+    def _tag(self, view: Encoded, capture: Capture) -> bytes:
         """The tag of the header; empty for a device without a key."""
         if self._key is None:
             return b""
         return header_tag(
             self._key.get_secret_value(),
             view.data[: view.frame.header_bits // 8],
-            object_id=object_id,
-            device_id=self._settings.device_id,
-            frame_id=number,
-            expected_views=self._settings.expected_views,
+            object_id=capture.object_id,
+            device_id=capture.device_id,
+            frame_id=capture.number,
+            expected_views=capture.expected_views,
         )
 
-    async def _plan(self, uplink: Uplink, number: int, view: Encoded) -> Planned | None:
+    async def _plan(self, uplink: Uplink, capture: Capture) -> Planned | None:
         """The view under a plan, or None if no channel on the way takes plans."""
         settings = self._settings
         assert settings.plan is not None
         with tracing.tracer.span("plan", method=settings.plan):
-            state = await uplink.channel_state(settings.device_id, number)
+            state = await uplink.channel_state(capture.device_id, capture.number)
             if state is None:
-                log.info("no channel takes plans, sending without", frame_id=number)
+                log.info("no channel takes plans, sending without")
                 return None
-            return await asyncio.to_thread(plan_view, view, state, settings.plan, settings.rho)
+            return await asyncio.to_thread(plan_view, capture.view, state, settings.plan, settings.rho)
 
     async def _standing(
         self, uplink: Uplink, object_id: str, response: pb.ClassifyResponse
@@ -213,7 +220,7 @@ class Rounds:
             return None
         return path
 
-    async def _report(self, uplink: Uplink, sent: Sent, photo: Path) -> None:
+    async def _report(self, uplink: Uplink, capture: Capture, sent: Sent) -> None:
         settings, request, response = self._settings, sent.request, sent.response
         standing: pb.ClassifyResponse | pb.WaitVoteResponse = response
         try:
@@ -226,15 +233,15 @@ class Rounds:
             log.warning("views are missing", object_id=request.object_id, missing=standing.missing_views)
         picture = await self._draw(settings.pictures, request, sent.view, response) if settings.pictures else None
         report = answer_report(
-            settings,
             request,
             response,
             standing,
-            photo=photo,
+            capture=capture,
             view=sent.view,
             planned=sent.planned,
             picture=picture,
             round_trip_ms=sent.round_trip_ms,
+            spool=self._spool_report(capture),
         )
         print(json.dumps(report), flush=True)
         tracing.tracer.annotate(
@@ -245,3 +252,7 @@ class Rounds:
             label=response.predictions[0].label,
         )
         tracing.tracer.end()
+
+    def _spool_report(self, capture: Capture) -> dict[str, Any] | None:
+        """What a report tells of the spool; without one, nothing."""
+        return None

@@ -69,6 +69,21 @@ class DeviceSettings(CallSettings):
     call_seconds: float = Field(10, gt=0, description="how long one call may take")
     retry_seconds: float = Field(30, ge=0, description="how long a frame is sent again while nobody answers")
     vote_seconds: float = Field(30, ge=0, le=60, description="how long the other views are waited for")
+    spool: Path | None = Field(
+        None,
+        description="SQLite file, one for each device, where views wait until they are answered, over a dead link "
+        "and over restarts, after which the frame ids go on; --retry-seconds then gives up no frame",
+    )
+    spool_bytes: int = Field(
+        256 << 20,
+        ge=8 << 20,
+        description="how large the spool may grow. Past that, a camera with a pace (--every) drops the oldest "
+        "views unsent, counted and logged; one without waits",
+    )
+    show_spool: bool = Field(
+        False,
+        description="say what --spool holds, one JSON line for the whole and one per view, and do nothing else",
+    )
     pictures: Path | None = Field(None, description="folder to draw every view into, with its attention and bits")
 
     @field_validator("images", mode="before")
@@ -89,6 +104,8 @@ class DeviceSettings(CallSettings):
             raise ValueError("--plan (or SEMLINK_PLAN) keeps to --rho: leave --total-bits out")
         if self.plan is not None and self.rho < MIN_BITS / 8:
             raise ValueError(f"--plan (or SEMLINK_PLAN) needs --rho of {MIN_BITS / 8} or more, not {self.rho}")
+        if self.show_spool and self.spool is None:
+            raise ValueError("--show-spool (or SEMLINK_SHOW_SPOOL) needs --spool")
         return self
 
     @property

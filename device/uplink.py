@@ -7,6 +7,9 @@ from typing import Any, Self
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc_status import rpc_status
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -30,15 +33,20 @@ RETRIED = (
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 )
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 3.0
+LONGEST_RETRY_DELAY_SECONDS = 60.0
+"""So long a pause a server may ask for."""
+_backoff = wait_random_exponential(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS)
 
 
 class UplinkError(Exception):
     """A call was not answered; the message says by whom and why."""
 
-    def __init__(self, message: str, code: grpc.StatusCode | None = None) -> None:
-        """`code`: what the other end said, if it said something."""
+    def __init__(
+        self, message: str, code: grpc.StatusCode | None = None, retry_delay_seconds: float = 0.0
+    ) -> None:
+        """`code`, and the pause before another try: what the other end said, if it said something."""
         super().__init__(message)
-        self.code = code
+        self.code, self.retry_delay_seconds = code, retry_delay_seconds
 
 
 class UplinkStopped(UplinkError):
@@ -113,7 +121,7 @@ class Uplink:
         return await self._insist(self._stub, "WaitVote", request, seconds + self.call_seconds, wish)
 
     async def _insist(self, stub: Any, method: str, request: Any, seconds: float, wish: str) -> Any:
-        """Makes a call; the same again, after growing random pauses, while nobody answers."""
+        """Makes a call; again while nobody answers, after growing random pauses, and longer ones if asked to."""
         attempts = 0
 
         async def attempt() -> Any:
@@ -134,24 +142,48 @@ class Uplink:
 
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, grpc.RpcError) and error.code() in RETRIED),
-            wait=wait_random_exponential(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS),
+            wait=_pause_seconds,
             stop=stop_before_delay(self.retry_seconds),
-            sleep=self._pause,
+            sleep=self.pause,
             before_sleep=note,
             reraise=True,
         )
         try:
             return await retrying(attempt)
         except grpc.RpcError as error:
-            raise UplinkError(f"{wish}: {self.target} says {_reason(error)}", error.code()) from None
+            message = f"{wish}: {self.target} says {_reason(error)}"
+            raise UplinkError(message, error.code(), retry_delay_seconds(error)) from None
 
-    async def _pause(self, seconds: float) -> None:
+    async def pause(self, seconds: float) -> None:
+        """Lets time pass.
+
+        Raises:
+            UplinkStopped: the device was told to stop.
+        """
         try:
             async with asyncio.timeout(seconds):
                 await self.stop.wait()
         except TimeoutError:
             return
         raise UplinkStopped(f"told to stop before {self.target} answered")
+
+
+def retry_delay_seconds(error: BaseException | None) -> float:
+    """The pause that google.rpc.RetryInfo in a failure's details asks for, up to a bound; 0 without one."""
+    try:
+        status = rpc_status.from_call(error) if isinstance(error, grpc.RpcError) else None
+        info = RetryInfo()
+        if status is None or not any(detail.Unpack(info) for detail in status.details):
+            return 0.0
+        seconds = info.retry_delay.seconds + info.retry_delay.nanos / 1e9
+    except (DecodeError, ValueError):  # nonsense, or of another failure
+        return 0.0
+    return min(max(seconds, 0.0), LONGEST_RETRY_DELAY_SECONDS)
+
+
+def _pause_seconds(state: RetryCallState) -> float:
+    asked = retry_delay_seconds(state.outcome.exception() if state.outcome else None)
+    return asked + _backoff(state)  # many are told the same, and should not all come back at once
 
 
 def _reason(error: BaseException | None) -> str:

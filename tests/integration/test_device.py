@@ -274,7 +274,7 @@ async def test_without_time_for_retries_there_is_one_attempt(device):
 @in_loop
 async def test_pauses_grow_at_random_up_to_a_bound():
     class Impatient(Uplink):
-        async def _pause(self, seconds):
+        async def pause(self, seconds):
             pauses.append(seconds)
 
     sequences = []
@@ -296,7 +296,7 @@ async def test_pauses_grow_at_random_up_to_a_bound():
 async def test_told_to_stop_while_pausing_it_stops_at_once():
     stop = asyncio.Event()
     async with Uplink(unused_address(), 10, 1000, stop) as uplink:
-        pausing = asyncio.ensure_future(uplink._pause(600))
+        pausing = asyncio.ensure_future(uplink.pause(600))
         await asyncio.sleep(0)
         stop.set()
         with pytest.raises(UplinkStopped, match="told to stop"):

@@ -98,6 +98,8 @@ def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(proce
     text, value = sample(kind, name)
     if name in ("object_ttl_seconds", "total_bits", "max_held_bytes"):  # these have a lower end
         text, value = "2000000", 2_000_000
+    if name == "spool_bytes":
+        text, value = "16777216", 1 << 24
     monkeypatch.setenv(variable, text)
     others = list(required)
     if flag in others:
@@ -105,6 +107,8 @@ def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(proce
         del others[start : start + 2]
     if name == "threshold":
         others += ["--method", "attention-threshold"]
+    if name == "show_spool":
+        others += ["--spool", "a/b"]
     assert getattr(read_settings(kind, process, others), name) == value
     monkeypatch.setenv(variable, "99999999999")
     arguments = [*others, flag] if value is True else [*others, flag, text]

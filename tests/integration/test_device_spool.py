@@ -1,0 +1,470 @@
+"""Devices with a spool, against links that die, refuse, delay and cut, and against their own end."""
+
+import asyncio
+import contextlib
+import functools
+import json
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import processes
+import pytest
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from structlog.testing import capture_logs
+
+from device import uplink as device_uplink
+from device.access import Access
+from device.encoder import Encoder
+from device.settings import DeviceSettings
+from device.spool import FIXED_BYTES, Spool
+from device.spool_file import spool_contents
+from device.spooled_rounds import SpooledRounds
+from device.uplink import LONGEST_RETRY_DELAY_SECONDS, Uplink, UplinkError
+from semlink.photos import find_photos
+from semlink.runtime import connection
+from semlink.v1 import link_pb2 as pb
+from semlink.v1 import link_pb2_grpc
+
+ROOT = Path(__file__).parents[2]
+(CAT,) = find_photos(["chelsea"])
+DETAILS = "grpc-status-details-bin"
+
+
+def in_loop(test):
+    @functools.wraps(test)
+    def run(**arguments):
+        asyncio.run(asyncio.wait_for(test(**arguments), 280))
+
+    return run
+
+
+class CountingLink(link_pb2_grpc.LinkServiceServicer):
+    """Counts a view once, as the server does; `before_answer` is awaited between counting it and answering."""
+
+    def __init__(self, before_answer=None, refuse=lambda request: None):
+        self.counted, self.calls, self.ids = {}, [], {}
+        self.before_answer, self.refuse = before_answer, refuse
+
+    @property
+    def numbers(self):
+        """Frame ids as they were counted."""
+        return [frame_id for _, frame_id in self.counted]
+
+    async def Classify(self, request, context):
+        key = (request.object_id, request.frame_id)
+        self.calls.append(request)
+        self.ids.setdefault(key, set()).add(dict(context.invocation_metadata()).get("x-request-id"))
+        if refusal := self.refuse(request):
+            await context.abort(refusal, "as the test says")
+        repeated = key in self.counted
+        if self.counted.setdefault(key, request) != request:
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, "another view")
+        if self.before_answer:
+            await self.before_answer(request)
+        response = pb.ClassifyResponse(predictions=[pb.Prediction(label=7, name="cock")], repeated=repeated)
+        response.vote.CopyFrom(pb.Vote(label=7, name="cock", votes=1, views=1))
+        return response
+
+
+@asynccontextmanager
+async def serving(link, port=0):
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    link_pb2_grpc.add_LinkServiceServicer_to_server(link, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+class Relay:
+    """Passes bytes on to another address after `delay` seconds; can fall silent on those it has, or cut them."""
+
+    def __init__(self, target):
+        self.target, self.delay, self.accepted, self.open, self.silenced = target, 0.0, 0, set(), set()
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.close()
+        self.cut()
+
+    def cut(self):
+        for writer in self.open:
+            writer.transport.abort()
+
+    def fall_silent(self):
+        self.silenced |= self.open
+
+    async def _accept(self, reader, writer):
+        self.accepted += 1
+        host, port = self.target.split(":")
+        try:
+            onward_reader, onward = await asyncio.open_connection(host, int(port))
+        except OSError:
+            writer.transport.abort()
+            return
+        self.open |= {writer, onward}
+        await asyncio.gather(self._pass(reader, onward), self._pass(onward_reader, writer))
+
+    async def _pass(self, reader, writer):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 16):
+                await asyncio.sleep(self.delay)
+                if writer not in self.silenced:
+                    writer.write(data)
+        if writer not in self.silenced:
+            writer.close()
+
+
+def unused_address():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{unused.getsockname()[1]}"
+
+
+async def until(condition, seconds=120.0):
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def held(path):
+    """Frame ids in a spool, whoever uses it."""
+    return [line["frame_id"] for line in list(spool_contents(path))[1:]]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "views.spool"
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Encoder(DeviceSettings(to="nowhere:1", images=["chelsea"], object_id="none", threads=1))
+
+
+@pytest.fixture
+def device(encoder, path):
+    """Makes the rounds of a device, to be run in the test's own process."""
+
+    def make(address, spool_bytes=64 << 20, stop=None, **settings):
+        given = {"images": ["-"], "object_id": "cup", "retry_seconds": 1, "count": 3} | settings
+        told = DeviceSettings(to=address, spool=path, **given)
+        return SpooledRounds(
+            told, Access(), encoder, [CAT], stop or asyncio.Event(), None, Spool(path, spool_bytes)
+        )
+
+    return make
+
+
+@pytest.fixture
+def reports(capsys):
+    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+
+
+@in_loop
+async def test_what_a_dead_link_leaves_is_sent_first_by_the_next_process(device, reports, path):
+    away = device(unused_address())
+    with capture_logs() as logs:
+        await away.run()
+    assert away.failures == 1
+    assert held(path) == [0, 1, 2]
+    assert [log["held"] for log in logs if log["event"] == "views are left in the spool"] == [3]
+    assert "nobody answers, frames stay in the spool" in [log["event"] for log in logs]
+    assert reports() == []
+    link = CountingLink()
+    async with serving(link) as address:
+        rounds = device(address, count=2, object_id="pot", device_id="other")
+        await rounds.run()
+    assert rounds.failures == 0
+    assert list(link.counted) == [("cup/0", 0), ("cup/1", 1), ("cup/2", 2), ("pot/3", 3), ("pot/4", 4)]
+    assert [call.device_id for call in link.calls] == ["device-1"] * 3 + ["other"] * 2
+    told = reports()
+    assert [report["frame_id"] for report in told] == [0, 1, 2, 3, 4]
+    assert [report["device_id"] for report in told] == [call.device_id for call in link.calls]
+    assert all(link.ids[report["object_id"], report["frame_id"]] == {report["request_id"]} for report in told)
+    assert all(report["spool"]["dropped"] == report["spool"]["faults"] == 0 for report in told)
+    assert held(path) == []
+
+
+@in_loop
+async def test_a_frame_refused_for_good_is_removed_and_one_that_may_pass_is_kept(device, reports, path):
+    passing = [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE]
+
+    def refuse(request):
+        if request.frame_id == 1:
+            return grpc.StatusCode.INVALID_ARGUMENT
+        return passing.pop() if passing and request.frame_id == 2 else None
+
+    stop, link = asyncio.Event(), CountingLink(refuse=refuse)
+    async with serving(link) as address:
+        rounds = device(address, count=0, every=0.05, stop=stop)
+        with capture_logs() as logs:
+            running = asyncio.ensure_future(rounds.run())
+            await until(lambda: 3 in link.numbers)
+            stop.set()
+            await running
+    assert link.numbers[:3] == [0, 2, 3]
+    assert [call.frame_id for call in link.calls[:7]] == [0, 1, 2, 2, 2, 2, 3]
+    assert rounds.failures == 1
+    (error,) = [log for log in logs if log["log_level"] == "error"]
+    assert error["event"] == "frame given up"
+    assert not {0, 1, 2} & set(held(path))
+
+
+@in_loop
+async def test_a_paced_camera_drops_its_oldest_views_and_any_other_waits_for_room(device, path):
+    release = asyncio.Event()
+
+    async def hold(_request):
+        await release.wait()
+
+    link = CountingLink(before_answer=hold)
+    async with serving(link) as address:
+        # Of 4 views there is room for; the first is on its way.
+        first = device(address, FIXED_BYTES + 4 * 53_248, every=0.01, count=8)
+        with capture_logs() as logs:
+            running = asyncio.ensure_future(first.run())
+            await until(lambda: link.calls and held(path)[-1:] == [7])
+            assert held(path) == [0, 5, 6, 7]
+            release.set()
+            await running
+        assert [log["dropped_frame_id"] for log in logs if "dropped_frame_id" in log] == [1, 2, 3, 4]
+        assert (link.numbers, first.failures) == ([0, 5, 6, 7], 4)
+
+        release.clear()
+        second = device(address, FIXED_BYTES + 4 * 53_248, count=8)
+        running = asyncio.ensure_future(second.run())
+        await until(lambda: held(path) == [8, 9, 10, 11])
+        await asyncio.sleep(0.3)
+        assert held(path) == [8, 9, 10, 11]
+        release.set()
+        await running
+    assert (link.numbers[4:], second.failures) == (list(range(8, 16)), 0)
+
+
+@in_loop
+async def test_a_stored_view_is_planned_for_the_channel_that_it_meets_at_last(device, path):
+    await device(unused_address(), count=1, plan="ia-qsmpa", retry_seconds=0).run()
+    await device(unused_address(), count=1, retry_seconds=0).run()  # keeps no pixels, for there is no plan
+    assert held(path) == [0, 1]
+    link = CountingLink()
+    async with serving(link) as server:
+        flags = ("--upstream", server, "--channel", "mimo-ofdm", "--snr", "10")
+        with processes.running("-m", "channel_emulator", *flags) as emulator:
+            await asyncio.to_thread(processes.wait_until, lambda: emulator.is_ready)
+            rounds = device(emulator.grpc_address, count=1, plan="ia-qsmpa", retry_seconds=20)
+            await rounds.run()
+    assert rounds.failures == 0
+    assert link.numbers == [0, 1, 2]
+
+
+def asking_to_wait(seconds, code=grpc.StatusCode.RESOURCE_EXHAUSTED):
+    detail = Any()
+    detail.Pack(RetryInfo(retry_delay=Duration(seconds=seconds)))
+    return Status(code=code.value[0], message="full", details=[detail]).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("details", "seconds"),
+    [
+        (asking_to_wait(7), 7),
+        (asking_to_wait(10**9), LONGEST_RETRY_DELAY_SECONDS),
+        (asking_to_wait(-5), 0),
+        (asking_to_wait(7, grpc.StatusCode.UNAVAILABLE), 0),
+        (Status(code=8, message="full").SerializeToString(), 0),
+        (b"\xff\xff nonsense", 0),
+    ],
+    ids=["asked", "too long", "negative", "of another failure", "nothing asked", "nonsense"],
+)
+@in_loop
+async def test_a_server_that_says_when_to_come_back_is_left_in_peace_until_then(details, seconds):
+    class Full(CountingLink):
+        async def Classify(self, request, context):
+            self.calls.append(request)
+            if len(self.calls) == 1:
+                context.set_trailing_metadata(((DETAILS, details),))
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
+            return pb.ClassifyResponse()
+
+    class Impatient(Uplink):
+        async def pause(self, seconds):
+            pauses.append(seconds)
+
+    pauses, link = [], Full()
+    async with serving(link) as address, Impatient(address, 10, 1000, asyncio.Event()) as uplink:
+        await uplink.classify(pb.ClassifyRequest())
+    assert len(link.calls) == 2
+    assert seconds <= pauses[0] <= seconds + device_uplink.FIRST_PAUSE_SECONDS
+    link.calls.clear()
+    async with serving(link) as address, Uplink(address, 10, 0, asyncio.Event()) as uplink:
+        with pytest.raises(UplinkError) as refused:
+            await uplink.classify(pb.ClassifyRequest())
+    assert refused.value.retry_delay_seconds == seconds
+
+
+@in_loop
+async def test_a_connection_that_falls_silent_is_given_up_for_a_new_one(monkeypatch):
+    faster = {"grpc.keepalive_time_ms": 1000, "grpc.keepalive_timeout_ms": 500}
+    monkeypatch.setattr(connection, "_OPTIONS", list((dict(connection._OPTIONS) | faster).items()))
+    link = CountingLink()
+    async with serving(link) as server, Relay(server) as relay:
+        async with Uplink(relay.address, 2, 60, asyncio.Event()) as uplink:
+            await uplink.classify(pb.ClassifyRequest(frame_id=0))
+            relay.fall_silent()
+            await uplink.classify(pb.ClassifyRequest(frame_id=1))
+        assert relay.accepted >= 2
+    assert link.numbers == [0, 1]
+
+
+# From here on, `python -m device` as a process of its own.
+
+
+class Process:
+    """A running device: its log, its reports, its end."""
+
+    def __init__(self, process, folder):
+        self.process, self._folder = process, folder
+
+    @property
+    def log(self):
+        return [json.loads(line) for line in (self._folder / "log").read_text().splitlines()]
+
+    @property
+    def reports(self):
+        # Killed, it may have been in the middle of a line.
+        lines = (self._folder / "reports").read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    async def end(self, number):
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        async with asyncio.timeout(60):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def process(folder, *arguments, wrapped=()):
+    folder.mkdir()
+    with (folder / "log").open("wb") as log, (folder / "reports").open("wb") as reports:
+        command = ("-m", "device", "--images", "chelsea", "--object-id", "cup", "--threads", "1", *arguments)
+        started = await asyncio.create_subprocess_exec(
+            *wrapped, sys.executable, *map(str, command), cwd=ROOT, stdout=reports, stderr=log
+        )
+    try:
+        yield Process(started, folder)
+    finally:
+        if started.returncode is None:
+            started.kill()
+            await started.wait()
+
+
+@in_loop
+async def test_every_view_is_counted_once_and_in_order_whoever_is_killed_and_whatever_is_cut(tmp_path, path):
+    camera = ("--spool", path, "--every", 0.1, "--retry-seconds", 1, "--call-seconds", 2)
+    counted_and_unanswered = asyncio.Event()
+
+    async def hold_the_fifth(request):
+        if request.frame_id == 5:
+            counted_and_unanswered.set()
+            await asyncio.Event().wait()
+
+    link = CountingLink(before_answer=hold_the_fifth)
+    # Nobody is there; then the device is killed.
+    async with process(tmp_path / "1", "--to", unused_address(), *camera) as first:
+        await until(lambda: path.exists() and path.stat().st_size and len(held(path)) > 3)
+        assert await first.end(signal.SIGKILL) == -signal.SIGKILL
+    left = held(path)
+    assert left == list(range(len(left)))
+
+    # The link answers, until a view has been counted and its answer is not yet there; then it is killed again.
+    async with serving(link) as server, process(tmp_path / "2", "--to", server, *camera) as second:
+        await asyncio.wait_for(counted_and_unanswered.wait(), 120)
+        await second.end(signal.SIGKILL)
+    assert link.numbers == [0, 1, 2, 3, 4, 5]
+    assert held(path)[0] in (4, 5)  # the report of 4 is out, or almost
+    link.before_answer = None
+
+    # A slow link whose connections are cut, then a server that goes away for a while.
+    async with Relay(server) as relay, process(tmp_path / "3", "--to", relay.address, *camera) as third:
+        relay.delay = 0.02
+        port = int(server.rpartition(":")[2])
+        for wanted in (8, 12):
+            async with serving(link, port):
+                await until(lambda: len(link.counted) > wanted)  # noqa: B023
+                relay.cut()
+                await until(lambda: len(link.counted) > wanted + 2)  # noqa: B023
+            await asyncio.sleep(0.3)
+        async with serving(link, port):
+            await until(lambda: len(link.counted) > 16)
+            assert await third.end(signal.SIGTERM) == 0
+    numbers = link.numbers
+    assert numbers == list(range(len(numbers)))
+    assert list(link.counted) == [(f"cup/{number}", number) for number in numbers]
+    assert len(link.calls) > len(numbers), "5 was sent again at least, and counted once"
+    assert all(len(ids) == 1 for ids in link.ids.values())
+    reported = [report["frame_id"] for run in (first, second, third) for report in run.reports]
+    assert sorted(set(reported)) == numbers[: len(set(reported))]
+    assert set(range(numbers[-1] + 1)) <= set(reported) | set(held(path))
+    assert [line for line in third.log if line.get("level") == "error"] == []
+
+
+def small_disk(folder):
+    """A command that runs another with a disk of 1 MiB at `folder`, in name spaces of its own."""
+    script = 'mount -t tmpfs -o size=1m,mode=700 tmpfs "$0" && exec "$@"'
+    return ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, str(folder))
+
+
+@in_loop
+async def test_on_a_full_disk_views_wait_in_memory_and_nothing_is_lost(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    try:
+        subprocess.run([*small_disk(disk), "true"], check=True, capture_output=True, timeout=20)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no mounting of file systems here")
+    release = asyncio.Event()
+
+    async def hold(_request):
+        await release.wait()
+
+    def faults():
+        return [line for line in full.log if line["event"] == "a view cannot be stored and waits in memory"]
+
+    link = CountingLink(before_answer=hold)
+    async with serving(link) as server:
+        arguments = ("--to", server, "--spool", disk / "views.spool", "--every", 0.1, "--call-seconds", 60)
+        async with process(tmp_path / "full", *arguments, wrapped=small_disk(disk)) as full:
+            await until(lambda: len(faults()) > 2)
+            release.set()
+            last = faults()[-1]["frame_id"]
+            await until(lambda: len(link.counted) > last + 3)
+            status = await full.end(signal.SIGTERM)
+    assert status == 0, [line for line in full.log if line["level"] in ("warning", "error")]
+    assert "full" in faults()[0]["reason"]
+    assert link.numbers == list(range(len(link.numbers)))
+    assert len(link.calls) == len(link.counted)
+    assert full.reports[-1]["spool"]["faults"] == len(faults())
+    assert full.reports[-1]["spool"]["dropped"] == 0
+
+
+@in_loop
+async def test_two_devices_may_not_share_a_spool(path, tmp_path):
+    spool = Spool(path, 64 << 20)
+    async with process(tmp_path / "second", "--to", unused_address(), "--spool", path) as second:
+        assert await asyncio.wait_for(second.process.wait(), 120) == 1
+    assert f"another device uses the spool {path}" in (tmp_path / "second" / "log").read_text()
+    spool.close()

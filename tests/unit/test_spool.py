@@ -1,0 +1,349 @@
+"""The spool against a list, against the end of its process at any moment, and against damage."""
+
+import contextlib
+import json
+import os
+import random
+import resource
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from structlog.testing import capture_logs
+
+from device.spool import FIXED_BYTES, MAX_UNSAVED, Spool
+from device.spool_file import PAGE_BYTES, SpoolError, Stored, spool_contents
+
+ROOT = Path(__file__).parents[2]
+PLENTY = 64 << 20
+
+
+def stored(number, size=100, pixels=None):
+    frame = random.Random(number).randbytes(size)
+    return Stored(number, f"cup/{number}", "left", 1, f"id-{number}", 1e9 + number / 3, "{}", frame, b"a", pixels)
+
+
+@contextlib.contextmanager
+def spooling(path, max_bytes=PLENTY):
+    spool = Spool(path, max_bytes)
+    try:
+        yield spool
+    finally:
+        spool.close()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "views.spool"
+
+
+def bytes_on_disk(path):
+    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+
+
+class SpoolAgainstAList(RuleBasedStateMachine):
+    """What is put comes out in order until it is done, also of a copy of the files as a crash would leave them."""
+
+    max_bytes = FIXED_BYTES + 12 * PAGE_BYTES
+
+    @initialize(folder=st.builds(lambda: Path(os.environ["SPOOL_TEST_FOLDER"])))
+    def start(self, folder):
+        self.folder, self.opened = folder / str(time.monotonic_ns()), 0
+        self.folder.mkdir()
+        self.spool = Spool(self.folder / "0.spool", self.max_bytes)
+        self.views, self.taken, self.next_number, self.dropped = [], -1, 0, 0
+
+    @rule(gap=st.integers(0, 2), size=st.integers(1, 5 * PAGE_BYTES), pixels=st.none() | st.binary(max_size=9))
+    def put(self, gap, size, pixels):
+        view = stored(self.next_number + gap, size, pixels)
+        self.next_number = view.number + 1
+        self.spool.put(view)
+        taken = [each for each in self.views if each.number <= self.taken]
+        waiting = [each for each in self.views if each.number > self.taken] + [view]
+        room = self.max_bytes - FIXED_BYTES - sum(each.size for each in taken)
+        if view.size > room:
+            waiting.pop()
+            self.dropped += 1
+        while sum(each.size for each in waiting) > room and view in waiting:
+            waiting.pop(0)
+            self.dropped += 1
+        self.views = taken + waiting
+
+    @rule()
+    def take(self):
+        expected = next((view for view in self.views if view.number > self.taken), None)
+        assert self.spool.take() == expected
+        if expected is not None:
+            self.taken = expected.number
+
+    @precondition(lambda self: any(view.number <= self.taken for view in self.views))
+    @rule(data=st.data())
+    def done(self, data):
+        view = data.draw(st.sampled_from([view for view in self.views if view.number <= self.taken]))
+        self.spool.done(view.number)
+        self.views.remove(view)
+
+    @rule(crashed=st.booleans())
+    def reopen(self, crashed):
+        path = self.spool.path
+        if crashed:  # the files as they lie there are all that is left
+            self.opened += 1
+            path = self.folder / f"{self.opened}.spool"
+            for suffix in ("", "-journal"):
+                if (there := Path(f"{self.spool.path}{suffix}")).exists():
+                    shutil.copy(there, f"{path}{suffix}")
+        self.spool.close()
+        self.spool, self.taken = Spool(path, self.max_bytes), -1
+
+    @invariant()
+    def agrees(self):
+        if hasattr(self, "spool"):
+            held, counts = self.spool.held, self.spool.counts
+            assert (held.views, held.bytes) == (len(self.views), sum(view.size for view in self.views))
+            assert (counts.next_number, counts.dropped, counts.faults) == (self.next_number, self.dropped, 0)
+            assert bytes_on_disk(self.spool.path) <= self.max_bytes
+
+    def teardown(self):
+        if hasattr(self, "spool"):
+            assert [line["frame_id"] for line in list(spool_contents(self.spool.path))[1:]] == [
+                view.number for view in self.views
+            ]
+            self.spool.close()
+            shutil.rmtree(self.folder)
+
+
+def test_it_is_a_list_that_outlives_its_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPOOL_TEST_FOLDER", str(tmp_path))
+    case = SpoolAgainstAList.TestCase
+    case.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+    case().runTest()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from device.spool import Spool
+from device.spool_file import Stored
+
+spool = Spool(Path(sys.argv[1]), 64 << 20)
+print("open", spool.counts.next_number, flush=True)
+while True:
+    number = spool.counts.next_number
+    spool.put(Stored(number, "cup", "left", 1, "id", 0.5, "{}", number.to_bytes(4) * 10_000, b"", None))
+    print("put", number, flush=True)
+    if number % 3:
+        taken = spool.take().number
+        spool.done(taken)
+        print("done", taken, flush=True)
+"""
+
+
+def test_killed_at_any_moment_it_has_kept_what_it_said_and_forgotten_what_was_done(path):
+    chance, given, gone = random.Random(5), set(), set()
+    for _ in range(7):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, path], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout.readline().split() == ["open", str(len(given))]
+            for _ in range(chance.randrange(9)):
+                given_or_gone(process.stdout.readline(), given, gone)
+            time.sleep(chance.uniform(0, 0.01))
+            process.kill()
+            for line in process.stdout:
+                given_or_gone(line, given, gone)
+        with spooling(path) as spool:
+            held = []
+            while (view := spool.take()) is not None:
+                assert view.frame == view.number.to_bytes(4) * 10_000
+                held.append(view.number)
+            given |= set(held)
+            assert given == set(range(spool.counts.next_number))
+        assert held == sorted(held)
+        assert not gone & set(held)
+        unsaid = given - gone - set(held)
+        assert len(unsaid) <= 1, "none but the one that was being removed"
+        gone |= unsaid
+    assert len(gone) > 10
+
+
+def given_or_gone(line, given, gone):
+    word, number = line.split()
+    (given if word == "put" else gone).add(int(number))
+
+
+def test_the_oldest_go_first_and_only_past_the_bound_and_are_counted_for_good(path):
+    size = stored(0, 40_000).size
+    room = FIXED_BYTES + 10 * size
+    with spooling(path, room) as spool, capture_logs() as logs:
+        for number in range(10):
+            spool.put(stored(number, 40_000))
+        assert (spool.held.views, spool.counts.dropped, logs) == (10, 0, [])
+        assert spool.full
+        assert spool.take().number == 0
+        for number in range(10, 13):
+            spool.put(stored(number, 40_000))
+        assert [log["dropped_frame_id"] for log in logs] == [1, 2, 3], "the one under way stays"
+        assert [log["dropped"] for log in logs] == [1, 2, 3]
+        assert bytes_on_disk(path) <= room
+    with spooling(path, FIXED_BYTES + 2 * size) as spool:
+        assert (spool.held.views, spool.counts.dropped) == (10, 3)
+        spool.put(stored(13, 40_000))
+        assert [spool.take().number, spool.take().number, spool.take()] == [12, 13, None]
+        assert spool.counts.dropped == 3 + 9
+
+
+def test_what_cannot_be_written_waits_in_memory_and_is_stored_once_it_can_be(path):
+    with spooling(path) as spool, capture_logs() as logs:
+        for number in range(3):
+            spool.put(stored(number, 40_000))
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limit[1]))
+        try:
+            for number in range(3, 5):
+                spool.put(stored(number, 40_000))
+            assert spool.held.views == 5
+            assert spool.full
+            assert [log["event"] for log in logs] == ["a view cannot be stored and waits in memory"] * 2
+            assert spool.counts.faults == 2
+            taken = [spool.take() for _ in range(4)]
+            assert taken == [stored(number, 40_000) for number in range(4)]
+            with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file:
+                assert file.execute("SELECT number FROM views").fetchall() == [(0,), (1,), (2,)]
+                assert file.execute("SELECT next_number FROM counts").fetchall() == [(5,)]
+            spool.done(3)  # it was never in the file
+            spool.done(0)  # which makes room
+            spool.put(stored(5, 40_000))
+            assert spool.held.views == 4
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        spool.put(stored(6, 40_000))
+        assert not spool.full
+    with spooling(path) as spool:
+        assert [spool.take().number for _ in range(5)] == [1, 2, 4, 5, 6]
+        assert spool.counts.faults >= 2
+
+
+def test_memory_is_bounded_too_and_what_is_lost_at_the_end_is_told(path):
+    with spooling(path) as spool, capture_logs() as logs:
+        spool.put(stored(0, 40_000))
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limit[1]))
+        try:
+            for number in range(1, MAX_UNSAVED + 3):
+                spool.put(stored(number, 40_000))
+            assert [log["dropped_frame_id"] for log in logs if "dropped" in log] == [1, 2]
+            assert spool.held.views == 1 + MAX_UNSAVED
+            assert spool.close() == MAX_UNSAVED
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert logs[-1]["frame_ids"] == list(range(3, MAX_UNSAVED + 3))
+    assert [line["frame_id"] for line in list(spool_contents(path))[1:]] == [0]
+
+
+def test_a_flipped_byte_is_found_or_does_no_harm(path, tmp_path):
+    views = [stored(number, 3000, b"pixels" * 900) for number in range(5)]
+    with spooling(path) as spool:
+        for view in views:
+            spool.put(view)
+    whole, chance, found = path.read_bytes(), random.Random(8), 0
+    for number in range(150):
+        damaged = tmp_path / f"{number}.spool"
+        at = chance.randrange(len(whole)) if number > 30 else number * 3
+        damaged.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << chance.randrange(8)]) + whole[at + 1 :])
+        try:
+            spool = Spool(damaged, PLENTY)
+        except SpoolError:
+            found += 1
+            continue
+        assert [spool.take() for _ in range(6)] == [*views, None]
+        assert spool.counts.next_number == 5
+        spool.close()
+    assert found > 75
+
+
+@pytest.mark.parametrize("kept", [1, 100, PAGE_BYTES, 5 * PAGE_BYTES])
+def test_a_truncated_spool_is_refused(path, kept):
+    with spooling(path) as spool:
+        for number in range(5):
+            spool.put(stored(number, 10_000))
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(SpoolError, match="spool"):
+        Spool(path, PLENTY)
+
+
+def test_foreign_files_are_refused_and_left_alone(path):
+    path.write_text("a diary, and a long one: " * 100)
+    with pytest.raises(SpoolError, match="cannot be used: file is not a database"):
+        Spool(path, PLENTY)
+    assert path.read_text().startswith("a diary")
+    path.unlink()
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE songs (name)")
+    before = path.read_bytes()
+    for refuse in (lambda: Spool(path, PLENTY), lambda: list(spool_contents(path))):
+        with pytest.raises(SpoolError, match="no spool, but another SQLite file: choose another --spool"):
+            refuse()
+    assert path.read_bytes() == before
+
+
+def test_another_version_a_missing_folder_and_no_spool_are_explained(path, tmp_path):
+    with spooling(path):
+        pass
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        file.execute("PRAGMA user_version = 2")
+    with pytest.raises(SpoolError, match="has version 2, and this device knows version 1 only"):
+        Spool(path, PLENTY)
+    with pytest.raises(SpoolError, match=r"gone/a\.spool cannot be used: No such file or directory"):
+        Spool(tmp_path / "gone" / "a.spool", PLENTY)
+    with pytest.raises(SpoolError, match="there is no spool"):
+        list(spool_contents(tmp_path / "none"))
+
+
+def test_it_belongs_to_one_device_and_to_one_user(path):
+    with spooling(path) as spool:
+        spool.put(stored(0))
+        with pytest.raises(SpoolError, match="another device uses the spool"):
+            Spool(path, PLENTY)
+        spool.put(stored(1))
+        assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+        whole, *views = spool_contents(path)
+        assert (whole["held"], whole["bytes"], whole["next_frame_id"]) == (2, spool.held.bytes, 2)
+        assert whole["oldest_taken_at"] == views[0]["taken_at"] == stored(0).taken_at
+        assert [view["object_id"] for view in views] == ["cup/0", "cup/1"]
+    with spooling(path) as spool:
+        assert spool.take() == stored(0)
+
+
+def test_what_leads_to_a_view_is_counted_in_its_size():
+    view = stored(0, 1)
+    assert view.size == 3 * PAGE_BYTES
+    assert replace(view, pixels=bytes(PAGE_BYTES)).size == 4 * PAGE_BYTES
+
+
+def test_it_is_shown_without_a_camera_and_without_torch(path):
+    def show(*arguments):
+        code = (
+            "import runpy, sys; sys.argv[0] = 'device'; "
+            "runpy.run_module('device', run_name='__main__'); assert 'torch' not in sys.modules"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+        )
+
+    with spooling(path) as spool:
+        spool.put(stored(0))
+        shown = show("--to", "there:1", "--images", "a", "b", "--spool", path, "--show-spool")
+        assert shown.returncode == 0, shown.stderr
+    assert [json.loads(line)["event"] for line in shown.stdout.splitlines()] == ["spool", "held"]
+    missing = show("--spool", path.with_name("none"), "--show-spool")
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert f"device: there is no spool {path.with_name('none')}" in missing.stderr
