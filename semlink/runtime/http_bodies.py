@@ -88,7 +88,9 @@ class _Body:
                 message = await receive()
         except TimeoutError:
             raise HTTPException(
-                HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_SECONDS:.0f} s"
+                HTTPStatus.REQUEST_TIMEOUT,
+                f"the body did not arrive within {BODY_SECONDS:.0f} s",
+                {"Connection": "close"},  # the rest would be as slow
             ) from None
         self._complete = not message.get("more_body", False)
         return message
