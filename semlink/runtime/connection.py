@@ -11,8 +11,8 @@ _OPTIONS = [
     # a server would take the pings for abuse and hang up.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
-    # The same for the pings that measure the connection: while one is out, no other is sent.
-    ("grpc.http2.ping_timeout_ms", 5_000),
+    # A ping that measures the connection keeps that one back, by default for a minute; a call waits no longer.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     # The other end is a neighbour: a web proxy named in the environment is not on the way.
     ("grpc.enable_http_proxy", 0),
 ]
