@@ -101,6 +101,8 @@ def _server() -> Iterator[dict[str, str]]:
         THREADS,
         "--max-batch",
         BATCH,
+        "--answer-within-seconds",
+        START_SECONDS,
         "--log-level",
         "error",
     ]

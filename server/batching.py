@@ -1,6 +1,7 @@
 """The queue before the model: bounded, emptied in batches, left by those for whom nobody waits any more."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,10 @@ from server.metrics import Metrics
 from server.pending import Pending
 from server.predictions import Prediction, Recognition
 from server.refusals import Expired, Overloaded
+from server.speed import Speed
 
 DECODERS = 2
 """Threads that decode: a large picture in one of them does not hold up the frames behind it."""
-SMOOTHING = 0.2
-"""Weight of the latest batch in the measured time per image."""
 
 Item = TypeVar("Item")
 
@@ -60,7 +60,7 @@ class Batcher(Generic[Item]):
     threads; the model is never asked for two batches at once.
 
     Attributes:
-        seconds_per_image: how long an image takes the model, measured; what refusals say follows from it.
+        speed: of the model, measured; who is refused, and what refusals say, follows from it.
     """
 
     def __init__(
@@ -70,33 +70,61 @@ class Batcher(Generic[Item]):
         *,
         max_batch: int,
         queue_size: int,
+        answer_within_seconds: float,
         metrics: Metrics,
     ) -> None:
-        """Looks at up to `max_batch` images at once, in `thread`; up to `queue_size` wait for it."""
+        """Looks at up to `max_batch` images at once, in `thread`; up to `queue_size` wait for it.
+
+        Of these, only such as can be expected to be answered within so many seconds; 0: the model's usual bound.
+        """
         self._look, self._thread = look, thread
         self._max_batch, self._queue_size, self._metrics = max_batch, queue_size, metrics
+        self._answer_within = answer_within_seconds
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         self._waiting: dict[_Entry[Item], None] = {}  # in the order they came
         self._looked_at = 0
-        self.seconds_per_image = 0.0
+        self.speed = Speed(max_batch)
         metrics.queue_depth.set_function(lambda: len(self._waiting))
 
-    def check_room(self) -> None:
-        """Raises Overloaded where as many wait as may."""
-        if len(self._waiting) >= self._queue_size:
-            seconds = (len(self._waiting) + self._looked_at) * self.seconds_per_image
-            raise Overloaded(f"{len(self._waiting)} requests wait for the model, and no more may", seconds)
+    def check_room(self, deadline: float = math.inf) -> None:
+        """Raises Overloaded where there is no use in waiting.
 
-    def submit(self, decode: Callable[[], Item]) -> Pending:
+        That is where as many wait as may, or where the answer can't be expected within the bound, or before
+        `deadline`, by the event loop's clock. Who finds nobody before it is never refused, however slow the
+        model seems: only what it is asked tells whether it still is.
+        """
+        before = len(self._waiting) + self._looked_at
+        if not before:
+            return
+        free = self.speed.wait(self._looked_at, len(self._waiting))
+        if len(self._waiting) >= self._queue_size:
+            raise Overloaded(f"{len(self._waiting)} requests wait for the model, and no more may", free)
+        answer = self.speed.wait(self._looked_at, len(self._waiting) + 1)
+        remaining = deadline - asyncio.get_running_loop().time()
+        if answer > (bound := self._answer_within or self.speed.usual_bound):
+            raise Overloaded(
+                f"with {before} requests before it there would be an answer in {answer:.3g} s, later than the "
+                f"{bound:.3g} s that the server allows",
+                free,
+            )
+        if answer > remaining:
+            raise Overloaded(
+                f"with {before} requests before it there would be an answer in {answer:.3g} s, and its caller "
+                f"waits for {max(remaining, 0):.3g} s",
+                free,
+            )
+
+    def submit(self, decode: Callable[[], Item], deadline: float = math.inf) -> Pending:
         """Queues an image; whoever submits waits for it before anything else.
 
         Args:
             decode: makes the image; called in a thread. Its error is the answer's, and nobody else's.
+            deadline: until when whoever submits waits, by the event loop's clock.
 
         Raises:
-            Overloaded: as many wait as may.
+            Overloaded: as `check_room` does.
         """
-        self.check_room()
+        self.check_room(deadline)
         entry = _Entry(self._leave)
         self._waiting[entry] = None
         entry.decoding = asyncio.get_running_loop().run_in_executor(self._decoders, _decode, decode)
@@ -175,9 +203,7 @@ class Batcher(Generic[Item]):
                 )
 
     def _measure(self, images: int, looked: Looked) -> None:
-        latest = (looked.prepare_seconds + looked.inference_seconds) / images
-        before = self.seconds_per_image or latest
-        self.seconds_per_image = before + SMOOTHING * (latest - before)
+        self.speed.measure(images, looked.prepare_seconds + looked.inference_seconds)
         self._metrics.batch_size.observe(images)
         self._metrics.inference_seconds.observe(looked.inference_seconds)
 

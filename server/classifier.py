@@ -52,6 +52,7 @@ class Classifier:
             self._thread,
             max_batch=settings.max_batch,
             queue_size=settings.queue_size,
+            answer_within_seconds=settings.answer_within_seconds,
             metrics=metrics,
         )
         self._model: VisionTransformer | None = None
@@ -61,7 +62,7 @@ class Classifier:
         self.description = ""
 
     async def start(self) -> None:
-        """Loads torch and the weights, and answers one warm-up image and a batch of them.
+        """Loads torch and the weights, and answers warm-up images and a batch of them.
 
         Raises:
             WeightsError: no usable weights.
@@ -71,19 +72,23 @@ class Classifier:
         self.is_ready = True
 
     def check_room(self) -> None:
-        """Raises NotReady before `start` has finished, and Overloaded where as many wait as may."""
-        if not self.is_ready:
-            raise NotReady("the model is still loading; try again")
+        """Raises NotReady before `start` has finished, and Overloaded where there is no use in waiting."""
+        self._check_ready()
         self._batcher.check_room()
 
-    def submit(self, decode: Callable[[], Picture]) -> Pending:
+    def submit(self, decode: Callable[[], Picture], deadline: float) -> Pending:
         """Has a picture recognised; `decode` makes it, and is called in a thread.
 
         Raises:
-            NotReady, Overloaded: as `check_room` does.
+            NotReady, Overloaded: as `check_room` does, or no answer can be expected before `deadline`, by the
+                event loop's clock.
         """
-        self.check_room()
-        return self._batcher.submit(decode)
+        self._check_ready()
+        return self._batcher.submit(decode, deadline)
+
+    def _check_ready(self) -> None:
+        if not self.is_ready:
+            raise NotReady("the model is still loading; try again")
 
     def _load(self) -> None:
         try:
@@ -98,8 +103,8 @@ class Classifier:
             self.description = str(self._model.origin)
             grey = Picture(np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.float32), np.ones(PATCHES, bool), top_k=1)
             self._look([grey])
-            looked = self._look([grey] * self._settings.max_batch)
-            self._batcher.seconds_per_image = looked.inference_seconds / self._settings.max_batch
+            one, full = self._look([grey]), self._look([grey] * self._settings.max_batch)
+            self._batcher.speed.start(one.inference_seconds, full.inference_seconds)
         finally:
             self.is_loading = False
 

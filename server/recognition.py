@@ -141,7 +141,7 @@ class Recognizer:
         self, request: ViewRequest, identity: bytes, decode: Callable[[], Picture], deadline: float
     ) -> Answer:
         def recognise() -> Pending:
-            return self._classifier.submit(decode)
+            return self._classifier.submit(decode, deadline)
 
         standing, repeated = None, False
         if request.object_id:

@@ -30,6 +30,12 @@ class ServerSettings(ListenSettings):
         description="requests that may wait for the model; more are refused at once, with RESOURCE_EXHAUSTED or "
         "429 and when to try again",
     )
+    answer_within_seconds: float = Field(
+        0,
+        ge=0,
+        description="a request that can't be expected to be answered within so long, by the model's measured "
+        "speed, is refused at once, in the same way; 0: within the time of one full batch and two single images",
+    )
     request_timeout_seconds: float = Field(
         30,
         gt=0,

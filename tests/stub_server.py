@@ -15,7 +15,7 @@ FRAME_TYPE = "application/vnd.semlink.frame"
 
 # A server whose model says of a picture how bright it is, once a file exists; it notes its batches in another.
 STUB = """
-import json, pathlib, sys, time
+import json, os, pathlib, sys, time
 import server.__main__
 from server.batching import Looked
 from server.classifier import Classifier
@@ -26,7 +26,8 @@ folder = pathlib.Path(sys.argv.pop(1))
 def load(self):
     while not (folder / "loaded").exists():
         time.sleep(0.005)
-    self._batcher.seconds_per_image = 2.0
+    seconds = float(os.environ.get("STUB_SECONDS", "0"))  # as if an image took so long; 0: nobody knows
+    self._batcher.speed.start(seconds, self._settings.max_batch * seconds)
     self.is_loading = False
 
 def look(self, pictures):

@@ -72,7 +72,8 @@ class LinkServiceServicer:
         ABORTED              the channel takes frames with a plan, and this one has none, or one made for another
         state of the channel: ask ChannelService for the state, plan anew, send again
         UNAUTHENTICATED      the server has keys of its devices, and the header's tag is by none of this device's
-        RESOURCE_EXHAUSTED   the server's queue is full: try again after the pause named in google.rpc.RetryInfo
+        RESOURCE_EXHAUSTED   the server's queue is full, or no answer can be expected in time: try again after the
+        pause named in google.rpc.RetryInfo
         DEADLINE_EXCEEDED    no answer in the time that the caller, or the server, gives a frame
         UNAVAILABLE          no server can be reached, its model is still loading, or it can't reach the store that
         it shares with other servers: try again

@@ -76,6 +76,7 @@ def offline(tmp_path_factory) -> dict[str, str]:
     return {
         "SEMLINK_WEIGHTS": str(folder),
         "SEMLINK_THREADS": "1",
+        "SEMLINK_ANSWER_WITHIN_SECONDS": "60",
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": str(tmp_path_factory.mktemp("hub")),
     }

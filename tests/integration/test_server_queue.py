@@ -22,8 +22,9 @@ def start(tmp_path) -> Iterator[Callable[..., Server]]:
     """Starts a stub with flags; its model is loaded, but holds its first batch."""
     with contextlib.ExitStack() as stack:
 
-        def started(*flags: object, loaded: bool = True) -> Server:
-            server = Server(stack.enter_context(running("-c", STUB, tmp_path, *flags)), tmp_path)
+        def started(*flags: object, loaded: bool = True, seconds: float = 0) -> Server:
+            process = running("-c", STUB, tmp_path, *flags, STUB_SECONDS=str(seconds))
+            server = Server(stack.enter_context(process), tmp_path)
             if loaded:
                 (tmp_path / "loaded").touch()
                 wait_until(lambda: server.process.is_ready)
@@ -50,7 +51,7 @@ def refused(call: grpc.Future) -> grpc.RpcError:
 
 class TestFull:
     def test_both_protocols_refuse_at_once_and_say_when_to_come_back(self, start):
-        server = start("--max-batch", 4, "--queue-size", 6)
+        server = start("--max-batch", 4, "--queue-size", 6, "--answer-within-seconds", 3600, seconds=2)
         calls = fill(server, range(7))
         for _ in range(5):
             error = refused(server.call(99))
@@ -105,6 +106,41 @@ class TestFull:
         assert server.process.metric('semlink_server_frames_rejected_total{reason="crc"}') == 1
         assert server.process.metric("semlink_server_received_bits_total") == 4 * 8 * len(grey(0))
         assert server.outcomes("grpc", "refused") == 1
+
+
+class TestTooLate:
+    """Every image takes 2 s, so the server says."""
+
+    def test_what_cannot_be_answered_in_time_is_refused_at_once(self, start):
+        server = start("--max-batch", 4, "--answer-within-seconds", 6.5, seconds=2)
+        calls = fill(server, range(3))
+        error = refused(server.call(99))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "with 3 requests before it there would be an answer in 8 s" in error.details()
+        assert "6.5 s that the server allows" in error.details()
+        (detail,) = rpc_status.from_call(error).details
+        info = RetryInfo()
+        assert detail.Unpack(info)
+        assert info.retry_delay.ToSeconds() == 6
+        answer = server.post(99)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "6")
+        server.let_go()
+        assert [call.result(60).predictions[0].label for call in calls] == [0, 1, 2]
+        assert server.outcomes("grpc", "overloaded") == server.outcomes("http", "overloaded") == 1
+
+    def test_a_callers_own_deadline_counts_too(self, start):
+        server = start("--request-timeout-seconds", 3, "--answer-within-seconds", 3600, seconds=2)
+        calls = fill(server, range(1))
+        for answer in (server.call(1, timeout=3), server.call(2, timeout=3, object_id="cup", device_id="a")):
+            error = refused(answer)
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "answer in 4 s, and its caller waits for " in error.details()
+        answer = server.post(3)
+        assert answer.status_code == 429
+        assert "its caller waits for 3 s" in answer.json()["detail"]
+        calls.append(server.call(4, timeout=60, object_id="cup", device_id="a"))  # the one refused was not counted
+        server.let_go()
+        assert [call.result(60).predictions[0].label for call in calls] == [0, 4]
 
 
 class TestLeaving:

@@ -57,11 +57,16 @@ def look(items) -> Looked:
 class Line:
     """A batcher, and who stands in line."""
 
-    def __init__(self, *, max_batch=4, queue_size=100) -> None:
+    def __init__(self, *, max_batch=4, queue_size=100, answer_within=1e6) -> None:
         self.metrics, self.model = Metrics(), WhenTold()
         self.batcher = Batcher(
-            look, self.model, max_batch=max_batch, queue_size=queue_size, metrics=self.metrics
-        )  # fmt: skip
+            look,
+            self.model,
+            max_batch=max_batch,
+            queue_size=queue_size,
+            answer_within_seconds=answer_within,
+            metrics=self.metrics,
+        )
 
     def ask(self, item, seconds: float = 1e6) -> asyncio.Task:
         def decode():
@@ -69,8 +74,8 @@ class Line:
                 raise item
             return item
 
-        pending = self.batcher.submit(decode)
-        return asyncio.create_task(pending.wait(asyncio.get_running_loop().time() + seconds))
+        deadline = asyncio.get_running_loop().time() + seconds
+        return asyncio.create_task(self.batcher.submit(decode, deadline).wait(deadline))
 
     async def look(self) -> None:
         self.model.look()
@@ -249,7 +254,7 @@ class TestFull:
     @running
     async def test_says_when_to_come_back_from_what_was_measured(self):
         line = Line(max_batch=2, queue_size=3)
-        line.batcher.seconds_per_image = 3.0
+        line.batcher.speed.start(3.0, 6.0)
         line.ask(0)
         await settle()
         for item in (1, 2, 3):
@@ -263,6 +268,69 @@ class TestFull:
         with pytest.raises(Overloaded) as refused:
             line.ask(6)
         assert refused.value.retry_after == pytest.approx(5 * (0.8 * 3.0 + 0.2 * 4.25))
+
+
+class TestTooLate:
+    @running
+    async def test_refuses_what_cannot_be_answered_within_the_bound(self):
+        line = Line(max_batch=2, answer_within=9.5)
+        line.batcher.speed.start(3.0, 4.0)
+        calls = [line.ask(0)]  # 3 s
+        await settle()
+        calls += [line.ask(1), line.ask(2)]  # 3 s and 4 s
+        with pytest.raises(
+            Overloaded, match=r"with 3 requests before it .* in 10 s, later than the 9.5 s"
+        ) as refused:
+            line.ask(3)
+        assert refused.value.retry_after == 7
+        while line.model.asked:
+            await line.look()
+        assert [label(call) for call in calls] == [0, 1, 2]
+
+    @running
+    async def test_refuses_whoever_would_have_left_before_the_answer(self):
+        line = Line(max_batch=2)
+        line.batcher.speed.start(3.0, 4.0)
+        line.ask(0)
+        await settle()
+        with pytest.raises(Overloaded, match="its caller waits for 5 s"):
+            line.ask(1, seconds=5)
+        assert line.metric("queue_depth") == 0
+        line.ask(1, seconds=7)
+        assert line.metric("queue_depth") == 1
+
+    @running
+    async def test_whoever_is_alone_is_looked_at_however_slow_the_model_seems(self):
+        line = Line(answer_within=1.0)
+        line.batcher.speed.start(1000.0, 4000.0)
+        call = line.ask(7, seconds=10)
+        await settle()
+        with pytest.raises(Overloaded):
+            line.ask(8)
+        await line.look()
+        assert label(call) == 7
+
+    @running
+    async def test_without_a_bound_everybody_is_answered_within_a_full_batch_and_two_images_alone(self):
+        line = Line(max_batch=4, answer_within=0)
+        line.batcher.speed.start(1.0, 4.0)  # a batch takes as long as all its images alone
+        line.ask(0)
+        await settle()
+        for item in range(1, 6):
+            line.ask(item)
+        with pytest.raises(Overloaded, match="in 7 s, later than the 6 s"):
+            line.ask(6)
+
+    @running
+    async def test_where_a_batch_takes_no_longer_than_an_image_whole_ones_may_wait(self):
+        line = Line(max_batch=4, answer_within=0)
+        line.batcher.speed.start(1.0, 1.0)
+        line.ask(0)
+        await settle()
+        for item in range(1, 9):
+            line.ask(item)
+        with pytest.raises(Overloaded, match=r"with 9 requests before it .* in 4 s, later than the 3 s"):
+            line.ask(9)
 
 
 @st.composite
@@ -349,7 +417,7 @@ def test_neither_decoding_nor_looking_holds_up_the_loop():
 
     async def story() -> None:
         with ThreadPoolExecutor(1) as thread:
-            batcher = Batcher(slow, thread, max_batch=4, queue_size=4, metrics=Metrics())
+            batcher = Batcher(slow, thread, max_batch=4, queue_size=4, answer_within_seconds=0, metrics=Metrics())
             call = asyncio.create_task(batcher.submit(decode).wait(asyncio.get_running_loop().time() + 30))
             for begun, go_on in ((decoding, decoded), (looking, looked)):
                 while not begun.is_set():
