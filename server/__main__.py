@@ -1,6 +1,7 @@
 """python -m server."""
 
 import asyncio
+import importlib.util
 import os
 import signal
 import sys
@@ -45,6 +46,19 @@ async def serve(settings: ServerSettings) -> None:
         os._exit(0)  # the thread that loads can't be stopped, and a usual exit would wait for it
 
 
+def run_on_ray(settings: ServerSettings) -> None:
+    """Runs replicas of the server behind Ray Serve until it is told to stop.
+
+    Raises:
+        StartupError: Ray is not installed, or can't do it.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise StartupError("--cluster ray needs Ray: pip install 'semlink[ray]'")
+    from server.cluster.local import run
+
+    run(settings)
+
+
 def main() -> None:
     """Reads the settings and serves."""
     settings = read_settings(ServerSettings, "server")
@@ -52,8 +66,13 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):  # until it listens there is nothing to finish
         signal.signal(number, lambda *_: sys.exit(0))
     try:
-        with traced(settings, "server"):
-            asyncio.run(serve(settings))
+        if settings.cluster == "ray":
+            run_on_ray(settings)
+        elif settings.replicas > 1 or settings.max_replicas:
+            raise StartupError("--replicas and --max-replicas need --cluster ray")
+        else:
+            with traced(settings, "server"):
+                asyncio.run(serve(settings))
     except (HeaderKeyError, StartupError, WeightsError) as error:
         sys.exit(f"server: {error}")
 

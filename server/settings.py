@@ -1,6 +1,7 @@
 """What the server can be told."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -89,4 +90,13 @@ class ServerSettings(ListenSettings):
         256 << 20,
         ge=1 << 20,
         description="bytes of HTTP bodies held at once, over all requests; more are refused at once, with 429",
+    )
+    cluster: Literal["none", "ray"] = Field(
+        "none", description="ray: run replicas of the server on this machine, behind Ray Serve (docs/cluster.md)"
+    )
+    replicas: int = Field(1, ge=1, description="with --cluster ray: how many replicas; they share --redis")
+    max_replicas: int | None = Field(
+        None,
+        ge=1,
+        description="with --cluster ray: replicas beyond --replicas are started while calls wait, up to so many",
     )

@@ -12,6 +12,9 @@ from semlink.runtime.settings import ListenSettings
 
 log = structlog.get_logger(__name__)
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Hosts that only this machine reaches."""
+
 
 class NotAdmitted(Exception):
     """A call that is not served; the message says why, and never what was shown."""
@@ -50,7 +53,7 @@ class Admission:
             StartupError: the keys can't be read, or are unfit.
         """
         keys = read_keys(settings.api_keys_file)
-        if settings.host not in ("127.0.0.1", "::1", "localhost"):
+        if settings.host not in LOOPBACK:
             if keys is None:
                 log.warning("anybody who reaches this process may call it: there are no API keys")
             elif settings.tls_certificate is None:

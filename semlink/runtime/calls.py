@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 import urllib.parse
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NoReturn
 
 import grpc
@@ -52,22 +52,12 @@ class Guard(grpc.aio.ServerInterceptor):
         room = self._main if service in self._main_services else self._side
 
         async def serve(messages: Any, context: grpc.aio.ServicerContext) -> None:
-            begin_call(context)
-            try:
+            async with answering(method, context):
                 if service != health.SERVICE_NAME:
-                    self._admit(context)
+                    admit(self._admission, context)
                 with room.one_more():
                     request = messages if handler.request_streaming else await _read(handler, method, context)
                     await _answer(handler, request, context)
-            except NotAdmitted as refusal:
-                await abort(context, refusal.code, str(refusal), refusal.retry_after)
-            except (grpc.aio.AbortError, grpc.aio.BaseError):
-                raise
-            except Exception as error:
-                if context.done():  # the caller has gone, or has been told something else already
-                    raise
-                log.error("unforeseen error", method=method, exc_info=error)
-                await abort(context, grpc.StatusCode.INTERNAL, f"the error has been logged as {current_request()}")
 
         return grpc.stream_stream_rpc_method_handler(
             serve,
@@ -76,11 +66,34 @@ class Guard(grpc.aio.ServerInterceptor):
             response_serializer=handler.response_serializer,
         )
 
-    def _admit(self, context: grpc.aio.ServicerContext) -> None:
-        given = dict(context.invocation_metadata() or ()).get("authorization")
-        name = self._admission.admit(given if isinstance(given, str) else None, _address(context.peer()))
-        if name:
-            structlog.contextvars.bind_contextvars(key=name)
+
+@asynccontextmanager
+async def answering(method: str, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+    """A call of `method`, from its begin as a request; whatever goes wrong aborts it, and tells no secrets."""
+    begin_call(context)
+    try:
+        yield
+    except NotAdmitted as refusal:
+        await abort(context, refusal.code, str(refusal), refusal.retry_after)
+    except (grpc.aio.AbortError, grpc.aio.BaseError):
+        raise
+    except Exception as error:
+        if context.done():  # the caller has gone, or has been told something else already
+            raise
+        log.error("unforeseen error", method=method, exc_info=error)
+        await abort(context, grpc.StatusCode.INTERNAL, f"the error has been logged as {current_request()}")
+
+
+def admit(admission: Admission, context: grpc.aio.ServicerContext) -> None:
+    """Lets a call pass that is admitted; log lines then name its key.
+
+    Raises:
+        NotAdmitted: it is not.
+    """
+    given = dict(context.invocation_metadata() or ()).get("authorization")
+    name = admission.admit(given if isinstance(given, str) else None, address_of(context.peer()))
+    if name:
+        structlog.contextvars.bind_contextvars(key=name)
 
 
 async def abort(
@@ -146,7 +159,7 @@ async def _answer(handler: grpc.RpcMethodHandler, request: Any, context: grpc.ai
         await context.write(await behaviour(request, context))
 
 
-def _address(peer: str) -> str:
+def address_of(peer: str) -> str:
     """IP address of `ipv4:127.0.0.1:40000` or `ipv6:%5B::1%5D:40000`; what is neither stays as it is."""
     family, _, rest = peer.partition(":")
     host = urllib.parse.unquote(rest.rpartition(":")[0]).strip("[]")

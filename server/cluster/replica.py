@@ -1,0 +1,112 @@
+"""One of the servers that Ray Serve runs and keeps running."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Any, TypeVar
+
+import grpc
+import structlog
+from fastapi import FastAPI
+from grpc_health.v1 import health_pb2
+from ray.serve.grpc_util import RayServegRPCContext
+
+from semlink.runtime.admission import LOOPBACK, Admission, NotAdmitted
+from semlink.runtime.calls import address_of, admit, answering
+from semlink.runtime.header_keys import keys_of_devices
+from semlink.runtime.listener import Health
+from semlink.runtime.logs import configure_logs
+from semlink.runtime.tracing import traced
+from semlink.v1 import link_pb2 as pb
+from server.classifier import Classifier
+from server.cluster.call_context import CallContext
+from server.header_keys import HeaderKeys
+from server.link_service import LinkService
+from server.metrics import Metrics
+from server.recognition import Recognizer
+from server.rest import create_app
+from server.sessions import open_sessions
+from server.settings import ServerSettings
+
+Answer = TypeVar("Answer")
+Method = Callable[[Any, Any], Awaitable[Answer]]
+
+
+class NotFromHere(NotAdmitted):
+    """A call from another machine, where --host says that there are none."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    status = HTTPStatus.FORBIDDEN
+
+
+class Replica:
+    """The same as a server that runs on its own: a model with its queue, the link service and the REST API.
+
+    Ray Serve sends it calls from the time that it is made, and finds its methods by the names of the contracts.
+    """
+
+    async def __init__(self, settings: ServerSettings) -> None:
+        """Ready once the model is.
+
+        Raises:
+            HeaderKeyError, StartupError, WeightsError: as a server would say.
+        """
+        configure_logs(settings, "server")
+        self._stack = AsyncExitStack()
+        self._stack.enter_context(traced(settings, "server"))
+        metrics, self._health, self._admission = Metrics(), Health(), Admission.of(settings)
+        sessions = await self._stack.enter_async_context(open_sessions(settings, metrics))
+        classifier = Classifier(settings, metrics)
+        keys = keys_of_devices(settings.header_keys_file) if settings.header_keys_file else None
+        recognizer = Recognizer(classifier, sessions, metrics, None if keys is None else HeaderKeys(keys))
+        timeout = settings.request_timeout_seconds
+        self._link = LinkService(recognizer, sessions, metrics, timeout)
+        self._app = create_app(
+            recognizer, sessions, metrics, self._health, self._admission, timeout, settings.max_held_bytes
+        )
+        self._only_from_here = settings.host in LOOPBACK
+        await classifier.start()
+        self._health.ready = True
+
+    async def __del__(self) -> None:
+        """Called by Ray Serve once the calls under way have ended."""
+        await self._stack.aclose()
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """What Ray Serve's HTTP ingress serves."""
+        return self._app
+
+    async def Classify(
+        self, request: pb.ClassifyRequest, grpc_context: RayServegRPCContext
+    ) -> pb.ClassifyResponse:
+        """As `LinkService.Classify`."""
+        return await self._answer(self._link.Classify, request, grpc_context, pb.ClassifyResponse())
+
+    async def WaitVote(
+        self, request: pb.WaitVoteRequest, grpc_context: RayServegRPCContext
+    ) -> pb.WaitVoteResponse:
+        """As `LinkService.WaitVote`."""
+        return await self._answer(self._link.WaitVote, request, grpc_context, pb.WaitVoteResponse())
+
+    async def Check(self, request: health_pb2.HealthCheckRequest) -> health_pb2.HealthCheckResponse:
+        """The health of the whole: there is a replica, and it is ready."""
+        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+    async def _answer(
+        self, method: Method[Answer], request: Any, grpc_context: RayServegRPCContext, nothing: Answer
+    ) -> Answer:
+        context: Any = CallContext(grpc_context)
+        structlog.contextvars.clear_contextvars()
+        try:
+            async with answering(method.__name__, context):
+                self._check_origin(context.peer())
+                admit(self._admission, context)
+                return await method(request, context)
+        except grpc.aio.AbortError:
+            return nothing
+
+    def _check_origin(self, peer: str) -> None:
+        """Raises NotFromHere where Ray Serve, whose gRPC ingress knows no --host, took a call that it bars."""
+        if self._only_from_here and not ip_address(address_of(peer)).is_loopback:
+            raise NotFromHere("calls are taken from this machine only: start the server with another --host")
