@@ -1,6 +1,5 @@
 """A real Redis as tests need it: on a free port of this machine, in a folder of its own, ended with the test."""
 
-import os
 import shutil
 import socket
 import subprocess
@@ -9,22 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import redis
-from processes import wait_until
+from processes import skip_without, wait_until
 
 PERSISTENT = ("--appendonly", "yes", "--appendfsync", "always")
 """Nothing that was answered is lost, whatever ends the process."""
 
 
 def redis_program(who: str) -> str:
-    """Where redis-server is. Without it the test `who` is skipped by name, and fails where CI is true."""
+    """Where redis-server is; see `skip_without`."""
     program = shutil.which("redis-server")
     if program is None:
-        reason = f"{who} needs redis-server: install it from your distribution (apt-get install redis-server)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        skip_without(f"{who} needs redis-server: install it from your distribution (apt-get install redis-server)")
     return program
 
 

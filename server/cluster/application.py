@@ -44,20 +44,17 @@ def application(settings: ServerSettings) -> Application:
         }
     # A replica's own bounds come first: they say when to try again.
     calls = settings.max_concurrent_calls + settings.max_waiting_calls
-    return (
-        serve.deployment(serve.ingress()(Replica))
-        .options(
-            **scale,
-            ray_actor_options={"num_cpus": cpus_of_replica(settings)},
-            max_ongoing_requests=calls,
-            max_queued_requests=calls,
-            graceful_shutdown_timeout_s=GRACE_SECONDS,
-            graceful_shutdown_wait_loop_s=0.2,
-            health_check_period_s=HEALTH_SECONDS,
-            logging_config={"enable_access_log": False},
-        )
-        .bind(settings)
+    make_deployment: Any = serve.deployment(
+        **scale,
+        ray_actor_options={"num_cpus": cpus_of_replica(settings)},
+        max_ongoing_requests=calls,
+        max_queued_requests=calls,
+        graceful_shutdown_timeout_s=GRACE_SECONDS,
+        graceful_shutdown_wait_loop_s=0.2,
+        health_check_period_s=HEALTH_SECONDS,
+        logging_config={"enable_access_log": False},
     )
+    return make_deployment(serve.ingress()(Replica)).bind(settings)
 
 
 def cpus_of_replica(settings: ServerSettings) -> int:

@@ -1,12 +1,12 @@
 """A call that came through Ray Serve's gRPC ingress, as the link service knows calls."""
 
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import grpc
 from ray.serve.grpc_util import RayServegRPCContext
 
-Metadata = Sequence[tuple[str, str | bytes]]
+Metadata = Sequence[tuple[str, Any]]
 
 
 class CallContext:
@@ -52,7 +52,7 @@ class CallContext:
     def set_trailing_metadata(self, trailing: Metadata) -> None:
         """In place of what was set before."""
         self._trailing = tuple(trailing)
-        self._inner.set_trailing_metadata(list(trailing))
+        self._inner.set_trailing_metadata(list(self._trailing))
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing: Metadata = ()) -> NoReturn:
         """Ends the method.

@@ -37,7 +37,7 @@ def _or_unavailable(handler: Handler) -> Handler:
     async def serve(request: Any, context: grpc.aio.ServicerContext) -> Any:
         response = await handler(request, context)
         told_by_replica = REQUEST_ID in dict(context.trailing_metadata() or ())
-        if context.code() == grpc.StatusCode.INTERNAL.value[0] and not told_by_replica:
+        if context.code() is grpc.StatusCode.INTERNAL and not told_by_replica:
             context.set_code(grpc.StatusCode.UNAVAILABLE)
             context.set_details("the replica that had the call is gone; send it again")
         return response

@@ -1,7 +1,9 @@
 """Ray Serve on this machine, started for the server alone and ended with it."""
 
 import json
+import logging
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -10,6 +12,8 @@ import threading
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on any system: no other machines, loopback only
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home directory
 
 import ray
 import structlog
@@ -44,15 +48,7 @@ def run(settings: ServerSettings) -> None:
     seconds = max(settings.request_timeout_seconds, MAX_WAIT_SECONDS) + MARGIN_SECONDS
     os.environ.setdefault("RAY_SERVE_GRPC_MAX_MESSAGE_SIZE", str(MAX_MESSAGE_BYTES))
     try:
-        ray.init(
-            address="local",
-            # Ray counts what was asked for, and not what this machine has: who starts it says how many.
-            num_cpus=(settings.max_replicas or settings.replicas) * cpus_of_replica(settings),
-            num_gpus=0,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            logging_level="warning",
-        )
+        _start_ray(settings)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
@@ -65,18 +61,34 @@ def run(settings: ServerSettings) -> None:
             ),
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
-        serve.run(app, name="server")
+        try:
+            serve.run(app, name="server")
+        except (RuntimeError, TimeoutError) as error:
+            raise StartupError(f"no replica started: {error}") from None
         where = {"grpc": f"{settings.host}:{grpc_port}", "http": f"{settings.host}:{http_port}"}
         print(json.dumps({"event": "listening", **where}), flush=True)
         log.info("listening", **where, replicas=settings.replicas, max_replicas=settings.max_replicas)
         stop.wait()
         log.info("stopping")
         serve.shutdown()
-    except (RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
-        raise StartupError(f"Ray Serve: {error}") from None
     finally:
         ray.shutdown()
     log.info("stopped")
+
+
+def _start_ray(settings: ServerSettings) -> None:
+    try:
+        ray.init(
+            address="local",
+            # Ray counts what was asked for, and not what this machine has: who starts it says how many.
+            num_cpus=(settings.max_replicas or settings.replicas) * cpus_of_replica(settings),
+            num_gpus=0,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            logging_level=logging.WARNING,
+        )
+    except Exception as error:  # Ray raises no narrower one; its own processes have 15 s to start
+        raise StartupError(f"Ray did not start: {error}") from None
 
 
 def _free_port(settings: ServerSettings, name: str) -> int:

@@ -46,7 +46,7 @@ class Replica:
     Ray Serve sends it calls from the time that it is made, and finds its methods by the names of the contracts.
     """
 
-    async def __init__(self, settings: ServerSettings) -> None:
+    async def __init__(self, settings: ServerSettings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         """Ready once the model is.
 
         Raises:
