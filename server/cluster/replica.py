@@ -12,21 +12,13 @@ from fastapi import FastAPI
 from grpc_health.v1 import health_pb2
 from ray.serve.grpc_util import RayServegRPCContext
 
-from semlink.runtime.admission import LOOPBACK, Admission, NotAdmitted
+from semlink.runtime.admission import LOOPBACK, NotAdmitted
 from semlink.runtime.calls import address_of, admit, answering
-from semlink.runtime.header_keys import keys_of_devices
-from semlink.runtime.listener import Health
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.tracing import traced
 from semlink.v1 import link_pb2 as pb
-from server.classifier import Classifier
+from server.assembly import assembled
 from server.cluster.call_context import CallContext
-from server.header_keys import HeaderKeys
-from server.link_service import LinkService
-from server.metrics import Metrics
-from server.recognition import Recognizer
-from server.rest import create_app
-from server.sessions import open_sessions
 from server.settings import ServerSettings
 
 Answer = TypeVar("Answer")
@@ -55,19 +47,10 @@ class Replica:
         configure_logs(settings, "server")
         self._stack = AsyncExitStack()
         self._stack.enter_context(traced(settings, "server"))
-        metrics, self._health, self._admission = Metrics(), Health(), Admission.of(settings)
-        sessions = await self._stack.enter_async_context(open_sessions(settings, metrics))
-        classifier = Classifier(settings, metrics)
-        keys = keys_of_devices(settings.header_keys_file) if settings.header_keys_file else None
-        recognizer = Recognizer(classifier, sessions, metrics, None if keys is None else HeaderKeys(keys))
-        timeout = settings.request_timeout_seconds
-        self._link = LinkService(recognizer, sessions, metrics, timeout)
-        self._app = create_app(
-            recognizer, sessions, metrics, self._health, self._admission, timeout, settings.max_held_bytes
-        )
+        self._server = await self._stack.enter_async_context(assembled(settings))
         self._only_from_here = settings.host in LOOPBACK
-        await classifier.start()
-        self._health.ready = True
+        await self._server.classifier.start()
+        self._server.health.ready = True
 
     async def __del__(self) -> None:
         """Called by Ray Serve once the calls under way have ended."""
@@ -75,19 +58,19 @@ class Replica:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """What Ray Serve's HTTP ingress serves."""
-        return self._app
+        return self._server.app
 
     async def Classify(
         self, request: pb.ClassifyRequest, grpc_context: RayServegRPCContext
     ) -> pb.ClassifyResponse:
         """As `LinkService.Classify`."""
-        return await self._answer(self._link.Classify, request, grpc_context, pb.ClassifyResponse())
+        return await self._answer(self._server.link.Classify, request, grpc_context, pb.ClassifyResponse())
 
     async def WaitVote(
         self, request: pb.WaitVoteRequest, grpc_context: RayServegRPCContext
     ) -> pb.WaitVoteResponse:
         """As `LinkService.WaitVote`."""
-        return await self._answer(self._link.WaitVote, request, grpc_context, pb.WaitVoteResponse())
+        return await self._answer(self._server.link.WaitVote, request, grpc_context, pb.WaitVoteResponse())
 
     async def Check(self, request: health_pb2.HealthCheckRequest) -> health_pb2.HealthCheckResponse:
         """The health of the whole: there is a replica, and it is ready."""
@@ -100,13 +83,23 @@ class Replica:
         structlog.contextvars.clear_contextvars()
         try:
             async with answering(method.__name__, context):
-                self._check_origin(context.peer())
-                admit(self._admission, context)
+                if self._only_from_here:
+                    check_origin(context.peer())
+                admit(self._server.admission, context)
                 return await method(request, context)
         except grpc.aio.AbortError:
             return nothing
 
-    def _check_origin(self, peer: str) -> None:
-        """Raises NotFromHere where Ray Serve, whose gRPC ingress knows no --host, took a call that it bars."""
-        if self._only_from_here and not ip_address(address_of(peer)).is_loopback:
-            raise NotFromHere("calls are taken from this machine only: start the server with another --host")
+
+def check_origin(peer: str) -> None:
+    """Bars callers from elsewhere: Ray Serve's gRPC ingress knows no --host, and takes their calls too.
+
+    Raises:
+        NotFromHere: `peer`, as gRPC names it, is not on this machine.
+    """
+    try:
+        from_here = ip_address(address_of(peer)).is_loopback
+    except ValueError:
+        from_here = False
+    if not from_here:
+        raise NotFromHere("calls are taken from this machine only: start the server with another --host")

@@ -14,6 +14,7 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+import yaml
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
@@ -28,9 +29,7 @@ from semlink.v1.link_pb2 import ClassifyRequest, ClassifyResponse, WaitVoteReque
 from semlink.weights import DEVICE_MODEL, find_weights
 from server.settings import ServerSettings
 
-if importlib.util.find_spec("ray") is None:
-    pytestmark = pytest.mark.usefixtures("without_ray")
-
+ROOT = Path(__file__).parents[2]
 KEY = "a-key-of-sixteen-characters-or-more"
 HEADERS = {"authorization": f"Bearer {KEY}"}
 METADATA = tuple(HEADERS.items())
@@ -109,6 +108,34 @@ def test_what_can_not_be_kept_is_said_before_anything_starts():
     ):
         with pytest.raises(StartupError, match=reason):
             application(ServerSettings(**wrong))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_configuration_for_a_cluster_is_one():
+    from ray._common.utils import import_attr
+    from ray.serve.schema import ServeDeploySchema
+
+    written = yaml.safe_load((ROOT / "deploy" / "ray-serve.yaml").read_text())
+    configuration = ServeDeploySchema(**written)
+    (server,) = configuration.applications
+    settings = ServerSettings(**server.args)
+    assert import_attr(server.import_path)(settings)
+    assert (configuration.grpc_options.port, configuration.http_options.port) == (
+        settings.grpc_port,
+        settings.http_port,
+    )
+    for name in configuration.grpc_options.grpc_servicer_functions:
+        assert callable(import_attr(name))
+
+
+def test_calls_from_elsewhere_are_refused_where_the_host_is_this_one():
+    from server.cluster.replica import NotFromHere, check_origin
+
+    for peer in ("ipv4:127.0.0.1:40000", "ipv6:%5B::1%5D:40000"):
+        check_origin(peer)
+    for peer in ("ipv4:192.0.2.7:40000", "ipv6:%5B2001:db8::1%5D:40000", "unix:/somewhere"):
+        with pytest.raises(NotFromHere):
+            check_origin(peer)
 
 
 def test_refusals_are_the_servers_own(server, frames):

@@ -1,0 +1,56 @@
+"""One server, put together: what it answers over gRPC and over HTTP, with one model and one store behind both."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+
+from semlink.runtime.admission import Admission
+from semlink.runtime.header_keys import keys_of_devices
+from semlink.runtime.listener import Health
+from server.classifier import Classifier
+from server.header_keys import HeaderKeys
+from server.link_service import LinkService
+from server.metrics import Metrics
+from server.recognition import Recognizer
+from server.rest import create_app
+from server.sessions import open_sessions
+from server.settings import ServerSettings
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The parts that whoever runs a server has to do with.
+
+    Attributes:
+        classifier: not started yet.
+        link: the link service.
+        app: the REST API, which asks `admission` itself.
+        health: what `app` tells of it.
+        admission: whom the link service is for.
+    """
+
+    classifier: Classifier
+    link: LinkService
+    app: FastAPI
+    health: Health
+    admission: Admission
+
+
+@asynccontextmanager
+async def assembled(settings: ServerSettings) -> AsyncIterator[Assembly]:
+    """A server as the settings want it, while the context lasts.
+
+    Raises:
+        HeaderKeyError, StartupError: the settings can't be kept.
+    """
+    metrics, health, admission = Metrics(), Health(), Admission.of(settings)
+    classifier = Classifier(settings, metrics)
+    keys = keys_of_devices(settings.header_keys_file) if settings.header_keys_file else None
+    timeout = settings.request_timeout_seconds
+    async with open_sessions(settings, metrics) as sessions:
+        recognizer = Recognizer(classifier, sessions, metrics, None if keys is None else HeaderKeys(keys))
+        link = LinkService(recognizer, sessions, metrics, timeout)
+        app = create_app(recognizer, sessions, metrics, health, admission, timeout, settings.max_held_bytes)
+        yield Assembly(classifier, link, app, health, admission)
