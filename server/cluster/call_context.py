@@ -6,6 +6,9 @@ from typing import Any, NoReturn
 import grpc
 from ray.serve.grpc_util import RayServegRPCContext
 
+TIME_LEFT = "semlink-time-left"
+"""Metadata by which server/cluster/ingress.py tells how many seconds the caller waits."""
+
 Metadata = Sequence[tuple[str, Any]]
 
 
@@ -30,8 +33,10 @@ class CallContext:
         """Who called Ray Serve, such as `ipv4:127.0.0.1:40000`."""
         return self._inner.peer()
 
-    def time_remaining(self) -> None:
-        """Nothing: the deadline stays at the ingress, which cancels the method when it has passed."""
+    def time_remaining(self) -> float | None:
+        """Seconds that the caller still waited when the ingress had the call; None: for as long as it takes."""
+        said = dict(self.invocation_metadata()).get(TIME_LEFT)
+        return None if said is None else float(said)
 
     def done(self) -> bool:
         """It is not, while its method runs."""

@@ -9,8 +9,9 @@ from grpc_health.v1 import health, health_pb2
 
 from semlink.runtime.correlation import REQUEST_ID
 from semlink.v1 import link_pb2_grpc
+from server.cluster.call_context import TIME_LEFT
 
-Handler = Callable[[Any, grpc.aio.ServicerContext], Any]
+Handler = Callable[[Any, Any], Any]
 
 
 def add_to_server(servicer: Any, server: Any) -> None:
@@ -18,7 +19,7 @@ def add_to_server(servicer: Any, server: Any) -> None:
     make = server.service_handler_factory
 
     def make_handler(**named: Any) -> Handler:
-        return _or_unavailable(make(**named))
+        return _guarded(make(**named))
 
     server.service_handler_factory = make_handler
     link_pb2_grpc.add_LinkServiceServicer_to_server(servicer, server)
@@ -30,12 +31,33 @@ def add_to_server(servicer: Any, server: Any) -> None:
     server.service_handler_factory = make
 
 
-def _or_unavailable(handler: Handler) -> Handler:
-    """Tells callers to try again where a replica is gone: Ray Serve says INTERNAL, after which nobody would."""
+class WithTimeLeft:
+    """A call whose metadata say for how long its caller waits, which Ray Serve would not tell the replica."""
+
+    def __init__(self, context: grpc.aio.ServicerContext) -> None:
+        """The call `context`, of which all else stays as it is."""
+        self._context = context
+
+    def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """What the caller sent, and the seconds left; what a caller sent in their place is taken out."""
+        received = [(key, value) for key, value in self._context.invocation_metadata() or () if key != TIME_LEFT]
+        seconds = self._context.time_remaining()
+        return tuple(received) if seconds is None else (*received, (TIME_LEFT, str(seconds)))
+
+    def __getattr__(self, name: str) -> Any:
+        """All else."""
+        return getattr(self._context, name)
+
+
+def _guarded(handler: Handler) -> Handler:
+    """Tells replicas how long callers wait, and callers to try again where a replica is gone.
+
+    Ray Serve says INTERNAL then, after which nobody would.
+    """
 
     @wraps(handler)
     async def serve(request: Any, context: grpc.aio.ServicerContext) -> Any:
-        response = await handler(request, context)
+        response = await handler(request, WithTimeLeft(context))
         told_by_replica = REQUEST_ID in dict(context.trailing_metadata() or ())
         if context.code() is grpc.StatusCode.INTERNAL and not told_by_replica:
             context.set_code(grpc.StatusCode.UNAVAILABLE)

@@ -138,6 +138,24 @@ def test_calls_from_elsewhere_are_refused_where_the_host_is_this_one():
             check_origin(peer)
 
 
+class Context:
+    """What a proxy knows of a call that waits for so many seconds."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.time_remaining = lambda: seconds
+        self.invocation_metadata = lambda: (("x-request-id", "mine"), ("semlink-time-left", "1e9"))
+
+
+@pytest.mark.parametrize("seconds", [None, 2.5])
+def test_the_ingress_tells_how_long_a_caller_waits_and_nobody_else_does(seconds):
+    from server.cluster.call_context import CallContext
+    from server.cluster.ingress import WithTimeLeft
+
+    told = CallContext(WithTimeLeft(Context(seconds)))
+    assert told.time_remaining() == seconds
+    assert dict(told.invocation_metadata())["x-request-id"] == "mine"
+
+
 def test_refusals_are_the_servers_own(server, frames):
     with pytest.raises(grpc.RpcError) as caught:
         server.link.Classify(
