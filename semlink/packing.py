@@ -23,7 +23,7 @@ def pack(codes: NDArray[np.uint8], bits: NDArray[np.uint8]) -> bytes:
     values = codes.shape[1]
     strings: list[NDArray[np.uint8] | None] = [None] * bits.size
     for width, rows in _rows_by_width(bits):
-        words: NDArray[Any] = np.pad(codes[rows], ((0, 0), (0, -values % 8)))
+        words: NDArray[Any] = _widened(codes[rows], -values % 8)
         size = width
         for dtype in _MERGED:
             words = words[:, 0::2].astype(dtype) << size | words[:, 1::2]
@@ -43,7 +43,7 @@ def unpack(packed: bytes, bits: NDArray[np.uint8], values: int) -> NDArray[np.ui
     codes = np.zeros((bits.size, values), np.uint8)
     for width, rows in _rows_by_width(bits):
         strings = np.stack([stream[end - width * values : end] for end in ends[rows].tolist()])
-        octets = np.packbits(np.pad(strings, ((0, 0), (0, -values % 8 * width))), axis=1)
+        octets = np.packbits(_widened(strings, -values % 8 * width), axis=1)
         padded = np.zeros((rows.size, octets.shape[1] // width, 8), np.uint8)
         padded[:, :, 8 - width :] = octets.reshape(rows.size, -1, width)
         words: NDArray[Any] = padded.view(">u8")[:, :, 0].astype(np.uint64)
@@ -56,6 +56,11 @@ def unpack(packed: bytes, bits: NDArray[np.uint8], values: int) -> NDArray[np.ui
             size //= 2
         codes[rows] = words[:, :values]
     return codes
+
+
+def _widened(rows: NDArray[np.uint8], zeros: int) -> NDArray[np.uint8]:
+    """The rows with so many zeros behind each. For none, np.pad would still copy them."""
+    return np.pad(rows, ((0, 0), (0, zeros))) if zeros else rows
 
 
 def _rows_by_width(bits: NDArray[np.uint8]) -> list[tuple[int, NDArray[np.intp]]]:

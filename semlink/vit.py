@@ -134,7 +134,9 @@ def logits_of_patches(model: VisionTransformer, image: Tensor, kept: NDArray) ->
 def normalise(model: VisionTransformer, pixels: NDArray) -> Tensor:
     """(B, H, W, 3) pixels in [0, 255], any real dtype -> (B, 3, H, W) float32 input of `model`."""
     mean, std = _moments(model)
-    return ((torch.from_numpy(pixels).float() - mean) / std).permute(0, 3, 1, 2).contiguous()
+    images = torch.empty(len(pixels), 3, *pixels.shape[1:3])
+    images.copy_(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    return images.sub_(mean[:, None, None]).div_(std[:, None, None])
 
 
 def class_names(model: VisionTransformer) -> list[str]:
