@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import allocation, bsc, emulator, evaluation, link, ofdm, plan, server
+from benchmarks import allocation, bsc, emulator, evaluation, inference, link, ofdm, plan, server
 from semlink.provenance import provenance
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -13,6 +13,7 @@ def main() -> None:
     """Runs every benchmark and writes what was measured, with command, versions and machine."""
     results = {
         "link": link.run(),
+        "inference": inference.run(),
         "bsc": bsc.run(),
         "allocation": allocation.run(),
         "ofdm": ofdm.run(),

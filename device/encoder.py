@@ -4,14 +4,14 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from device.settings import DeviceSettings
 from semlink import iaq
 from semlink.bitstream import Frame
+from semlink.engines import load_engine
 from semlink.runtime import tracing
-from semlink.vit import class_attention, load_vit, normalise
+from semlink.vit import load_vit, normalise
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,20 +39,20 @@ class Encoder:
     """Turns views into frames."""
 
     def __init__(self, settings: DeviceSettings) -> None:
-        """Loads the vision transformer.
+        """Loads the vision transformer and warms it up.
 
         Raises:
             WeightsError: no usable weights.
+            EngineError: the engine cannot run the model.
         """
         self._settings = settings
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
         self._model = load_vit(settings.model, weights=settings.weights)
+        self._attention = load_engine(settings.engine, self._model, "attention", threads=settings.threads, batch=1)
 
     def encode(self, pixels: NDArray[np.uint8]) -> Encoded:
         """Weighs the patches of a (224, 224, 3) view and quantizes them accordingly."""
         started = time.perf_counter()
-        attention = class_attention(self._model, normalise(self._model, pixels[None]))[0].numpy()
+        attention = self._attention(normalise(self._model, pixels[None]))[0].numpy()
         weighed = time.perf_counter()
         frame = iaq.encode(pixels, attention, **self._settings.allocation)
         data = frame.to_bytes()

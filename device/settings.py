@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from semlink.allocation.methods import MethodName, check_threshold
+from semlink.engines import EngineName
 from semlink.iaq import HEADER_BITS
 from semlink.ofdm import PlanMethod
 from semlink.ofdm.transmission_plan import MIN_BITS
@@ -60,7 +61,8 @@ class DeviceSettings(CallSettings):
     )
     model: str = Field(DEVICE_MODEL, description="timm name of the vision transformer")
     weights: Path | None = Field(None, description="folder with NAME.safetensors, looked into first")
-    threads: int = Field(0, ge=0, description="CPU threads of the model; 0: torch's choice")
+    engine: EngineName = Field("openvino", description="what runs the model: openvino, the faster one, or torch")
+    threads: int = Field(0, ge=0, description="CPU threads of the model; 0: the engine's choice")
     header_key_file: Path | None = Field(
         None,
         description="file with this device's key in hexadecimal, for the tag of each frame's header; in its place "

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 
+from semlink.engines import EngineError
 from semlink.runtime.header_keys import HeaderKeyError
 from semlink.runtime.listener import listen
 from semlink.runtime.logs import configure_logs
@@ -61,7 +62,7 @@ def main() -> None:
         else:
             with traced(settings, "server"):
                 asyncio.run(serve(settings))
-    except (HeaderKeyError, StartupError, WeightsError) as error:
+    except (EngineError, HeaderKeyError, StartupError, WeightsError) as error:
         sys.exit(f"server: {error}")
 
 

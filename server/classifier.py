@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from semlink.engines import EngineName, load_engine
 from semlink.iaq import PATCH_SIZE
 from semlink.images import IMAGE_SIZE
 from server.batching import Batcher, Looked
@@ -23,6 +24,7 @@ PATCHES = (IMAGE_SIZE // PATCH_SIZE) ** 2
 
 if TYPE_CHECKING:  # torch takes seconds to load: that is part of loading the model
     from timm.models import VisionTransformer
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Classifier:
             metrics=metrics,
         )
         self._model: VisionTransformer | None = None
+        self._logits: Callable[[Tensor], Tensor] | None = None
         self._names: list[str] = []
         self.is_loading = False
         self.is_ready = False
@@ -66,6 +69,7 @@ class Classifier:
 
         Raises:
             WeightsError: no usable weights.
+            EngineError: the engine cannot run the model.
         """
         self.is_loading = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
@@ -92,18 +96,17 @@ class Classifier:
 
     def _load(self) -> None:
         try:
-            import torch
-
             from semlink.vit import class_names, load_vit
 
-            if self._settings.threads:
-                torch.set_num_threads(self._settings.threads)
-            self._model = load_vit(self._settings.model, weights=self._settings.weights)
+            settings = self._settings
+            self._model = load_vit(settings.model, weights=settings.weights)
+            engine: EngineName = "torch" if settings.drop_empty else settings.engine
+            self._logits = load_engine(engine, self._model, "logits", threads=settings.threads)
             self._names = class_names(self._model)
             self.description = str(self._model.origin)
             grey = Picture(np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.float32), np.ones(PATCHES, bool), top_k=1)
             self._look([grey])
-            one, full = self._look([grey]), self._look([grey] * self._settings.max_batch)
+            one, full = self._look([grey]), self._look([grey] * settings.max_batch)
             self._batcher.speed.start(one.inference_seconds, full.inference_seconds)
         finally:
             self.is_loading = False
@@ -113,8 +116,9 @@ class Classifier:
 
         from semlink.vit import logits_of_patches, normalise
 
-        model = self._model
+        model, logits_of = self._model, self._logits
         assert model is not None
+        assert logits_of is not None
         began = time.perf_counter()
         # The one copy on the way is that from the decoder's float64 into the batch.
         pixels = np.stack([picture.pixels for picture in pictures], dtype=np.float32, casting="unsafe")
@@ -129,7 +133,7 @@ class Classifier:
                     ]
                 )
             else:
-                logits = model(images)
+                logits = logits_of(images)
             most = min(max(picture.top_k for picture in pictures), len(self._names))
             confidences, labels = logits.softmax(-1).topk(most)
         done = time.perf_counter()

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from semlink.engines import EngineName
 from semlink.runtime.settings import ListenSettings, Port
 from semlink.weights import SERVER_MODEL
 
@@ -21,7 +22,8 @@ class ServerSettings(ListenSettings):
     )
     model: str = Field(SERVER_MODEL, description="timm name of the vision transformer")
     weights: Path | None = Field(None, description="folder with NAME.safetensors, looked into first")
-    threads: int = Field(0, ge=0, description="CPU threads of the model; 0: torch's choice")
+    engine: EngineName = Field("openvino", description="what runs the model: openvino, the faster one, or torch")
+    threads: int = Field(0, ge=0, description="CPU threads of the model; 0: the engine's choice")
     max_batch: int = Field(
         8, ge=1, le=256, description="images looked at together, at most; nobody waits for a batch to fill up"
     )
@@ -46,7 +48,7 @@ class ServerSettings(ListenSettings):
     drop_empty: bool = Field(
         False,
         description="look only at patches that have bits; quicker where many have none, but answers differ, and "
-        "images are looked at one by one",
+        "images are looked at one by one, by torch",
     )
     vote_after_seconds: float = Field(
         0,

@@ -18,7 +18,7 @@ MATHEMATICS = (
     *("allocation", "bitstream", "bsc", "checks", "distortion", "iaq"),
     *("importance", "ofdm", "packing", "patches", "posterior", "quantizer", "voting"),
 )
-LOOKS_AT_PICTURES = {"PIL", "safetensors", "skimage", "tenacity", "timm", "torch", "torchvision"}
+LOOKS_AT_PICTURES = {"PIL", "openvino", "safetensors", "skimage", "tenacity", "timm", "torch", "torchvision"}
 """What the extra `vision` installs, and the channel emulator does without."""
 
 

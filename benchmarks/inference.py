@@ -1,0 +1,215 @@
+"""What runs the vision transformers fastest on this CPU, and whether it names the same classes as timm's forward.
+
+python -m benchmarks.inference; ONNX Runtime takes part where onnxruntime and onnx are installed, and torch.compile
+where there is a C++ compiler.
+"""
+
+import importlib.util
+import io
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from timm.models import VisionTransformer
+from torch import Tensor, nn
+
+from benchmarks.timing import take_turns
+from semlink import iaq
+from semlink.engines import Answer, load_engine
+from semlink.images import model_pixels, open_image
+from semlink.openvino_graph import attention_graph, logits_graph
+from semlink.photos import find_photos
+from semlink.vit import class_attention, load_vit, normalise
+from semlink.weights import DEVICE_MODEL, SERVER_MODEL
+
+ROUNDS = 10
+CASES: list[tuple[str, Answer, int]] = [
+    (DEVICE_MODEL, "attention", 1),
+    (SERVER_MODEL, "logits", 1),
+    (SERVER_MODEL, "logits", 8),
+]
+THREADS = (1, 2)
+RHO = 0.25
+PHOTOS = Path("imagenet-sample-1000/images")
+INSTEAD = ["astronaut", "chelsea", "coffee", "rocket", "motorcycle_left", "hubble_deep_field", "retina"]
+TIMM, CHOSEN = "timm's forward", "OpenVINO"
+
+Way = Callable[[Tensor], Tensor]
+
+
+def run(rounds: int = ROUNDS) -> dict[str, dict]:
+    """Times every way of a case in turns, then has the photos looked at in each way; prints tables.
+
+    Returns:
+        `milliseconds` and `ratios` to timm's whole forward (medians) and `start_seconds`, by case and way;
+        `agreement`: for how many photos each way names timm's class, or gives every patch the bits that torch's
+        attention gives.
+    """
+    kept = torch.get_num_threads()
+    results: dict[str, dict] = {"milliseconds": {}, "ratios": {}, "start_seconds": {}, "agreement": {}}
+    pixels = model_pixels(open_image(find_photos(["chelsea"])[0]))
+    for name, answer, batch in CASES:
+        model = load_vit(name).requires_grad_(False)
+        images = normalise(model, np.stack([np.roll(pixels, 8 * shift, axis=1) for shift in range(batch)]))
+        for threads in THREADS:
+            case = f"{name}, {answer}, batch {batch}, {threads} threads"
+            ways, results["start_seconds"][case] = _ways(model, answer, batch, threads)
+            seconds = take_turns({way: partial(run, images) for way, run in ways.items()}, rounds)
+            results["milliseconds"][case] = {way: 1e3 * float(np.median(each)) for way, each in seconds.items()}
+            results["ratios"][case] = {
+                way: float(np.median(seconds[TIMM] / each)) for way, each in seconds.items()
+            }
+            _print(case, *(results[what][case] for what in ("milliseconds", "ratios", "start_seconds")))
+    torch.set_num_threads(kept)
+    for name, answer, batch in CASES:
+        if batch == 1:
+            results["agreement"][f"{name}, {answer}"] = _agreement(name, answer)
+    return results
+
+
+def _ways(
+    model: VisionTransformer, answer: Answer, batch: int, threads: int
+) -> tuple[dict[str, Way], dict[str, float]]:
+    """Every way that can be had here, ready to run, and how long each took to get ready, in seconds."""
+    makers: dict[str, Callable[[], Way]] = {
+        CHOSEN: lambda: load_engine(
+            "openvino", model, answer, threads=threads, batch=1 if answer == "attention" else None
+        ),
+        f"{CHOSEN}, bfloat16": lambda: _openvino_bfloat16(model, answer, threads),
+        "torch": lambda: load_engine("torch", model, answer, threads=threads),
+        "torch, bfloat16 autocast": lambda: _autocast(model, answer),
+        TIMM: lambda: load_engine("torch", model, "logits", threads=threads),
+    }
+    if answer == "logits":
+        del makers["torch"]  # the same thing
+    if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx"):
+        makers["ONNX Runtime"] = lambda: _onnx_runtime(model, answer, threads)
+    if shutil.which("g++"):
+        makers["torch.compile"] = lambda: _compile(model, answer)
+    ways: dict[str, Way] = {}
+    seconds: dict[str, float] = {}
+    for name, make in makers.items():
+        torch.set_num_threads(threads)
+        started = time.perf_counter()
+        ways[name] = make()
+        ways[name](torch.zeros(batch, 3, *model.patch_embed.img_size))
+        seconds[name] = time.perf_counter() - started
+    torch.set_num_threads(threads)  # OpenVINO's engine left torch one
+    return ways, seconds
+
+
+class _Answering(nn.Module):
+    """A model whose forward is what is wanted of it, as exporters and compilers take it."""
+
+    def __init__(self, model: VisionTransformer, answer: Answer) -> None:
+        super().__init__()
+        self.model, self.answer = model, answer
+
+    def forward(self, images: Tensor) -> Tensor:
+        return class_attention(self.model, images) if self.answer == "attention" else self.model(images)
+
+
+def _autocast(model: VisionTransformer, answer: Answer) -> Way:
+    answering = _Answering(model, answer)
+
+    def way(images: Tensor) -> Tensor:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            return answering(images).float()
+
+    return way
+
+
+def _compile(model: VisionTransformer, answer: Answer) -> Way:
+    compiled = torch.compile(_Answering(model, answer).eval(), dynamic=False, options={"freezing": True})
+
+    def way(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return compiled(images)
+
+    return way
+
+
+def _openvino_bfloat16(model: VisionTransformer, answer: Answer, threads: int) -> Way:
+    import openvino
+
+    graph = (attention_graph if answer == "attention" else logits_graph)(model, -1)
+    settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    request = openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()
+    return lambda images: torch.from_numpy(request.infer([images.numpy()], share_inputs=True)[0])
+
+
+def _onnx_runtime(model: VisionTransformer, answer: Answer, threads: int) -> Way:
+    import onnxruntime
+
+    exported = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing
+        torch.onnx.export(
+            _Answering(model, answer).eval(),
+            (torch.zeros(2, 3, *model.patch_embed.img_size),),
+            exported,
+            dynamo=False,
+            opset_version=20,
+            input_names=["images"],
+            output_names=["answer"],
+            dynamic_axes={"images": {0: "batch"}, "answer": {0: "batch"}},
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(exported.getvalue(), options, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def _agreement(name: str, answer: Answer) -> dict[str, int]:
+    """In how many photos each way's outcome is timm's: the likeliest class, or the bits of every patch."""
+    folders = [folder for folder in (Path("data") / PHOTOS, Path("../shared/data") / PHOTOS) if folder.is_dir()]
+    photos = find_photos([str(folders[0])] if folders else INSTEAD)
+    model = load_vit(name).requires_grad_(False)
+    ways, _ = _ways(model, answer, 1, 1)
+    wanted = ways.pop("torch" if answer == "attention" else TIMM)
+    ways.pop(TIMM, None)
+    counts = dict.fromkeys(ways, 0)
+    for photo in photos:
+        pixels = model_pixels(open_image(photo))
+        images = normalise(model, pixels[None])
+        outcome = _outcome(wanted(images), pixels, answer)
+        for way, run_ in ways.items():
+            counts[way] += np.array_equal(_outcome(run_(images), pixels, answer), outcome)
+    of = (
+        f"{len(photos)} photos" if folders else f"{len(photos)} photographs of scikit-image ({PHOTOS} is not here)"
+    )
+    same = "the bits of every patch" if answer == "attention" else "the likeliest class"
+    table = Table(title=f"{name}: {same} as of torch in float32, of {of}")
+    table.add_column("")
+    table.add_column("the same", justify="right")
+    for way, count in counts.items():
+        table.add_row(way, str(count))
+    Console(width=110).print(table)
+    return {"photos": len(photos), **counts}
+
+
+def _outcome(answer: Tensor, pixels: np.ndarray, kind: Answer) -> np.ndarray:
+    if kind == "attention":
+        return iaq.encode(pixels, answer[0].numpy(), rho=RHO).bits
+    return answer.argmax(1).numpy()
+
+
+def _print(case: str, milliseconds: dict[str, float], ratios: dict[str, float], starts: dict[str, float]) -> None:
+    table = Table(title=f"{case}, medians")
+    table.add_column("")
+    for column in ("ms", "× timm's forward", "start s"):
+        table.add_column(column, justify="right")
+    for way, value in milliseconds.items():
+        table.add_row(way, f"{value:.1f}", f"{ratios[way]:.2f}", f"{starts[way]:.1f}")
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,133 @@
+import sys
+
+import numpy as np
+import pytest
+import timm
+import torch
+from timm.models import VisionTransformer
+
+from semlink import iaq
+from semlink.engines import EngineError, load_engine
+from semlink.images import model_pixels, open_image
+from semlink.photos import find_photos
+from semlink.vit import Origin, class_attention, load_vit, normalise
+from semlink.weights import DEVICE_MODEL, Weights
+
+PHOTOS = ("chelsea", "coffee", "astronaut", "rocket", "motorcycle_left", "hubble_deep_field")
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """An engine sets torch's threads."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_vit(DEVICE_MODEL)
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.stack([model_pixels(open_image(path)) for path in find_photos(PHOTOS)])
+
+
+@pytest.fixture(scope="module")
+def images(tiny, pixels):
+    return normalise(tiny, pixels)
+
+
+def small(**parts) -> VisionTransformer:
+    """A vision transformer that is made in no time, of random weights, biases and norms included."""
+    torch.manual_seed(0)
+    model = timm.create_model(DEVICE_MODEL, embed_dim=64, depth=2, num_heads=4, num_classes=7, **parts)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    model.origin = Origin("small", Weights(None, "small", "here"))
+    return model.eval()
+
+
+class TestOpenVino:
+    @pytest.mark.parametrize("batch", [None, 1])
+    def test_attention_is_torchs(self, tiny, images, batch):
+        engine = load_engine("openvino", tiny, "attention", threads=1, batch=batch)
+        for part in images.split(batch or 4):
+            torch.testing.assert_close(engine(part), class_attention(tiny, part), atol=1e-6, rtol=1e-4)
+
+    def test_logits_are_timms_at_any_batch_size(self, tiny, images):
+        engine = load_engine("openvino", tiny, "logits", threads=1)
+        with torch.inference_mode():
+            wanted = tiny(images)
+        for part, logits in zip(images.split([1, 3, 2]), wanted.split([1, 3, 2]), strict=True):
+            torch.testing.assert_close(engine(part), logits, atol=1e-4, rtol=1e-4)
+
+    def test_every_weight_counts(self):
+        """Random biases, norms and embeddings: what is left out or takes another's place is seen."""
+        model, images = small(), torch.randn(3, 3, 224, 224)
+        with torch.inference_mode():
+            logits = model(images)
+        found = load_engine("openvino", model, "logits")(images)
+        torch.testing.assert_close(found, logits, atol=1e-4, rtol=1e-4)
+        attention = load_engine("openvino", model, "attention")(images)
+        torch.testing.assert_close(attention, class_attention(model, images), atol=1e-5, rtol=1e-3)
+
+    def test_bits_hardly_differ(self, tiny, pixels, images):
+        """The bit map is transmitted: where rounding decides between equal gains, another patch may get a bit."""
+        engine = load_engine("openvino", tiny, "attention", threads=1)
+        scores = engine(images).numpy(), class_attention(tiny, images).numpy()
+        one, other = (
+            np.stack([iaq.encode(view, each).bits for view, each in zip(pixels, way, strict=True)])
+            for way in scores
+        )
+        assert np.mean(one != other) <= 0.01
+        assert np.abs(one - other).max() <= 1
+
+    def test_an_answer_outlives_the_next_call(self, tiny, images):
+        engine = load_engine("openvino", tiny, "logits", threads=1)
+        first = engine(images[:1])
+        kept = first.clone()
+        engine(images[1:2])
+        torch.testing.assert_close(first, kept, atol=0, rtol=0)
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            {"init_values": 0.5},
+            {"qk_norm": True},
+            {"qkv_bias": False},
+            {"global_pool": "avg"},
+            {"reg_tokens": 4},
+            {"class_token": False, "global_pool": "avg"},
+            {"act_layer": torch.nn.ReLU},
+        ],
+        ids=str,
+    )
+    def test_a_model_that_it_would_run_otherwise_is_refused(self, parts):
+        with pytest.raises(EngineError, match="--engine torch"):
+            load_engine("openvino", small(**parts), "logits")
+
+    def test_without_openvino(self, monkeypatch):
+        monkeypatch.delitem(sys.modules, "semlink.openvino_graph", raising=False)
+        monkeypatch.setitem(sys.modules, "openvino", None)
+        with pytest.raises(EngineError, match=r"pip install openvino; --engine torch"):
+            load_engine("openvino", small(), "logits")
+
+    def test_it_reports_to_nobody(self):
+        """OpenVINO tells a web service that it was imported, unless it finds no telemetry and takes its stub."""
+        load_engine("openvino", small(), "logits")
+        assert sys.modules["openvino_telemetry"] is None
+        assert "openvino.tools.ovc.telemetry_stub" in sys.modules
+
+
+class TestTorch:
+    def test_is_timm_and_takes_its_threads(self, images):
+        model = small()
+        logits = load_engine("torch", model, "logits", threads=2)(images[:2])
+        assert torch.get_num_threads() == 2
+        with torch.inference_mode():
+            torch.testing.assert_close(logits, model(images[:2]), atol=1e-5, rtol=1e-5)
+        attention = load_engine("torch", model, "attention")(images[:2])
+        torch.testing.assert_close(attention, class_attention(model, images[:2]), atol=1e-6, rtol=1e-5)
