@@ -5,8 +5,9 @@ where there is a C++ compiler.
 """
 
 import importlib.util
-import io
+import inspect
 import shutil
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -113,7 +114,9 @@ class _Answering(nn.Module):
         self.model, self.answer = model, answer
 
     def forward(self, images: Tensor) -> Tensor:
-        return class_attention(self.model, images) if self.answer == "attention" else self.model(images)
+        if self.answer == "attention":  # without its own inference mode, which torch.compile does not take
+            return inspect.unwrap(class_attention)(self.model, images)
+        return self.model(images)
 
 
 def _autocast(model: VisionTransformer, answer: Answer) -> Way:
@@ -148,9 +151,11 @@ def _openvino_bfloat16(model: VisionTransformer, answer: Answer, threads: int) -
 def _onnx_runtime(model: VisionTransformer, answer: Answer, threads: int) -> Way:
     import onnxruntime
 
-    exported = io.BytesIO()
-    with warnings.catch_warnings():
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing
+        exported = Path(folder) / "model.onnx"
         torch.onnx.export(
             _Answering(model, answer).eval(),
             (torch.zeros(2, 3, *model.patch_embed.img_size),),
@@ -161,9 +166,7 @@ def _onnx_runtime(model: VisionTransformer, answer: Answer, threads: int) -> Way
             output_names=["answer"],
             dynamic_axes={"images": {0: "batch"}, "answer": {0: "batch"}},
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(exported.getvalue(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
@@ -186,7 +189,7 @@ def _agreement(name: str, answer: Answer) -> dict[str, int]:
         f"{len(photos)} photos" if folders else f"{len(photos)} photographs of scikit-image ({PHOTOS} is not here)"
     )
     same = "the bits of every patch" if answer == "attention" else "the likeliest class"
-    table = Table(title=f"{name}: {same} as of torch in float32, of {of}")
+    table = Table(title=f"{name}: {same} as of torch in float32, of {of}", min_width=100)
     table.add_column("")
     table.add_column("the same", justify="right")
     for way, count in counts.items():
@@ -202,7 +205,7 @@ def _outcome(answer: Tensor, pixels: np.ndarray, kind: Answer) -> np.ndarray:
 
 
 def _print(case: str, milliseconds: dict[str, float], ratios: dict[str, float], starts: dict[str, float]) -> None:
-    table = Table(title=f"{case}, medians")
+    table = Table(title=f"{case}, medians", min_width=80)
     table.add_column("")
     for column in ("ms", "× timm's forward", "start s"):
         table.add_column(column, justify="right")

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 from timm.models import VisionTransformer
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 # OpenVINO reports every import to a web service, unless its telemetry package is missing: it does without.
@@ -71,13 +72,13 @@ def _tokens(vit: VisionTransformer, images: Node) -> Node:
     return tokens
 
 
-def _query_key_value(block: nn.Module, tokens: Node) -> list[Node]:
+def _query_key_value(block: Block, tokens: Node) -> list[Node]:
     """Three times (B, heads, 1+N, D/heads)."""
     both = _linear(block.attn.qkv, _norm(block.norm1, tokens))
     return [_heads(part, block.attn.num_heads) for part in opset13.split(both, np.int64(2), 3).outputs()]
 
 
-def _attend(block: nn.Module, tokens: Node, query: Node, keys: Node, values: Node) -> Node:
+def _attend(block: Block, tokens: Node, query: Node, keys: Node, values: Node) -> Node:
     """What a block makes of (B, n, D) tokens whose queries are given."""
     attended = opset13.scaled_dot_product_attention(query, keys, values)
     attended = opset13.transpose(attended, _indices(0, 2, 1, 3))
