@@ -24,23 +24,24 @@ from torch import Tensor, nn
 from benchmarks.timing import take_turns
 from semlink import iaq
 from semlink.engines import Answer, load_engine
-from semlink.images import model_pixels, open_image
+from semlink.images import IMAGE_SIZE, model_pixels, open_image
 from semlink.openvino_graph import attention_graph, logits_graph
 from semlink.photos import find_photos
 from semlink.vit import class_attention, load_vit, normalise
 from semlink.weights import DEVICE_MODEL, SERVER_MODEL
 
 ROUNDS = 10
-CASES: list[tuple[str, Answer, int]] = [
-    (DEVICE_MODEL, "attention", 1),
-    (SERVER_MODEL, "logits", 1),
-    (SERVER_MODEL, "logits", 8),
+CASES: list[tuple[str, Answer, int, int]] = [
+    (DEVICE_MODEL, "attention", 1, 1),
+    (DEVICE_MODEL, "attention", 1, 2),
+    (SERVER_MODEL, "logits", 1, 2),
+    (SERVER_MODEL, "logits", 8, 2),
 ]
-THREADS = (1, 2)
+"""Model, what is wanted of it, images at once, threads."""
 RHO = 0.25
 PHOTOS = Path("imagenet-sample-1000/images")
 INSTEAD = ["astronaut", "chelsea", "coffee", "rocket", "motorcycle_left", "hubble_deep_field", "retina"]
-TIMM, CHOSEN = "timm's forward", "OpenVINO"
+TIMM, CHOSEN, BFLOAT16 = "timm's forward", "OpenVINO", "OpenVINO, bfloat16"
 
 Way = Callable[[Tensor], Tensor]
 
@@ -56,34 +57,29 @@ def run(rounds: int = ROUNDS) -> dict[str, dict]:
     kept = torch.get_num_threads()
     results: dict[str, dict] = {"milliseconds": {}, "ratios": {}, "start_seconds": {}, "agreement": {}}
     pixels = model_pixels(open_image(find_photos(["chelsea"])[0]))
-    for name, answer, batch in CASES:
+    for name, answer, batch, threads in CASES:
         model = load_vit(name).requires_grad_(False)
         images = normalise(model, np.stack([np.roll(pixels, 8 * shift, axis=1) for shift in range(batch)]))
-        for threads in THREADS:
-            case = f"{name}, {answer}, batch {batch}, {threads} threads"
-            ways, results["start_seconds"][case] = _ways(model, answer, batch, threads)
-            seconds = take_turns({way: partial(run, images) for way, run in ways.items()}, rounds)
-            results["milliseconds"][case] = {way: 1e3 * float(np.median(each)) for way, each in seconds.items()}
-            results["ratios"][case] = {
-                way: float(np.median(seconds[TIMM] / each)) for way, each in seconds.items()
-            }
-            _print(case, *(results[what][case] for what in ("milliseconds", "ratios", "start_seconds")))
+        case = f"{name}, {answer}, batch {batch}, {threads} threads"
+        makers = _makers(model, answer, threads)
+        ways, results["start_seconds"][case] = _ready(makers, images.shape, threads)
+        seconds = take_turns({way: partial(run, images) for way, run in ways.items()}, rounds)
+        results["milliseconds"][case] = {way: 1e3 * float(np.median(each)) for way, each in seconds.items()}
+        results["ratios"][case] = {way: float(np.median(seconds[TIMM] / each)) for way, each in seconds.items()}
+        _print(case, *(results[what][case] for what in ("milliseconds", "ratios", "start_seconds")))
     torch.set_num_threads(kept)
-    for name, answer, batch in CASES:
-        if batch == 1:
-            results["agreement"][f"{name}, {answer}"] = _agreement(name, answer)
+    for name, answer in dict.fromkeys((name, answer) for name, answer, _, _ in CASES):
+        results["agreement"][f"{name}, {answer}"] = _agreement(name, answer)
     return results
 
 
-def _ways(
-    model: VisionTransformer, answer: Answer, batch: int, threads: int
-) -> tuple[dict[str, Way], dict[str, float]]:
-    """Every way that can be had here, ready to run, and how long each took to get ready, in seconds."""
+def _makers(model: VisionTransformer, answer: Answer, threads: int) -> dict[str, Callable[[], Way]]:
+    """Every way that can be had here."""
     makers: dict[str, Callable[[], Way]] = {
         CHOSEN: lambda: load_engine(
             "openvino", model, answer, threads=threads, batch=1 if answer == "attention" else None
         ),
-        f"{CHOSEN}, bfloat16": lambda: _openvino_bfloat16(model, answer, threads),
+        BFLOAT16: lambda: _openvino_bfloat16(model, answer, threads),
         "torch": lambda: load_engine("torch", model, answer, threads=threads),
         "torch, bfloat16 autocast": lambda: _autocast(model, answer),
         TIMM: lambda: load_engine("torch", model, "logits", threads=threads),
@@ -94,13 +90,20 @@ def _ways(
         makers["ONNX Runtime"] = lambda: _onnx_runtime(model, answer, threads)
     if shutil.which("g++"):
         makers["torch.compile"] = lambda: _compile(model, answer)
+    return makers
+
+
+def _ready(
+    makers: dict[str, Callable[[], Way]], shape: torch.Size, threads: int
+) -> tuple[dict[str, Way], dict[str, float]]:
+    """The ways, having answered once, and how long each took until then, in seconds."""
     ways: dict[str, Way] = {}
     seconds: dict[str, float] = {}
     for name, make in makers.items():
         torch.set_num_threads(threads)
         started = time.perf_counter()
         ways[name] = make()
-        ways[name](torch.zeros(batch, 3, *model.patch_embed.img_size))
+        ways[name](torch.zeros(shape))
         seconds[name] = time.perf_counter() - started
     torch.set_num_threads(threads)  # OpenVINO's engine left torch one
     return ways, seconds
@@ -171,13 +174,17 @@ def _onnx_runtime(model: VisionTransformer, answer: Answer, threads: int) -> Way
 
 
 def _agreement(name: str, answer: Answer) -> dict[str, int]:
-    """In how many photos each way's outcome is timm's: the likeliest class, or the bits of every patch."""
+    """In how many photos OpenVINO's outcome is torch's: the likeliest class, or the bits of every patch."""
     folders = [folder for folder in (Path("data") / PHOTOS, Path("../shared/data") / PHOTOS) if folder.is_dir()]
     photos = find_photos([str(folders[0])] if folders else INSTEAD)
     model = load_vit(name).requires_grad_(False)
-    ways, _ = _ways(model, answer, 1, 1)
-    wanted = ways.pop("torch" if answer == "attention" else TIMM)
-    ways.pop(TIMM, None)
+    threads = torch.get_num_threads()
+    right = "torch" if answer == "attention" else TIMM
+    makers = {
+        way: make for way, make in _makers(model, answer, threads).items() if way in (right, CHOSEN, BFLOAT16)
+    }
+    ways, _ = _ready(makers, torch.Size((1, 3, IMAGE_SIZE, IMAGE_SIZE)), threads)
+    wanted = ways.pop(right)
     counts = dict.fromkeys(ways, 0)
     for photo in photos:
         pixels = model_pixels(open_image(photo))
