@@ -4,6 +4,7 @@ from typing import Annotated
 
 import structlog
 from fastapi import Body, FastAPI, HTTPException, Path, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field, StringConstraints
 
@@ -13,6 +14,7 @@ from semlink.runtime.admission import Admission
 from semlink.runtime.correlation import RequestMiddleware
 from semlink.runtime.http_bodies import BodyLimits
 from semlink.runtime.http_guard import install_guard
+from semlink.runtime.http_paths import NAME
 from semlink.runtime.listener import Health
 from semlink.runtime.problems import install_problems, problem_responses
 
@@ -23,10 +25,23 @@ MAX_DEVICES = 1024
 MAX_BODY_BYTES = 1 << 20
 MAX_HELD_BYTES = 16 << 20
 """Of all bodies that arrive at once."""
+DEVICE_PATH = f"/v1/impairments/{{device_id:{NAME}}}"
 
 _EXAMPLE = {
     "default": {"type": "bsc", "ber": 0.01},
     "devices": {"camera-2": {"type": "bsc", "ber": 0.1}, "camera-3": {"type": "mimo_ofdm", "snr_db": 10}},
+}
+
+_REFUSED_BODIES = {
+    "bad_request": "the body broke off, or can't be read as JSON at all",
+    "request_timeout": "the body took too long to arrive",
+    "request_entity_too_large": "the body is too long",
+    "unprocessable_entity": "no such impairment, or a parameter out of its range",
+    "too_many_requests": "too many bodies arrive at once",
+}
+_NO_SUCH_DEVICE = {
+    "not_found": "the device has none of its own: it meets the default",
+    "unprocessable_entity": "no device id",
 }
 
 DeviceId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -78,16 +93,16 @@ def control_plane(impairments: Impairments, metrics: Metrics, health: Health, ad
         summary="Replace who meets what",
         description="Replaces the default and all devices' own impairments, so that what GET answers can be put "
         "back. Without `devices`, every device meets the default.",
-        responses=problem_responses(unprocessable_entity="no such impairment, or a parameter out of its range"),
+        responses=problem_responses(**_REFUSED_BODIES),
     )
     async def replace_all(new: Impairments) -> Impairments:
         return replace(new)
 
     @app.get(
-        "/v1/impairments/{device_id:path}",
+        DEVICE_PATH,
         tags=["impairments"],
         summary="The impairment that a device has of its own",
-        responses=problem_responses(not_found="the device has none of its own: it meets the default"),
+        responses=problem_responses(**_NO_SUCH_DEVICE),
     )
     async def read_one(device_id: DeviceIdInPath) -> Impairment:
         if device_id not in impairments.devices:
@@ -95,12 +110,12 @@ def control_plane(impairments: Impairments, metrics: Metrics, health: Health, ad
         return impairments.devices[device_id]
 
     @app.put(
-        "/v1/impairments/{device_id:path}",
+        DEVICE_PATH,
         tags=["impairments"],
         summary="Give a device an impairment of its own",
         responses=problem_responses(
             conflict=f"{MAX_DEVICES} devices have one already",
-            unprocessable_entity="no such impairment, or a parameter out of its range",
+            **_REFUSED_BODIES,
         ),
     )
     async def replace_one(
@@ -113,11 +128,11 @@ def control_plane(impairments: Impairments, metrics: Metrics, health: Health, ad
         return impairment
 
     @app.delete(
-        "/v1/impairments/{device_id:path}",
+        DEVICE_PATH,
         tags=["impairments"],
         summary="Let a device meet the default again",
         status_code=204,
-        responses=problem_responses(not_found="the device has none of its own: it meets the default"),
+        responses=problem_responses(**_NO_SUCH_DEVICE),
     )
     async def delete_one(device_id: DeviceIdInPath) -> None:
         if impairments.devices.pop(device_id, None) is None:
@@ -128,7 +143,7 @@ def control_plane(impairments: Impairments, metrics: Metrics, health: Health, ad
     async def reset() -> Impairments:
         return replace(started_with)
 
-    @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics")
+    @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics", response_class=PlainTextResponse)
     async def read_metrics() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 

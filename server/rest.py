@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Header, HTTPException, Path, Query, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
@@ -18,6 +19,7 @@ from semlink.runtime.admission import Admission
 from semlink.runtime.correlation import RequestMiddleware
 from semlink.runtime.http_bodies import BodyLimits
 from semlink.runtime.http_guard import install_guard
+from semlink.runtime.http_paths import NAME
 from semlink.runtime.listener import Health
 from semlink.runtime.problems import install_problems, problem_responses
 from server.http_requests import CLASSIFY_PATH, CountingMiddleware
@@ -165,7 +167,7 @@ def create_app(
             raise HTTPException(HTTPStatus.BAD_REQUEST, "the body broke off") from None
 
     @app.get(
-        "/v1/votes/{object_id:path}",
+        f"/v1/votes/{{object_id:{NAME}}}",
         summary="How the vote on an object stands",
         responses=problem_responses(
             not_found="No view of the object has arrived, or it has been forgotten.",
@@ -187,7 +189,7 @@ def create_app(
         except Refusal as refusal:
             raise _problem(refusal) from None
 
-    @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics")
+    @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics", response_class=PlainTextResponse)
     async def read_metrics() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 

@@ -37,6 +37,20 @@ class Running:
         return self._logs.read_text()
 
     @property
+    def ports(self) -> tuple[int, int]:
+        """Where it listens for gRPC and for HTTP."""
+        grpc_port, http_port = (int(where.rpartition(":")[2]) for where in (self.grpc_address, self.http_address))
+        return grpc_port, http_port
+
+    @property
+    def resident_mib(self) -> float:
+        """Memory that it holds, in MiB; the test is skipped where no /proc tells."""
+        statm = Path(f"/proc/{self.process.pid}/statm")
+        if not statm.exists():
+            pytest.skip("memory is read from /proc")
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    @property
     def is_ready(self) -> bool:
         return self.http.get("/v2/health/ready").is_success
 
@@ -50,9 +64,12 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: object, **environment: str) -> Iterator[Running]:
-    """Starts `python ARGUMENTS --grpc-port 0 --http-port 0`; it listens, but need not be ready."""
-    command = [sys.executable, *map(str, arguments), "--grpc-port", "0", "--http-port", "0"]
+def running(*arguments: object, ports: tuple[int, int] = (0, 0), **environment: str) -> Iterator[Running]:
+    """Starts `python ARGUMENTS` on these ports for gRPC and HTTP, 0: any; it listens, but need not be ready."""
+    flags = [
+        part for flag, port in zip(("--grpc-port", "--http-port"), ports, strict=True) for part in (flag, port)
+    ]
+    command = [sys.executable, *map(str, arguments), *map(str, flags)]
     with (
         tempfile.NamedTemporaryFile("w+", suffix=".log") as logs,
         subprocess.Popen(

@@ -145,7 +145,7 @@ async def _read(handler: grpc.RpcMethodHandler, method: str, context: grpc.aio.S
     try:
         return handler.request_deserializer(message)
     except Exception:
-        await abort(context, grpc.StatusCode.INTERNAL, f"the message is none that {method} takes")
+        await abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"the message is none that {method} takes")
 
 
 async def _answer(handler: grpc.RpcMethodHandler, request: Any, context: grpc.aio.ServicerContext) -> None:

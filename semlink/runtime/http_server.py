@@ -9,6 +9,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -72,6 +73,8 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # asyncio does so only for sockets that name their protocol; a body would wait for the ACK of its head.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > 2 * self._max_connections:
             transport.abort()
         self._expect_a_head()
@@ -88,6 +91,17 @@ class _Connection(H11Protocol):
             self._discarded += len(data)
             if self._discarded > MAX_DISCARDED_BYTES:
                 self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what is no HTTP; unlike uvicorn's own, also where a request or its answer has begun."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # nobody is there any more for the application
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+        self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_no_head()

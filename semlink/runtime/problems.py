@@ -1,6 +1,6 @@
 """Errors over HTTP as problem documents (RFC 9457)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +12,9 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 log = structlog.get_logger(__name__)
+
+MAX_TOLD, MAX_TOLD_CHARACTERS = 5, 300
+"""So many mistakes of a request are told, each at such length: it may have made as many as it had room for."""
 
 
 class Problem(BaseModel):
@@ -42,8 +45,7 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        details = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        return problem_response(request.scope["path"], HTTPStatus.UNPROCESSABLE_ENTITY, details)
+        return problem_response(request.scope["path"], HTTPStatus.UNPROCESSABLE_ENTITY, _told(error.errors()))
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> Response:
@@ -51,6 +53,17 @@ def install_problems(app: FastAPI) -> None:
         return problem_response(
             request.scope["path"], HTTPStatus.INTERNAL_SERVER_ERROR, "the error has been logged"
         )
+
+
+def _told(errors: Sequence[Any]) -> str:
+    told = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors[:MAX_TOLD]]
+    if left := len(errors) - len(told):
+        told.append(f"and {left} more")
+    return "; ".join(_cut(each) for each in told)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TOLD_CHARACTERS else f"{text[:MAX_TOLD_CHARACTERS]}…"
 
 
 def problem_responses(**details: str) -> dict[int | str, dict]:
