@@ -4,6 +4,8 @@ import pytest
 from hypothesis import settings
 from redis_server import PERSISTENT, RedisServer, redis_program, running_redis
 
+from semlink.weights import DEVICE_MODEL, find_weights
+
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("semlink", deadline=None)
 settings.load_profile("semlink")
@@ -14,6 +16,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--regenerate-golden",
         action="store_true",
         help="write tests/golden anew instead of testing against it; see tests/unit/test_golden.py",
+    )
+    parser.addoption(
+        "--hostile-inputs",
+        type=int,
+        default=5_000,
+        help="how many of them tests/faults/test_hostile.py sends to the processes; take --timeout 0 with many",
     )
 
 
@@ -37,3 +45,17 @@ def persistent_redis(request) -> Iterator[RedisServer]:
     """A Redis of the test's own, which keeps what it has answered for."""
     with running_redis(request.node.nodeid, *PERSISTENT) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def offline(tmp_path_factory) -> dict[str, str]:
+    """An environment in which the weights are those of the device's model, and nothing is asked of the hub."""
+    folder = tmp_path_factory.mktemp("weights")
+    (folder / f"{DEVICE_MODEL}.safetensors").symlink_to(find_weights(DEVICE_MODEL).path)
+    return {
+        "SEMLINK_WEIGHTS": str(folder),
+        "SEMLINK_THREADS": "1",
+        "SEMLINK_ANSWER_WITHIN_SECONDS": "60",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(tmp_path_factory.mktemp("hub")),
+    }

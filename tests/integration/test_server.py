@@ -37,7 +37,7 @@ from semlink.patches import to_image, to_patches
 from semlink.photos import find_photos
 from semlink.v1.link_pb2 import ClassifyRequest, WaitVoteRequest
 from semlink.vit import class_attention, class_names, load_vit, normalise
-from semlink.weights import DEVICE_MODEL, SERVER_MODEL, find_weights
+from semlink.weights import DEVICE_MODEL, SERVER_MODEL
 from server.classifier import Classifier, Picture
 from server.metrics import Metrics
 from server.settings import ServerSettings
@@ -66,20 +66,6 @@ numbers = itertools.count()
 
 def new_object() -> str:
     return f"object {next(numbers)}"
-
-
-@pytest.fixture(scope="session")
-def offline(tmp_path_factory) -> dict[str, str]:
-    """An environment in which the weights are those of the device's model, and nothing is asked of the hub."""
-    folder = tmp_path_factory.mktemp("weights")
-    (folder / f"{DEVICE_MODEL}.safetensors").symlink_to(find_weights(DEVICE_MODEL).path)
-    return {
-        "SEMLINK_WEIGHTS": str(folder),
-        "SEMLINK_THREADS": "1",
-        "SEMLINK_ANSWER_WITHIN_SECONDS": "60",
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(tmp_path_factory.mktemp("hub")),
-    }
 
 
 @pytest.fixture(scope="session")
@@ -439,7 +425,7 @@ class TestBadInput:
     @pytest.mark.parametrize("message", [b"\xff\xff\xff", b"\x12\x02\xff\xfe", b"\x0a\x7f"])
     def test_no_message_at_all(self, server, message):
         raw = server.channel.unary_unary("/semlink.v1.LinkService/Classify", request_serializer=bytes)
-        assert status_of(raw, message)[0] in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)  # grpcio's own
+        assert status_of(raw, message)[0] is grpc.StatusCode.INVALID_ARGUMENT
         assert server.is_ready
 
     def test_unknown_method(self, server):
@@ -726,11 +712,8 @@ class TestBodies:
                     status_of(
                         server.link.Classify, ClassifyRequest(frame=frame[:-1], object_id="x", device_id="y")
                     )
-            statm = Path(f"/proc/{server.process.pid}/statm").read_text()
-            return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+            return server.resident_mib
 
-        if not Path("/proc/self/statm").exists():
-            pytest.skip("memory is read from /proc")
         first = barrage()
         assert max(barrage() for _ in range(3)) < first + 64
         assert post(server, frame).is_success
@@ -882,8 +865,7 @@ class TestLife:
         assert server.link.Classify(ClassifyRequest(frame=frame), timeout=20).predictions
         assert post(server, frame).is_success
         for line in map(json.loads, server.logs.splitlines()):
-            # grpcio itself reports messages that are no protobuf; nothing else was unforeseen.
-            assert "DecodeError" in line.get("exception", "DecodeError")
+            assert "exception" not in line
 
 
 # What can't start: its flags, its environment, its exit status, and what it says. PORT is one that is taken.

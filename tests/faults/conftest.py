@@ -1,0 +1,33 @@
+"""A server and an emulator before it, as strangers and misfortune meet them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from processes import Running, running, wait_until
+
+from semlink.iaq import encode
+from semlink.images import model_pixels, open_image
+from semlink.photos import find_photos
+
+
+@pytest.fixture(scope="session")
+def frames() -> list[bytes]:
+    """Four views of the cat, all patches alike."""
+    cat = open_image(find_photos(["chelsea"])[0])
+    views = cat, cat.crop((60, 20, 400, 290)), cat.rotate(5), cat.point(lambda value: int(0.8 * value))
+    return [encode(model_pixels(view), np.ones(196)).to_bytes() for view in views]
+
+
+@pytest.fixture(scope="session")
+def server(offline) -> Iterator[Running]:
+    with running("-m", "server", **offline) as process:
+        wait_until(lambda: process.is_ready)
+        yield process
+
+
+@pytest.fixture(scope="session")
+def emulator(server) -> Iterator[Running]:
+    with running("-m", "channel_emulator", "--upstream", server.grpc_address) as process:
+        wait_until(lambda: process.is_ready)
+        yield process

@@ -1,0 +1,133 @@
+"""Whatever is read from outside is taken or refused by its own error, never by another.
+
+Frames and pictures: tests/unit/test_bitstream.py and test_images.py.
+"""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretBytes, ValidationError
+
+from channel_emulator.control import Impairments
+from channel_emulator.impairments import MimoOfdm
+from channel_emulator.planned_frame import PlannedFrame, PlanRefused
+from channel_emulator.settings import Settings as EmulatorSettings
+from device.settings import DeviceSettings
+from semlink.bitstream import Frame
+from semlink.iaq import encode
+from semlink.runtime.api_keys import ApiKeys, read_keys
+from semlink.runtime.header_keys import HeaderKeyError, keys_of_devices
+from semlink.runtime.settings import read_settings
+from semlink.runtime.startup import StartupError
+from semlink.v1.link_pb2 import TransmissionPlan
+from server.settings import ServerSettings
+
+FRAME = Frame.from_bytes(encode(np.zeros((224, 224, 3), np.uint8), np.ones(196), rho=0.5).to_bytes())
+HELD = MimoOfdm(snr_db=20.0).hold(0, "camera", 0)
+NUMBERS = st.sampled_from([0.0, -0.0, -1.0, 1e-320, 1e308, float("inf"), float("nan"), 0.5, 1.0]) | st.floats()
+LINES = st.lists(
+    st.text(max_size=20)
+    | st.sampled_from(["camera", "a" * 129, "00" * 32, "0" * 63, "#", "\N{NO-BREAK SPACE}", "\0"]),
+    max_size=8,
+).map(" ".join) | st.text(max_size=60)
+FILES = st.lists(LINES, max_size=5).map("\n".join).map(
+    lambda text: text.encode("utf-8", "surrogatepass")
+) | st.binary(max_size=100)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=10)
+    | st.sampled_from(["bsc", "none"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["default", "devices", "type", "ber", "order"]) | st.text(max_size=5), inner
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@st.composite
+def plans(draw) -> TransmissionPlan:
+    """As long as it must be, or not, and every block with as many subchannels, or not."""
+    subchannels = HELD.numerology.subchannels
+    shares = np.arange(subchannels) % draw(st.sampled_from([1, 195, 196, 197]))
+    plan = TransmissionPlan(
+        state_id=draw(st.sampled_from([b"", HELD.state_id, b"x"]) | st.binary(max_size=40)),
+        rho=draw(NUMBERS),
+        power=[draw(NUMBERS)] * draw(st.sampled_from([0, 1, 196, 196, 196])),
+        block_of_subchannel=shares[: draw(st.sampled_from([0, 1, subchannels, subchannels]))],
+    )
+    if plan.block_of_subchannel:
+        plan.block_of_subchannel[0] = draw(st.sampled_from([0, 1, 195, 196, 2**32 - 1]))
+    return plan
+
+
+@given(plans())
+def test_plans(plan):
+    with contextlib.suppress(PlanRefused), np.errstate(all="raise"):
+        planned = PlannedFrame.of(FRAME, plan, HELD)
+        assert np.isfinite(planned.power).all()
+        assert planned.power_of_subchannel.sum() < 2 * HELD.numerology.total_power
+
+
+@given(plans(), st.data())
+def test_plans_damaged_on_their_way(plan, data):
+    plan.rho = plan.rho or 1.0  # there is something to damage
+    message = bytearray(plan.SerializeToString())
+    for _ in range(data.draw(st.integers(1, 5))):
+        message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        plan = TransmissionPlan.FromString(bytes(message))
+    except DecodeError:
+        return
+    with contextlib.suppress(PlanRefused):
+        PlannedFrame.of(FRAME, plan, HELD)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return tmp_path_factory.mktemp("files") / "keys"
+
+
+@given(data=FILES)
+def test_files_of_keys(file, data):
+    file.write_bytes(data)
+    with contextlib.suppress(StartupError):
+        assert isinstance(read_keys(file), ApiKeys)
+    with contextlib.suppress(HeaderKeyError):
+        assert all(isinstance(key, SecretBytes) for key in keys_of_devices(file).values())
+
+
+@given(JSON)
+def test_impairments(value):
+    try:
+        impairments = Impairments.model_validate(value)
+    except ValidationError:
+        return
+    assert Impairments.model_validate_json(impairments.model_dump_json()) == impairments
+
+
+@given(st.data())
+def test_flags(data):
+    settings_class = data.draw(st.sampled_from([ServerSettings, EmulatorSettings, DeviceSettings]))
+    name = data.draw(st.sampled_from(sorted(settings_class.model_fields)))
+    value = data.draw(st.text(max_size=10) | NUMBERS.map(str) | st.integers().map(str))
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            read_settings(settings_class, "process", [f"--{name.replace('_', '-')}={value}"])
+        except SystemExit as end:
+            status = end.code
+        else:
+            return
+    assert status == 2
+    assert "process" in said.getvalue()
