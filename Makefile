@@ -1,6 +1,7 @@
 # make demo    set up .venv and send four views of one object through the link
 # make test    set up .venv, lint, type-check and run every test
 # make setup   set up .venv only; TORCH_INDEX_URL=... takes torch from another package index (a CPU build)
+# make load    put load on a server and a channel emulator, check every answer; ARGS=--help explains
 # make bench   how fast, beside what one would use instead
 # make proto   regenerate the gRPC stubs from proto/
 PYTHON ?= python3
@@ -8,7 +9,7 @@ TORCH_INDEX_URL ?=
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench proto clean
+.PHONY: setup demo test lint load bench proto clean
 
 setup: .venv/installed
 
@@ -29,6 +30,9 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest $(ARGS)
+
+load: setup
+	$(BIN)/python tests/load $(ARGS)
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import allocation, bsc, emulator, evaluation, inference, link, ofdm, plan, server
+from benchmarks import allocation, bsc, emulator, evaluation, inference, link, ofdm, overload, plan, server
 from semlink.provenance import provenance
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -21,6 +21,7 @@ def main() -> None:
         "evaluation": evaluation.run(),
         "emulator": emulator.run(),
         "server": server.run(),
+        "overload": overload.run(),
         "seed": bsc.SEED,
         **provenance(),
     }

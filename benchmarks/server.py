@@ -4,13 +4,7 @@ python -m benchmarks.server
 """
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 import grpc
 import httpx
@@ -19,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.server_process import running_server
 from benchmarks.timing import take_turns
 from semlink import iaq
 from semlink.images import model_pixels, open_image
@@ -33,7 +28,7 @@ BATCH = 8
 CLIENTS = 3 * BATCH
 THREADS = 1
 RHO = 0.25
-START_SECONDS = 300
+WAIT_SECONDS = 600
 BARE, GRPC, REST = "model alone, batches of 8", "gRPC", "REST"
 
 
@@ -61,11 +56,15 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
             for batch in images.split(BATCH):
                 model(batch).softmax(-1)
 
-    with _server() as where, asyncio.Runner() as runner:
+    # Everybody waits: how much is refused under load is another benchmark.
+    with (
+        running_server("--max-batch", BATCH, "--answer-within-seconds", WAIT_SECONDS) as where,
+        asyncio.Runner() as runner,
+    ):
         link, rest = runner.run(_connect(where))
 
         async def over_grpc(frame: bytes) -> None:
-            await link.Classify(link_pb2.ClassifyRequest(frame=frame), timeout=600)
+            await link.Classify(link_pb2.ClassifyRequest(frame=frame), timeout=WAIT_SECONDS)
 
         async def over_rest(frame: bytes) -> None:
             answer = await rest.post(
@@ -89,44 +88,10 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     return {"images_per_second": rates, "ratios": ratios}
 
 
-@contextmanager
-def _server() -> Iterator[dict[str, str]]:
-    """A server that is ready, and where it listens."""
-    flags = [
-        "--grpc-port",
-        0,
-        "--http-port",
-        0,
-        "--threads",
-        THREADS,
-        "--max-batch",
-        BATCH,
-        "--answer-within-seconds",
-        START_SECONDS,
-        "--log-level",
-        "error",
-    ]
-    command = [sys.executable, "-m", "server", *map(str, flags)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SEMLINK_")}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
-        try:
-            assert process.stdout is not None
-            where = json.loads(process.stdout.readline())
-            end = time.monotonic() + START_SECONDS
-            ready = f"http://{where['http']}/v2/health/ready"
-            while not httpx.get(ready, trust_env=False, timeout=60).is_success:
-                if time.monotonic() > end:
-                    raise TimeoutError(f"the server was not ready within {START_SECONDS} s")
-                time.sleep(0.2)
-            yield where
-        finally:
-            process.terminate()
-
-
 async def _connect(where: dict[str, str]) -> tuple[link_pb2_grpc.LinkServiceStub, httpx.AsyncClient]:
     channel = grpc.aio.insecure_channel(where["grpc"])
     return link_pb2_grpc.LinkServiceStub(channel), httpx.AsyncClient(
-        base_url=f"http://{where['http']}", timeout=600, trust_env=False
+        base_url=f"http://{where['http']}", timeout=WAIT_SECONDS, trust_env=False
     )
 
 
