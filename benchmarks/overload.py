@@ -1,4 +1,4 @@
-"""What becomes of requests at twice a server's capacity: whom it answers how soon, and how soon it refuses the others.
+"""Requests at twice a server's capacity: how soon it answers those that it takes, and refuses the others.
 
 python -m benchmarks.overload
 """
@@ -48,8 +48,8 @@ class Measured:
 def run(seconds: float = SECONDS, rounds: int = ROUNDS) -> dict[str, Any]:
     """Sends frames to a server one by one, then as many as it can answer, then at random twice as often.
 
-    At twice the capacity, calls are made when they are due, whatever became of those before (a Poisson process), and
-    their times count from then on.
+    At twice the capacity, calls are made when they are due, whatever became of those before (a Poisson process),
+    and their times count from then on.
 
     Args:
         seconds: without load and at capacity; twice as long at twice the capacity.
@@ -144,8 +144,10 @@ def _percentiles(milliseconds: list[float]) -> dict[str, float]:
 
 
 def _print(results: dict[str, Any], seconds: float) -> None:
+    capacity = f"{results['capacity_per_second']:.2f} answers/s at capacity"
     table = Table(
-        title=f"{SERVER_MODEL}, {results['capacity_per_second']:.2f} answers/s at capacity, {seconds:.0f} s of each",
+        title=f"{SERVER_MODEL}, {capacity}, {seconds:.0f} s of each",
+        min_width=100,
         caption=f"a full batch: {results['batch_ms']:.0f} ms; refused: {results['refused_share']:.1%}; "
         f"p99 answered: {results['ratio']:.2f} of 3 × p99 alone + one batch",
     )

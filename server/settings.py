@@ -37,7 +37,7 @@ class ServerSettings(ListenSettings):
         0,
         ge=0,
         description="a request that can't be expected to be answered within so long, by the model's measured "
-        "speed, is refused at once, in the same way; 0: within the time of one full batch and two single images",
+        "speed, is refused at once, in the same way; 0: 0.85 of the time of a full batch and three single images",
     )
     request_timeout_seconds: float = Field(
         30,

@@ -2,6 +2,8 @@
 
 SMOOTHING = 0.2
 """Weight of the latest batch in what was measured."""
+MARGIN = 0.85
+"""Of the time that answers are to take at most, what may be expected of them: the model is not always as quick."""
 
 
 class Speed:
@@ -32,13 +34,14 @@ class Speed:
 
     @property
     def usual_bound(self) -> float:
-        """Seconds within which everybody can be answered while the model never has to wait for work.
+        """Seconds within which everybody is to be answered if nobody says otherwise.
 
-        A full batch, and two single images: where a full batch takes little longer than a single image, that is
-        room for one that is being looked at and one that waits; where it takes as long as all its images alone,
-        there is no use in waiting for so long.
+        A full batch and three single images, less a margin: where a full batch takes little longer than a single
+        image, that is room for one that is looked at and one that waits; where it takes as long as all its images
+        alone, there is no use in waiting for so long. There is always room for one more beside a full batch.
         """
-        return self.batch(self._max_batch) + 2 * self._one
+        full = self.batch(self._max_batch)
+        return max(MARGIN * (full + 3 * self._one), full + self._one)
 
     def measure(self, images: int, seconds: float) -> None:
         """A batch of so many images took so long."""

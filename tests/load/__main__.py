@@ -32,14 +32,14 @@ def main(
     phases: Annotated[
         list[Name] | None,
         typer.Argument(
-            help="Of these: half the capacity, (almost) nothing may be refused; overload, twice the capacity, those "
-            "admitted must be answered soon and the others refused at once; soak, half the capacity for long, memory "
-            "must be flat. Without: all.",
+            help="Of these: half the capacity, (almost) nothing may be refused; overload, twice the capacity, "
+            "those admitted must be answered soon and the others refused at once; soak, half the capacity for "
+            "long, memory must be flat. Without: all.",
             show_default=False,
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="length of half and overload")] = 30,
-    soak_seconds: Annotated[float, typer.Option(min=10, help="length of the soak")] = 300,
+    soak_seconds: Annotated[float, typer.Option(min=3, help="length of the soak")] = 300,
     measure_seconds: Annotated[
         float, typer.Option(min=1, help="how long the unloaded latency and the capacity are each measured")
     ] = 10,
@@ -82,7 +82,6 @@ def main(
             half = rate or capacity / 2
             planned = {
                 Name.HALF: Phase("half", half, seconds, {"max-refused": max_half_refused}),
-                # A full batch and two images are the server's bound, in which those that come later join a batch.
                 Name.OVERLOAD: Phase(
                     "overload",
                     4 * half,

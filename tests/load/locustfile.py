@@ -4,8 +4,8 @@ locust -f tests/load/locustfile.py --headless --host http://127.0.0.1:8000 --lin
     --rate 5 --run-time 60s
 
 Requests arrive at random at --rate, however long answers take, and times count from when a request was due. What
-was refused (429, RESOURCE_EXHAUSTED) is counted apart. A wrong answer or vote, or another error, makes the exit code
-1. It measures with one process; --users and --spawn-rate change nothing.
+was refused (429, RESOURCE_EXHAUSTED) is counted apart. A wrong answer or vote, or another error, makes the exit
+code 1. It measures with one process; --users and --spawn-rate change nothing.
 """
 
 import json
@@ -73,8 +73,8 @@ def add_options(parser) -> None:
     share, limit = {"type": float, "metavar": "SHARE"}, {"type": float, "metavar": "MS", "default": float("inf")}
     option(
         "--link",
-        "link services that devices send to, in turns: the server, a channel emulator before it that does no harm; "
-        "without, all requests are made over REST",
+        "link services that devices send to, in turns: the server, a channel emulator before it that does no "
+        "harm; without, all requests are made over REST",
         nargs="+",
         default=[],
         metavar="HOST:PORT",

@@ -192,18 +192,18 @@ def test_a_server_that_lies_under_load_does_not(workload, tmp_path):
     assert "not within the limits" in page
 
 
+@pytest.mark.timeout(600)
 def test_the_whole_with_a_real_server_and_an_emulator(tmp_path):
-    """No times are judged: the limits that follow from them are those of the phase that is left out."""
+    """No times are judged: the limits that follow from them are those of the phases that are left out."""
     done = subprocess.run(
-        [sys.executable, HERE, "half", "soak", "--seconds", "2", "--soak-seconds", "10", "--measure-seconds", "1",
-         "--rate", "1", "--max-half-refused", "1", "--max-slope", "1e9", "--out", tmp_path,
+        [sys.executable, HERE, "soak", "--soak-seconds", "4", "--measure-seconds", "1", "--rate", "1",
+         "--max-half-refused", "1", "--max-slope", "1e9", "--out", tmp_path,
          "--server-flag=--model=deit_tiny_patch16_224", "--server-flag=--weights=models/link-trained"],
-        capture_output=True, text=True, timeout=280, cwd=HERE.parents[1],
+        capture_output=True, text=True, timeout=560, cwd=HERE.parents[1],
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert [phase["broken"] for phase in report["phases"].values()] == [[], []]
-    assert report["phases"]["soak"]["memory"]["slopes"].keys() == {"server", "channel_emulator"}
-    page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg") == 1
+    (soak,) = json.loads((tmp_path / "report.json").read_text())["phases"].values()
+    assert soak["broken"] == []
+    assert soak["memory"]["slopes"].keys() == {"server", "channel_emulator"}
+    assert (tmp_path / "report.html").read_text().count("<svg") == 1
     assert (tmp_path / "soak-locust.html").exists()

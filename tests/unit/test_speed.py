@@ -12,7 +12,7 @@ def test_a_batch_takes_one_image_and_so_many_more():
     speed.start(one=10, full=18)
     assert [speed.batch(images) for images in range(6)] == [0, 10, 12, 14, 16, 18]
     assert speed.wait(looked_at=3, waiting=12) == 14 + 2 * 18 + 12
-    assert speed.usual_bound == 18 + 2 * 10
+    assert speed.usual_bound == 0.85 * (18 + 3 * 10)
 
 
 @pytest.mark.parametrize(("one", "full", "batch_of_two"), [(10, 5, 10), (10, 400, 20)])
@@ -46,3 +46,4 @@ def test_the_usual_bound_always_leaves_room_for_a_batch_that_is_looked_at_and_on
     speed = Speed(max_batch)
     speed.start(one, full)
     assert speed.wait(looked_at=max_batch, waiting=1) <= speed.usual_bound
+    assert speed.usual_bound <= speed.batch(max_batch) + 3 * speed.batch(1)
