@@ -16,6 +16,7 @@ from rich.table import Table
 from benchmarks.server_process import running_server
 from benchmarks.timing import take_turns
 from semlink import iaq
+from semlink.engines import load_engine
 from semlink.images import model_pixels, open_image
 from semlink.photos import find_photos
 from semlink.v1 import link_pb2, link_pb2_grpc
@@ -35,8 +36,8 @@ BARE, GRPC, REST = "model alone, batches of 8", "gRPC", "REST"
 def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     """Has the same frames classified in each of three ways in turns, and prints a table.
 
-    The model alone gets its input ready made; the server is a process of its own, with as many threads for its
-    model, and as many clients at once that it always has a batch waiting.
+    The model alone, run by the server's engine, gets its input ready made; the server is a process of its own,
+    with as many threads for its model, and as many clients at once that it always has a batch waiting.
 
     Returns:
         `images_per_second` (medians) by way, and `ratios` to the model alone (medians over rounds).
@@ -50,11 +51,11 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     data = [frame.to_bytes() for frame in frames]
     model = load_vit(SERVER_MODEL)
     images = normalise(model, np.stack([iaq.decode(frame) for frame in frames]))
+    logits_of = load_engine("openvino", model, "logits", threads=THREADS)
 
     def alone() -> None:
-        with torch.inference_mode():
-            for batch in images.split(BATCH):
-                model(batch).softmax(-1)
+        for batch in images.split(BATCH):
+            logits_of(batch).softmax(-1)
 
     # Everybody waits: how much is refused under load is another benchmark.
     with (
