@@ -6,7 +6,6 @@ import inspect
 import json
 import os
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 from PIL import Image
+from scripted_link import serving, unused_address
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
@@ -90,24 +90,6 @@ class ScriptedLink(link_pb2_grpc.LinkServiceServicer):
     @staticmethod
     async def never_votes(context):
         await asyncio.Event().wait()
-
-
-@asynccontextmanager
-async def serving(link, port=0):
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    link_pb2_grpc.add_LinkServiceServicer_to_server(link, server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(0)
-
-
-def unused_address():
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{unused.getsockname()[1]}"
 
 
 async def until(condition, seconds=60.0):

@@ -5,7 +5,6 @@ import contextlib
 import functools
 import json
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from scripted_link import serving, unused_address
 from structlog.testing import capture_logs
 
 from device import uplink as device_uplink
@@ -74,18 +74,6 @@ class CountingLink(link_pb2_grpc.LinkServiceServicer):
         return response
 
 
-@asynccontextmanager
-async def serving(link, port=0):
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    link_pb2_grpc.add_LinkServiceServicer_to_server(link, server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(0)
-
-
 class Relay:
     """Passes bytes on to another address after `delay` seconds; can fall silent on those it has, or cut them."""
 
@@ -127,12 +115,6 @@ class Relay:
                     writer.write(data)
         if writer not in self.silenced:
             writer.close()
-
-
-def unused_address():
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{unused.getsockname()[1]}"
 
 
 async def until(condition, seconds=120.0):
