@@ -19,11 +19,15 @@ class Pending:
     def __init__(self, abandon: Callable[[], None]) -> None:
         """`abandon` is called when the last caller gives up before there is an answer."""
         self.answer: asyncio.Future[Recognition] = asyncio.get_running_loop().create_future()
-        # An error that nobody waits for any more is no news.
-        self.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+        self.answer.add_done_callback(self._end)
         self.deadline = -math.inf
-        self._abandon = abandon
+        self._abandon: Callable[[], None] | None = abandon
         self._callers = 0
+
+    def _end(self, answer: asyncio.Future[Recognition]) -> None:
+        if not answer.cancelled():
+            answer.exception()  # one that nobody waits for any more is no news
+        self._abandon = None  # answers are kept for long, and it holds the picture
 
     async def wait(self, deadline: float) -> Recognition:
         """The answer, or whatever error there was instead.
@@ -43,5 +47,5 @@ class Pending:
             raise Expired from None
         finally:
             self._callers -= 1
-            if not self._callers and not self.answer.done():
+            if not self._callers and not self.answer.done() and self._abandon:
                 self._abandon()

@@ -1,6 +1,8 @@
 import asyncio
 import functools
+import gc
 import threading
+import weakref
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
@@ -51,7 +53,7 @@ class WhenTold(Executor):
 def look(items) -> Looked:
     if "broken" in items:
         raise RuntimeError("the model broke")
-    return Looked([(Prediction(item, str(item), 1.0),) for item in items], 0.25, 4.0)
+    return Looked([(Prediction(int(item), str(item), 1.0),) for item in items], 0.25, 4.0)
 
 
 class Line:
@@ -162,6 +164,26 @@ class TestBatches:
             with pytest.raises(RuntimeError, match="the model broke"):
                 call.result()
         assert label(after) == 2
+
+    @running
+    async def test_an_answer_that_is_kept_does_not_keep_its_picture(self):
+        class Picture:
+            def __int__(self) -> int:
+                return 7
+
+        gc.disable()  # pictures are large: they must not wait for the collector
+        try:
+            line = Line()
+            pending = line.batcher.submit(Picture)
+            call = asyncio.create_task(pending.wait(asyncio.get_running_loop().time() + 1000))
+            await settle()
+            picture = weakref.ref(line.model.batches.pop()[0])
+            assert picture() is not None
+            await line.look()
+            assert label(call) == pending.answer.result().predictions[0].label == 7
+            assert picture() is None
+        finally:
+            gc.enable()
 
 
 class TestLeaving:
