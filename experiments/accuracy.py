@@ -40,7 +40,6 @@ class Study:
     Attributes:
         only: the images that no model has been trained on.
         rhos: ratios ρ of the figures.
-        bers: bit error rates μ of the figures.
         weights: folder of the models for its classes; None for those of ImageNet-1k.
         most_images: of a large set, as many as take minutes.
         bfloat16: the server computes in bfloat16; DeiT-Small always does.
@@ -48,24 +47,15 @@ class Study:
 
     only: str
     rhos: tuple[float, ...]
-    bers: tuple[float, ...]
     weights: Path | None = None
     most_images: int | None = None
     bfloat16: bool = True
 
 
 STUDIES = {
-    "imagenet-sample-1000": Study(
-        "label=odd", (1 / 16, 1 / 8, 1 / 4, 1 / 2), (0.0, 0.01, 0.02, 0.05, 0.1), bfloat16=False
-    ),
-    "eth80": Study(
-        "fold=0",
-        (1 / 32, 1 / 16, 1 / 8, 1 / 4),
-        (0.0, 0.05, 0.1),
-        REPOSITORY / "models" / "eth80",
-        most_images=320,
-    ),
-    "cifar10": Study("split=test", (1 / 16, 1 / 8, 1 / 4), (0.0, 0.05, 0.1), Path("runs/models/cifar10"), 300),
+    "imagenet-sample-1000": Study("label=odd", (1 / 16, 1 / 8, 1 / 4, 1 / 2), bfloat16=False),
+    "eth80": Study("fold=0", (1 / 32, 1 / 16, 1 / 8, 1 / 4), REPOSITORY / "models" / "eth80", most_images=320),
+    "cifar10": Study("split=test", (1 / 16, 1 / 8, 1 / 4), Path("runs/models/cifar10"), most_images=300),
 }
 """By the name of the image set's folder."""
 

@@ -12,13 +12,16 @@ from experiments.accuracy import ALLOCATIONS, CODECS, STUDIES, Series, draw, mea
 from semlink.learning.coders import PROTECTED
 
 RHO, BER = 0.125, 0.05
+BERS = (0.01, 0.02, 0.05, 0.1)
 
 
 def main(data: Path) -> None:
     """Measures what is missing, and draws."""
     study = STUDIES[data.name]
-    measure(data, ALLOCATIONS, (RHO,), study.bers, modified=True)
-    measure(data, (*CODECS, *PROTECTED), (RHO,), (BER,))
+    measure(data, ALLOCATIONS, (RHO,), (0.0, *BERS), modified=True)
+    measure(data, CODECS, (RHO,), (0.0, *BERS))
+    measure(data, PROTECTED, (RHO,), BERS)
+    measure(data, (*CODECS, *PROTECTED), study.rhos, (BER,))
     rows = measure(data, ALLOCATIONS, study.rhos, (BER,), modified=True)
 
     def lines(name: str, fixed: float) -> list[Series]:
@@ -28,12 +31,12 @@ def main(data: Path) -> None:
                 told = cell["design_ber"] > 0 or (modified and cell["ber"] == 0)
                 return (cell["method"], cell[name], cell["gamma"], told) == (method, fixed, 1.0, modified)
 
-            style = "^--" if modified else "x:" if method in PROTECTED else "o-"
+            style = "^--" if modified else "x:" if method in PROTECTED else "s:" if method in CODECS else "o-"
             return f"modified {method}" if modified else method, belongs, style
 
         plain = [series(method, False) for method in ALLOCATIONS]
         told = [series(method, True) for method in ("incremental", "water-filling")]
-        return [*plain, *told, *(series(codec, False) for codec in PROTECTED)]
+        return [*plain, *told, *(series(codec, False) for codec in (*CODECS, *PROTECTED))]
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5), sharey=True)
     draw(left, rows, "ber", lines("rho", RHO), f"bit error rate μ, at ρ = {RHO:g}")

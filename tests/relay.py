@@ -18,16 +18,17 @@ class Relay:
             second pass; "black hole": nothing does, on connections that are open now also not later, and nobody is
             told.
         cut_after: a connection is cut after so many more bytes, in the middle of whatever they are; None: never.
-        cuts: connections that were cut.
+        accepted: connections that came.
+        cuts: those that were cut after so many bytes.
         swallowed: pieces that went into the black hole.
     """
 
-    def __init__(self, upstreams: Sequence[tuple[str, int]]) -> None:
-        """`upstreams`: hosts and ports."""
+    def __init__(self, upstreams: Sequence[str]) -> None:
+        """`upstreams`: their addresses, HOST:PORT."""
         self._upstreams, self._turn = list(upstreams), itertools.count()
         self.fault: Literal["", "delay", "throttle", "black hole"] = ""
         self.cut_after: int | None = None
-        self.cuts = self.swallowed = 0
+        self.accepted = self.cuts = self.swallowed = 0
         self._writers: set[asyncio.StreamWriter] = set()
 
     def __enter__(self) -> Self:
@@ -68,6 +69,7 @@ class Relay:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         upstream = await self._connect()
         if upstream is None:
             writer.transport.abort()
@@ -83,7 +85,7 @@ class Relay:
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         for _ in self._upstreams:
-            host, port = self._upstreams[next(self._turn) % len(self._upstreams)]
+            host, _, port = self._upstreams[next(self._turn) % len(self._upstreams)].rpartition(":")
             with contextlib.suppress(OSError):
                 return await asyncio.open_connection(host, port)
         return None

@@ -25,8 +25,7 @@ class World:
     def __init__(self, stack: ExitStack, redis: RedisServer, environment: dict[str, str]) -> None:
         self.redis, self._stack, self._environment = redis, stack, environment
         self.servers = [self._server(), self._server()]
-        hosts = [("127.0.0.1", server.ports[0]) for server in self.servers]
-        self.relay = stack.enter_context(Relay(hosts))
+        self.relay = stack.enter_context(Relay([server.grpc_address for server in self.servers]))
         self.emulators = [self._emulator(), self._emulator()]
         self.killed: list[Running] = []
         wait_until(lambda: all(process.is_ready for process in self.alive))

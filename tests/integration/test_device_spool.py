@@ -17,6 +17,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from relay import Relay
 from scripted_link import serving, unused_address
 from structlog.testing import capture_logs
 
@@ -72,49 +73,6 @@ class CountingLink(link_pb2_grpc.LinkServiceServicer):
         response = pb.ClassifyResponse(predictions=[pb.Prediction(label=7, name="cock")], repeated=repeated)
         response.vote.CopyFrom(pb.Vote(label=7, name="cock", votes=1, views=1))
         return response
-
-
-class Relay:
-    """Passes bytes on to another address after `delay` seconds; can fall silent on those it has, or cut them."""
-
-    def __init__(self, target):
-        self.target, self.delay, self.accepted, self.open, self.silenced = target, 0.0, 0, set(), set()
-
-    async def __aenter__(self):
-        self.server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.address = f"127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_):
-        self.server.close()
-        self.cut()
-
-    def cut(self):
-        for writer in self.open:
-            writer.transport.abort()
-
-    def fall_silent(self):
-        self.silenced |= self.open
-
-    async def _accept(self, reader, writer):
-        self.accepted += 1
-        host, port = self.target.split(":")
-        try:
-            onward_reader, onward = await asyncio.open_connection(host, int(port))
-        except OSError:
-            writer.transport.abort()
-            return
-        self.open |= {writer, onward}
-        await asyncio.gather(self._pass(reader, onward), self._pass(onward_reader, writer))
-
-    async def _pass(self, reader, writer):
-        with contextlib.suppress(OSError):
-            while data := await reader.read(1 << 16):
-                await asyncio.sleep(self.delay)
-                if writer not in self.silenced:
-                    writer.write(data)
-        if writer not in self.silenced:
-            writer.close()
 
 
 async def until(condition, seconds=120.0):
@@ -303,12 +261,16 @@ async def test_a_connection_that_falls_silent_is_given_up_for_a_new_one(monkeypa
     faster = [(name, value // 10 if "ping" in name else value) for name, value in connection._OPTIONS]
     monkeypatch.setattr(connection, "_OPTIONS", faster)
     link = CountingLink()
-    async with serving(link) as server, Relay(server) as relay:
-        async with Uplink(relay.address, 2, 20, asyncio.Event()) as uplink:
-            await uplink.classify(pb.ClassifyRequest(frame_id=0))
-            relay.fall_silent()
-            await uplink.classify(pb.ClassifyRequest(frame_id=1))
-        assert relay.accepted >= 2
+    async with serving(link) as server:
+        with Relay([server]) as relay:
+            async with Uplink(relay.address, 2, 20, asyncio.Event()) as uplink:
+                await uplink.classify(pb.ClassifyRequest(frame_id=0))
+                relay.fault = "black hole"
+                second = asyncio.ensure_future(uplink.classify(pb.ClassifyRequest(frame_id=1)))
+                await until(lambda: relay.swallowed)
+                relay.fault = ""
+                await second
+            assert relay.accepted >= 2
     assert link.numbers == [0, 1]
 
 
@@ -381,18 +343,19 @@ async def test_every_view_is_counted_once_and_in_order_whoever_is_killed_and_wha
     link.before_answer = None
 
     # A slow link whose connections are cut, then a server that goes away for a while.
-    async with Relay(server) as relay, process(tmp_path / "3", "--to", relay.address, *camera) as third:
-        relay.delay = 0.02
+    with Relay([server]) as relay:
+        relay.fault = "delay"
         port = int(server.rpartition(":")[2])
-        for wanted in (8, 12):
+        async with process(tmp_path / "3", "--to", relay.address, *camera) as third:
+            for wanted in (8, 12):
+                async with serving(link, port):
+                    await until(lambda: len(link.counted) > wanted)  # noqa: B023
+                    relay.cut()
+                    await until(lambda: len(link.counted) > wanted + 2)  # noqa: B023
+                await asyncio.sleep(0.3)
             async with serving(link, port):
-                await until(lambda: len(link.counted) > wanted)  # noqa: B023
-                relay.cut()
-                await until(lambda: len(link.counted) > wanted + 2)  # noqa: B023
-            await asyncio.sleep(0.3)
-        async with serving(link, port):
-            await until(lambda: len(link.counted) > 16)
-            assert await third.end(signal.SIGTERM) == 0
+                await until(lambda: len(link.counted) > 16)
+                assert await third.end(signal.SIGTERM) == 0
     numbers = link.numbers
     assert numbers == list(range(len(numbers)))
     assert list(link.counted) == [(f"cup/{number}", number) for number in numbers]
