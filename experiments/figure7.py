@@ -2,7 +2,8 @@
 
 python -m experiments.figure7 [DATA]
 
-Without DATA of scikit-image's photographs, which anyone may show; the image sets' own terms are narrower.
+Without DATA of scikit-image's photographs, which anyone may show. Of an image set, whose terms are narrower, it
+shows what came through the link and not the images themselves; the picture says whose they are.
 """
 
 import sys
@@ -23,37 +24,47 @@ from semlink.weights import DEVICE_MODEL
 
 PHOTOGRAPHS = ("chelsea", "coffee", "astronaut", "rocket")
 IMAGES, RHO, BERS, SEED = 4, 0.125, (0.0, 0.05), 0
+CREDITS = {
+    "imagenet-sample-1000": "from images of ImageNet (Deng et al., CVPR 2009), for non-commercial research",
+    "eth80": "from images of ETH-80 (Leibe and Schiele, CVPR 2003), for research",
+    "cifar10": "from images of CIFAR-10 (Krizhevsky, 2009), for research",
+}
 
 
 def main(data: Path | None) -> None:
     """Draws a row for each of a few images; of an image set they are spread evenly over the classes."""
     weights = None
     if data is None:
-        name, paths = "photographs", find_photos(PHOTOGRAPHS)
+        name, credit, paths = "photographs", "", find_photos(PHOTOGRAPHS)
     else:
         study = STUDIES[data.name]
         examples = load_image_set(data).where(study.only)[0].examples
-        spread = np.linspace(0, len(examples) - 1, IMAGES + 2)[1:-1].astype(int)
+        spread = (len(examples) * (np.arange(IMAGES) + 0.5) / IMAGES).astype(int)
         name, weights, paths = data.name, study.weights, [examples[index].path for index in spread]
+        credit = CREDITS[name]
+    titles = ["attention", "bits of each patch, 0 to 8", *(f"received, μ = {ber:g}" for ber in BERS)]
+    if data is None:
+        titles.insert(0, "image")
     model = load_vit(DEVICE_MODEL, weights=weights)
-    figure, grid = plt.subplots(len(paths), 3 + len(BERS), figsize=(12.5, 2.6 * len(paths)))
+    figure, grid = plt.subplots(len(paths), len(titles), figsize=(2.5 * len(titles), 2.6 * len(paths)))
     for index, (row, path) in enumerate(zip(grid, paths, strict=True)):
         pixels = model_pixels(open_image(path))
         with torch.inference_mode():
             attention = class_attention(model, normalise(model, pixels[None]))[0].numpy()
         bits = iaq.encode(pixels, attention, rho=RHO).bits
-        row[0].imshow(pixels)
-        row[1].imshow(attention.reshape(14, 14), cmap="inferno")
-        row[2].imshow(bits.reshape(14, 14), vmin=0, vmax=8, cmap="viridis")
-        for axes, ber in zip(row[3:], BERS, strict=True):
+        *image, attended, bought = row[: -len(BERS)]
+        for axes in image:
+            axes.imshow(pixels)
+        attended.imshow(attention.reshape(14, 14), cmap="inferno")
+        bought.imshow(bits.reshape(14, 14), vmin=0, vmax=8, cmap="viridis")
+        for axes, ber in zip(row[-len(BERS) :], BERS, strict=True):
             received = send_frame(pixels, attention, ber, np.random.default_rng((SEED, index)), rho=RHO).pixels
             axes.imshow(np.rint(received).astype(np.uint8))
-    titles = ["image", "attention", "bits of each patch, 0 to 8", *(f"received, μ = {ber:g}" for ber in BERS)]
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=10)
     for axes in grid.flat:
         axes.set_axis_off()
-    figure.suptitle(f"{name}, ρ = {RHO:g}, γ = 1, seed {SEED}")
+    figure.suptitle(f"{name}, ρ = {RHO:g}, γ = 1, seed {SEED}\n{credit}")
     save(figure, f"figure7-{name}")
 
 

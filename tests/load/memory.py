@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+from scipy import stats
 
 PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
 PERIOD_SECONDS = 1.0
@@ -55,9 +56,13 @@ class MemoryWatch:
 
 
 def slope(samples: Sequence[tuple[float, float]]) -> float:
-    """MiB a minute by which memory grows once it has settled: least squares over the later part of the samples."""
+    """MiB a minute by which memory grows once it has settled, over the later part of the samples.
+
+    Allocators take and give back some MiB at once; the median of the slopes between all pairs of samples (Theil,
+    Sen) says nothing of one such step, and all of growth that goes on.
+    """
     seconds, mib = np.array(samples).T
     later = seconds >= SETTLING_SHARE * seconds[-1]
     if later.sum() < 3:
         raise ValueError(f"too few samples for a slope: {later.sum()} once memory has settled, of {len(samples)}")
-    return 60 * float(np.polyfit(seconds[later], mib[later], 1)[0])
+    return 60 * float(stats.theilslopes(mib[later], seconds[later]).slope)

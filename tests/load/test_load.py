@@ -130,13 +130,20 @@ def test_an_answer_is_compared_by_class_and_confidence():
     assert top.problem(Top(4, 0.5)) == "class 4 instead of 3"
 
 
-def test_memory_that_grows_only_at_first_is_flat():
-    settles = [(second, 100 + min(second, 40)) for second in range(100)]
-    grows = [(second, 100 + second / 20) for second in range(100)]
-    assert slope(settles) == pytest.approx(0, abs=1e-9)
-    assert slope(grows) == pytest.approx(3)
+@pytest.mark.parametrize(
+    ("mib", "per_minute"),
+    [
+        (lambda second: 100 + min(second, 140), 0),  # only at first
+        (lambda second: 100 + 5 * (second > 270), 0),  # one step
+        (lambda second: 100 + second / 20, 3),
+        (lambda second: 100 + second // 10, 6),  # many steps
+    ],
+)
+def test_memory_that_goes_on_growing_has_a_slope(mib, per_minute):
+    samples = [(second, mib(second)) for second in range(300)]
+    assert slope(samples) == pytest.approx(per_minute, rel=0.05, abs=1e-9)
     with pytest.raises(ValueError, match="too few samples"):
-        slope(grows[:3])
+        slope(samples[:3])
 
 
 @pytest.fixture(scope="module")
