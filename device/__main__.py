@@ -11,7 +11,7 @@ from device.spool import Spool
 from device.spool_file import SpoolError
 from semlink.engines import EngineError
 from semlink.photos import PhotosError, find_photos
-from semlink.runtime.header_keys import HeaderKeyError, device_key
+from semlink.runtime.header_keys import device_key
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import read_settings
 from semlink.runtime.startup import StartupError
@@ -45,7 +45,7 @@ def main() -> None:
         from device.spooled_rounds import SpooledRounds
 
         encoder = Encoder(settings)
-    except (EngineError, HeaderKeyError, PhotosError, SpoolError, StartupError, WeightsError) as error:
+    except (EngineError, PhotosError, SpoolError, StartupError, WeightsError) as error:
         sys.exit(f"device: {error}")
     common = (settings, access, encoder, photos, stop, key)
     rounds = SpooledRounds(*common, spool) if spool else Rounds(*common)

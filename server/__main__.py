@@ -7,7 +7,6 @@ import signal
 import sys
 
 from semlink.engines import EngineError
-from semlink.runtime.header_keys import HeaderKeyError
 from semlink.runtime.listener import listen
 from semlink.runtime.logs import configure_logs
 from semlink.runtime.settings import read_settings
@@ -62,7 +61,7 @@ def main() -> None:
         else:
             with traced(settings, "server"):
                 asyncio.run(serve(settings))
-    except (EngineError, HeaderKeyError, StartupError, WeightsError) as error:
+    except (EngineError, StartupError, WeightsError) as error:
         sys.exit(f"server: {error}")
 
 

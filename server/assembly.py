@@ -43,7 +43,7 @@ async def assembled(settings: ServerSettings) -> AsyncIterator[Assembly]:
     """A server as the settings want it, while the context lasts.
 
     Raises:
-        HeaderKeyError, StartupError: the settings can't be kept.
+        StartupError: the settings can't be kept.
     """
     metrics, health, admission = Metrics(), Health(), Admission.of(settings)
     classifier = Classifier(settings, metrics)

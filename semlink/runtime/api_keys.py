@@ -3,17 +3,13 @@
 import hashlib
 import hmac
 import re
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-import structlog
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from semlink.runtime.secrets import SecretsInEnvironment, read_secret
 from semlink.runtime.startup import StartupError
-
-log = structlog.get_logger(__name__)
 
 SHORTEST_KEY = 16
 """Characters; `openssl rand -hex 32` gives 64."""
@@ -42,15 +38,6 @@ class ApiKeys:
         return found if scheme.lower() == _SCHEME else None
 
 
-class _Environment(BaseSettings):
-    """Not flags: whoever lists a machine's processes reads those."""
-
-    model_config = SettingsConfigDict(env_prefix="SEMLINK_", env_ignore_empty=True)
-
-    api_keys: SecretStr | None = None
-    api_key: SecretStr | None = None
-
-
 def read_keys(file: Path | None) -> ApiKeys | None:
     """The keys of a file, and those in SEMLINK_API_KEYS; None if there is neither.
 
@@ -59,12 +46,12 @@ def read_keys(file: Path | None) -> ApiKeys | None:
     Raises:
         StartupError: the file can't be read, or a key is unfit. The message never shows one.
     """
-    given = _Environment().api_keys
+    given = SecretsInEnvironment().api_keys
     if file is None and given is None:
         return None
     keys: dict[str, str] = {}
     if file is not None:
-        _add(keys, _read_secret(file, "--api-keys-file").splitlines(), f"{file} (--api-keys-file)")
+        _add(keys, read_secret(file, "--api-keys-file").splitlines(), f"{file} (--api-keys-file)")
     if given is not None:
         _add(keys, re.split(r"[\n,]", given.get_secret_value()), "SEMLINK_API_KEYS")
     if not keys:
@@ -78,11 +65,11 @@ def own_key(file: Path | None) -> SecretStr | None:
     Raises:
         StartupError: there are both, the file can't be read, or the key is unfit.
     """
-    given, where = _Environment().api_key, "SEMLINK_API_KEY"
+    given, where = SecretsInEnvironment().api_key, "SEMLINK_API_KEY"
     if file is not None:
         if given is not None:
             raise StartupError("either --api-key-file or SEMLINK_API_KEY may be set, not both")
-        given, where = SecretStr(_read_secret(file, "--api-key-file").strip()), f"{file} (--api-key-file)"
+        given, where = SecretStr(read_secret(file, "--api-key-file").strip()), f"{file} (--api-key-file)"
     if given is not None:
         _check_key(given.get_secret_value(), where)
     return given
@@ -96,24 +83,6 @@ def _check_key(key: str, where: str) -> None:
         )
     if not _KEY.fullmatch(key):
         raise StartupError(f"{where}: a key has letters, digits, . _ ~ + / - and, at its end, = only")
-
-
-def _read_secret(file: Path, flag: str) -> str:
-    """What a file of secrets holds; warns if others may read it too.
-
-    Raises:
-        StartupError: it can't be read.
-    """
-    try:
-        text = file.read_text(encoding="utf-8")
-        mode = file.stat().st_mode
-    except OSError as error:
-        raise StartupError(f"cannot read {file} ({flag}): {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise StartupError(f"{file} ({flag}) is no text") from None
-    if mode & (stat.S_IRGRP | stat.S_IROTH):
-        log.warning("others on this machine may read the file of keys", file=str(file), advice=f"chmod 600 {file}")
-    return text
 
 
 def _add(keys: dict[str, str], lines: list[str], source: str) -> None:

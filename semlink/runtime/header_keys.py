@@ -3,75 +3,55 @@
 import re
 from pathlib import Path
 
-from pydantic import SecretBytes, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import SecretBytes
 
 from semlink.header_tag import MAX_KEY_BYTES, MIN_KEY_BYTES
+from semlink.runtime.secrets import SecretsInEnvironment, read_secret
+from semlink.runtime.startup import StartupError
 
 _HEX = re.compile(rf"(?:[0-9a-fA-F]{{2}}){{{MIN_KEY_BYTES},{MAX_KEY_BYTES}}}")
-
-
-class HeaderKeyError(Exception):
-    """A key, or a file of keys, that can't be used. The message says where and why, and tells no key."""
-
-
-class _Environment(BaseSettings):
-    """Not a flag: whoever lists a machine's processes reads those."""
-
-    model_config = SettingsConfigDict(env_prefix="SEMLINK_", env_ignore_empty=True)
-
-    header_key: SecretStr | None = None
 
 
 def device_key(file: Path | None) -> SecretBytes | None:
     """The key in a device's file, or else in SEMLINK_HEADER_KEY; None where there is neither.
 
     Raises:
-        HeaderKeyError: there are both, or what there is is no key.
+        StartupError: there are both, or what there is is no key. The message tells none.
     """
-    given = _Environment().header_key
+    given = SecretsInEnvironment().header_key
     if file is None:
         return None if given is None else _key(given.get_secret_value(), "SEMLINK_HEADER_KEY")
     if given is not None:
-        raise HeaderKeyError("either --header-key-file or SEMLINK_HEADER_KEY may be set, not both")
-    return _key(_text(file).strip(), str(file))
+        raise StartupError("either --header-key-file or SEMLINK_HEADER_KEY may be set, not both")
+    return _key(read_secret(file, "--header-key-file").strip(), str(file))
 
 
 def keys_of_devices(file: Path) -> dict[str, SecretBytes]:
     """The keys in a server's file: one line each, device id and key; empty lines are skipped.
 
     Raises:
-        HeaderKeyError: the file can't be read, is empty, or a line is not of this form.
+        StartupError: the file can't be read, is empty, or a line is not of this form. The message tells no key.
     """
     keys: dict[str, SecretBytes] = {}
-    for number, line in enumerate(_text(file).splitlines(), 1):
+    for number, line in enumerate(read_secret(file, "--header-keys-file").splitlines(), 1):
         if not line.strip():
             continue
         where = f"{file}, line {number}"
         *before, key = line.rsplit(maxsplit=1)
         device_id = "".join(before).strip()
         if not 1 <= len(device_id) <= 128:
-            raise HeaderKeyError(f"{where}: must be a device id of 1 to 128 characters, a space and its key")
+            raise StartupError(f"{where}: must be a device id of 1 to 128 characters, a space and its key")
         if device_id in keys:
-            raise HeaderKeyError(f"{where}: device {device_id!r} has a key already")
+            raise StartupError(f"{where}: device {device_id!r} has a key already")
         keys[device_id] = _key(key, where)
     if not keys:
-        raise HeaderKeyError(f"{file} holds no keys: write a line for each device, its id, a space and its key")
+        raise StartupError(f"{file} holds no keys: write a line for each device, its id, a space and its key")
     return keys
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise HeaderKeyError(f"cannot read {file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise HeaderKeyError(f"{file} is not text in UTF-8") from None
 
 
 def _key(text: str, where: str) -> SecretBytes:
     if not _HEX.fullmatch(text):
-        raise HeaderKeyError(
+        raise StartupError(
             f"{where}: a key is {2 * MIN_KEY_BYTES} to {2 * MAX_KEY_BYTES} hexadecimal digits, an even number of "
             f"them; make one with: openssl rand -hex {MIN_KEY_BYTES}"
         )

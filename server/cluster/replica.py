@@ -42,7 +42,7 @@ class Replica:
         """Ready once the model is.
 
         Raises:
-            EngineError, HeaderKeyError, StartupError, WeightsError: as a server would say.
+            EngineError, StartupError, WeightsError: as a server would say.
         """
         configure_logs(settings, "server")
         self._stack = AsyncExitStack()

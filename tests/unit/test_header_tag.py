@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretBytes
+from structlog.testing import capture_logs
 
 from semlink.bitstream import Frame, Geometry
 from semlink.header_tag import header_tag
-from semlink.runtime.header_keys import HeaderKeyError, device_key, keys_of_devices
+from semlink.runtime.header_keys import device_key, keys_of_devices
+from semlink.runtime.startup import StartupError
 from server.header_keys import HeaderKeys
 from server.refusals import BadTag
 
@@ -119,18 +121,18 @@ class TestKeys:
         assert device_key(file).get_secret_value() == KEY
         monkeypatch.setenv("SEMLINK_HEADER_KEY", KEY[::-1].hex())
         assert device_key(None).get_secret_value() == KEY[::-1]
-        with pytest.raises(HeaderKeyError, match="not both"):
+        with pytest.raises(StartupError, match="not both"):
             device_key(file)
 
     @pytest.mark.parametrize("key", ["", "ab" * 31, "ab" * 65, "a" * 65, "x" + "a" * 63, "ab " * 32, "١" * 64])
     def test_that_are_none_are_refused_and_not_told(self, file, monkeypatch, key):
         file.write_text(key)
-        with pytest.raises(HeaderKeyError, match="openssl rand -hex 32") as refusal:
+        with pytest.raises(StartupError, match="openssl rand -hex 32") as refusal:
             device_key(file)
         assert str(file) in str(refusal.value)
         assert not key or key not in str(refusal.value)
         monkeypatch.setenv("SEMLINK_HEADER_KEY", key or " ")
-        with pytest.raises(HeaderKeyError, match=r"^SEMLINK_HEADER_KEY: "):
+        with pytest.raises(StartupError, match=r"^SEMLINK_HEADER_KEY: "):
             device_key(None)
 
     @pytest.mark.parametrize(
@@ -147,14 +149,23 @@ class TestKeys:
     )
     def test_lines_that_are_wrong_are_named_and_not_quoted(self, file, lines, complaint):
         file.write_text(lines)
-        with pytest.raises(HeaderKeyError, match=complaint) as refusal:
+        with pytest.raises(StartupError, match=complaint) as refusal:
             keys_of_devices(file)
         assert KEY.hex()[:-2] not in str(refusal.value)
 
     def test_files_that_cannot_be_read(self, file):
-        for read in (device_key, keys_of_devices):
-            with pytest.raises(HeaderKeyError, match=f"cannot read {file}: No such file"):
+        for read, flag in ((device_key, "--header-key-file"), (keys_of_devices, "--header-keys-file")):
+            with pytest.raises(StartupError, match=rf"cannot read {file} \({flag}\): No such file"):
                 read(file)
         file.write_bytes(b"left \xff\xfe")
-        with pytest.raises(HeaderKeyError, match="UTF-8"):
+        with pytest.raises(StartupError, match="UTF-8"):
             keys_of_devices(file)
+
+    @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, True), (0o604, True)])
+    def test_warns_of_a_file_that_others_may_read(self, file, mode, warned):
+        for read, text in ((device_key, KEY.hex()), (keys_of_devices, f"left {KEY.hex()}")):
+            file.write_text(text)
+            file.chmod(mode)
+            with capture_logs() as logs:
+                read(file)
+            assert [log["advice"] for log in logs] == [f"chmod 600 {file}"] * warned
