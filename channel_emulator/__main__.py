@@ -33,7 +33,7 @@ async def serve(settings: Settings) -> None:
         # Ready at once: an upstream that is not there yet is each call's own matter.
         log.info("passing frames on", upstream=settings.upstream, impairment=impairments.default.model_dump())
 
-    admission = Admission.of(settings)
+    admission = Admission.of(settings, metrics.calls_refused)
     async with connect(settings.upstream, channel_credentials(settings)) as channel:
         await listen(
             ImpairingProxy(channel, settings, impairments, metrics),

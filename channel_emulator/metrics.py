@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from channel_emulator.planned_frame import REASONS
+from semlink.runtime.admission import refusal_counter
 
 OUTCOMES = ("answered", "refused", "failed", "cancelled")
 FRAME_REASONS = (
@@ -36,6 +37,7 @@ class Metrics:
         )
         for reason in FRAME_REASONS:
             self.frames_rejected.labels(reason)
+        self.calls_refused = refusal_counter("semlink_channel", self.registry)
         self.bits_exposed = Counter(
             "semlink_channel_bits_exposed", "Bits exposed to the channel.", registry=self.registry
         )

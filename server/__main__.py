@@ -29,6 +29,7 @@ async def serve(settings: ServerSettings) -> None:
             # Those that wait for votes can take no more than their own share, so the rest is left for frames.
             max_concurrent_calls=settings.max_concurrent_calls + settings.max_waiting_calls,
             prepare=server.classifier.start,
+            stopping=server.sessions.end_waits,
         )
     if server.classifier.is_loading:
         os._exit(0)  # the thread that loads can't be stopped, and a usual exit would wait for it

@@ -15,7 +15,7 @@ from server.link_service import LinkService
 from server.metrics import Metrics
 from server.recognition import Recognizer
 from server.rest import create_app
-from server.sessions import open_sessions
+from server.sessions import Sessions, open_sessions
 from server.settings import ServerSettings
 
 
@@ -25,6 +25,7 @@ class Assembly:
 
     Attributes:
         classifier: not started yet.
+        sessions: where views and votes are kept.
         link: the link service.
         app: the REST API, which asks `admission` itself.
         health: what `app` tells of it.
@@ -32,6 +33,7 @@ class Assembly:
     """
 
     classifier: Classifier
+    sessions: Sessions
     link: LinkService
     app: FastAPI
     health: Health
@@ -45,7 +47,8 @@ async def assembled(settings: ServerSettings) -> AsyncIterator[Assembly]:
     Raises:
         StartupError: the settings can't be kept.
     """
-    metrics, health, admission = Metrics(), Health(), Admission.of(settings)
+    metrics, health = Metrics(), Health()
+    admission = Admission.of(settings, metrics.calls_refused)
     classifier = Classifier(settings, metrics)
     keys = keys_of_devices(settings.header_keys_file) if settings.header_keys_file else None
     timeout = settings.request_timeout_seconds
@@ -53,4 +56,4 @@ async def assembled(settings: ServerSettings) -> AsyncIterator[Assembly]:
         recognizer = Recognizer(classifier, sessions, metrics, None if keys is None else HeaderKeys(keys))
         link = LinkService(recognizer, sessions, metrics, timeout)
         app = create_app(recognizer, sessions, metrics, health, admission, timeout, settings.max_held_bytes)
-        yield Assembly(classifier, link, app, health, admission)
+        yield Assembly(classifier, sessions, link, app, health, admission)

@@ -11,7 +11,7 @@ CLASSIFY_PATH = "/v1/classify"
 
 
 class CountingMiddleware:
-    """Counts requests to classify, whatever becomes of them."""
+    """Counts requests to classify that were let in, whatever becomes of them."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         """Around `app`."""

@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from semlink.runtime.admission import refusal_counter
 from server.refusals import Refusal
 
 PROTOCOLS = ("grpc", "http")
@@ -57,6 +58,7 @@ class Metrics:
         )
         for protocol in PROTOCOLS:
             self.request_seconds.labels(protocol)
+        self.calls_refused = refusal_counter("semlink_server", self.registry)
         self.received_bits = Counter(
             "semlink_server_received_bits",
             "Bits of the frames that arrived, headers, refused and repeated frames included.",

@@ -72,6 +72,17 @@ class StoreAway(Refusal):
         super().__init__("the store of views and votes can't be reached; send the same request again")
 
 
+class Stopping(Refusal):
+    """The server is about to stop, and nobody waits here any more."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self) -> None:
+        """There is but one thing to say."""
+        super().__init__("the server is about to stop; ask again")
+
+
 class Overloaded(Refusal):
     """As many requests wait as may. `retry_after` is when there ought to be room again, in seconds."""
 

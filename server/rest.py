@@ -212,7 +212,7 @@ def _problem(refusal: Refusal) -> HTTPException:
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Does the work, or gives it up when the caller hangs up. The request's body must have been read."""
+    """Does the work, or gives it up when the caller hangs up; what of the body was not read is let go by."""
 
     async def hung_up() -> None:
         while (await request.receive())["type"] != "http.disconnect":

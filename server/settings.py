@@ -1,9 +1,9 @@
 """What the server can be told."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from semlink.engines import EngineName
 from semlink.runtime.settings import ListenSettings, Port
@@ -37,7 +37,8 @@ class ServerSettings(ListenSettings):
         0,
         ge=0,
         description="a request that can't be expected to be answered within so long, by the model's measured "
-        "speed, is refused at once, in the same way; 0: 0.85 of the time of a full batch and three single images",
+        "speed, is refused at once, in the same way; 0: 0.85 of the time of a full batch and three single images, "
+        "or that of a full batch and one more if it is longer",
     )
     request_timeout_seconds: float = Field(
         30,
@@ -102,3 +103,12 @@ class ServerSettings(ListenSettings):
         ge=1,
         description="with --cluster ray: replicas beyond --replicas are started while calls wait, up to so many",
     )
+
+    @model_validator(mode="after")
+    def _votes_are_taken_in_time(self) -> Self:
+        if self.vote_after_seconds >= self.object_ttl_seconds:
+            raise ValueError(
+                f"--vote-after-seconds, {self.vote_after_seconds:g}, must be less than --object-ttl-seconds, "
+                f"{self.object_ttl_seconds:g}: an object that has been forgotten has no vote"
+            )
+        return self

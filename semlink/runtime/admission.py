@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 import grpc
 import structlog
+from prometheus_client import CollectorRegistry, Counter
 
 from semlink.runtime.api_keys import ApiKeys, read_keys
 from semlink.runtime.rate_limit import RateLimit
@@ -19,14 +20,16 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 class NotAdmitted(Exception):
     """A call that is not served; the message says why, and never what was shown."""
 
+    reason = "key"
     code = grpc.StatusCode.UNAUTHENTICATED
     status = HTTPStatus.UNAUTHORIZED
     retry_after: float | None = None
 
 
 class TooManyCalls(NotAdmitted):
-    """The caller calls too often, or has too many calls under way; `retry_after`: seconds until it may again."""
+    """The caller calls too often; `retry_after`: seconds until it may again."""
 
+    reason = "rate"
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     status = HTTPStatus.TOO_MANY_REQUESTS
 
@@ -36,18 +39,46 @@ class TooManyCalls(NotAdmitted):
         self.retry_after = retry_after
 
 
+class Busy(TooManyCalls):
+    """As many calls are under way as may be."""
+
+    reason = "busy"
+
+
+def refusal_counter(prefix: str, registry: CollectorRegistry) -> Counter:
+    """Counts the calls that are not admitted; every label is shown from the start, as 0."""
+    counter = Counter(
+        f"{prefix}_calls_refused",
+        "Calls that were not let in, whatever they were for: without a good key, too many of one caller (rate), "
+        "or as many were under way as may be (busy).",
+        ["protocol", "reason"],
+        registry=registry,
+    )
+    for reason in ("key", "rate"):
+        counter.labels("http", reason)
+    for reason in ("key", "rate", "busy"):
+        counter.labels("grpc", reason)
+    return counter
+
+
 class Admission:
     """Keys and rates of one process, over gRPC and HTTP together."""
 
-    def __init__(self, keys: ApiKeys | None = None, rate: float | None = None, burst: int = 1) -> None:
+    def __init__(
+        self,
+        keys: ApiKeys | None = None,
+        rate: float | None = None,
+        burst: int = 1,
+        refused: Counter | None = None,
+    ) -> None:
         """Without `keys` everybody is admitted; `rate`: calls a second of one key, or of one address without."""
-        self._keys, self._rate = keys, rate
+        self._keys, self._rate, self._refused = keys, rate, refused
         # Apart, so that no number of addresses makes a key forgotten.
         self._of_keys, self._of_addresses = (RateLimit(rate, burst) if rate else None for _ in range(2))
 
     @classmethod
-    def of(cls, settings: ListenSettings) -> "Admission":
-        """As the settings want it.
+    def of(cls, settings: ListenSettings, refused: Counter) -> "Admission":
+        """As the settings want it; `refused` is a `refusal_counter`.
 
         Raises:
             StartupError: the keys can't be read, or are unfit.
@@ -58,7 +89,7 @@ class Admission:
                 log.warning("anybody who reaches this process may call it: there are no API keys")
             elif settings.tls_certificate is None:
                 log.warning("API keys travel unencrypted: there is no TLS")
-        return cls(keys, settings.rate_limit, settings.rate_burst)
+        return cls(keys, settings.rate_limit, settings.rate_burst, refused)
 
     @property
     def wants_keys(self) -> bool:
@@ -69,6 +100,11 @@ class Admission:
     def has_rates(self) -> bool:
         """Callers may call so often only."""
         return self._rate is not None
+
+    def count(self, protocol: str, refusal: NotAdmitted) -> None:
+        """Counts a call that is turned away."""
+        if self._refused:
+            self._refused.labels(protocol, refusal.reason).inc()
 
     def admit(self, authorization: str | None, address: str) -> str | None:
         """The name of the caller's key; None where none is wanted.

@@ -16,7 +16,7 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health
 from grpc_status import rpc_status
 
-from semlink.runtime.admission import Admission, NotAdmitted, TooManyCalls
+from semlink.runtime.admission import Admission, Busy, NotAdmitted
 from semlink.runtime.correlation import begin_call, current_request
 
 log = structlog.get_logger(__name__)
@@ -25,6 +25,9 @@ MESSAGE_SECONDS = 30.0
 """How long a request's message may take to arrive."""
 MAX_SIDE_CALLS = 16
 """Calls of health and reflection at once, streams that nobody ends included; the others keep their own room."""
+MAX_CHECKS = 16
+"""Calls at once of what an orchestrator asks, which those streams must not keep out."""
+CHECK = f"/{health.SERVICE_NAME}/Check"
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]]
 
@@ -37,9 +40,9 @@ class Guard(grpc.aio.ServerInterceptor):
     """
 
     def __init__(self, admission: Admission, max_calls: int, main_services: tuple[str, ...]) -> None:
-        """At most `max_calls` of `main_services` are served at once, and MAX_SIDE_CALLS of all others."""
+        """At most `max_calls` of `main_services` at once, MAX_CHECKS of CHECK, MAX_SIDE_CALLS of all others."""
         self._admission, self._main_services = admission, main_services
-        self._main, self._side = _Room(max_calls), _Room(MAX_SIDE_CALLS)
+        self._main, self._checks, self._side = _Room(max_calls), _Room(MAX_CHECKS), _Room(MAX_SIDE_CALLS)
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -49,10 +52,11 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         service = method.strip("/").partition("/")[0]
-        room = self._main if service in self._main_services else self._side
+        other = self._checks if method == CHECK else self._side
+        room = self._main if service in self._main_services else other
 
         async def serve(messages: Any, context: grpc.aio.ServicerContext) -> None:
-            async with answering(method, context):
+            async with answering(method, context, self._admission):
                 if service != health.SERVICE_NAME:
                     admit(self._admission, context)
                 with room.one_more():
@@ -68,12 +72,13 @@ class Guard(grpc.aio.ServerInterceptor):
 
 
 @asynccontextmanager
-async def answering(method: str, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+async def answering(method: str, context: grpc.aio.ServicerContext, admission: Admission) -> AsyncIterator[None]:
     """A call of `method`, from its begin as a request; whatever goes wrong aborts it, and tells no secrets."""
     begin_call(context)
     try:
         yield
     except NotAdmitted as refusal:
+        admission.count("grpc", refusal)
         await abort(context, refusal.code, str(refusal), refusal.retry_after)
     except (grpc.aio.AbortError, grpc.aio.BaseError):
         raise
@@ -119,7 +124,7 @@ class _Room:
     @contextmanager
     def one_more(self) -> Iterator[None]:
         if self._taken >= self._places:
-            raise TooManyCalls(f"{self._places} calls are served at once, and no more may be", retry_after=1.0)
+            raise Busy(f"{self._places} calls are served at once, and no more may be", retry_after=1.0)
         self._taken += 1
         try:
             yield

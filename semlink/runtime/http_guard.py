@@ -37,6 +37,7 @@ class Guard:
                 structlog.contextvars.bind_contextvars(**({"key": name} if name else {}))
             except NotAdmitted as refusal:
                 if refusal.status is not HTTPStatus.UNAUTHORIZED or scope["path"] not in DOCUMENT_PATHS:
+                    self._admission.count("http", refusal)
                     await _refusal(scope["path"], refusal)(scope, receive, send)
                     return
         await self._app(scope, receive, send)

@@ -14,7 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from semlink.runtime.admission import Admission
-from semlink.runtime.calls import MAX_SIDE_CALLS, Guard
+from semlink.runtime.calls import MAX_CHECKS, MAX_SIDE_CALLS, Guard
 from semlink.runtime.http_server import HttpServer
 from semlink.runtime.problems import problem_responses
 from semlink.runtime.settings import ListenSettings
@@ -75,6 +75,13 @@ class Health:
 class _GrpcHealth(health.aio.HealthServicer):
     """gRPC's own, but for a watcher who reads nothing: that one would hold up everybody who asks or tells."""
 
+    _ends = False
+
+    async def enter_graceful_shutdown(self) -> None:
+        """Tells that nothing is served any more, and lets watchers go."""
+        await super().enter_graceful_shutdown()
+        self._ends = True
+
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext) -> None:
         """Tells the status now, and whenever it has changed."""
         told = None
@@ -84,6 +91,8 @@ class _GrpcHealth(health.aio.HealthServicer):
             if status != told:
                 await context.write(health_pb2.HealthCheckResponse(status=status))
                 told = status
+            if self._ends:
+                return
             await asyncio.sleep(WATCH_SECONDS)
 
 
@@ -96,6 +105,7 @@ async def listen(
     *,
     max_concurrent_calls: int,
     prepare: Callable[[], Awaitable[None]],
+    stopping: Callable[[], None] = lambda: None,
     channel_servicer: link_pb2_grpc.ChannelServiceServicer | None = None,
 ) -> None:
     """Serves `servicer` (and `channel_servicer`) over gRPC and `app` over HTTP until SIGTERM or SIGINT.
@@ -103,6 +113,7 @@ async def listen(
     Port 0 means any free one. Once both listen, one JSON line on standard output says where:
     {"event": "listening", "grpc": "HOST:PORT", "http": "HOST:PORT"}. Health answers from then on; ready is
     told after `prepare` is done. Whom gRPC serves, `admission` says; over HTTP, `app` has to ask it itself.
+    Calls under way at the end have GRACE_SECONDS; `stopping` has those end that would wait for longer.
 
     Raises:
         StartupError: a port is taken, a file for TLS is unfit, or `prepare` failed so.
@@ -115,7 +126,7 @@ async def listen(
     services = [LINK_SERVICE] if channel_servicer is None else [LINK_SERVICE, CHANNEL_SERVICE]
     server = grpc.aio.server(
         interceptors=[Guard(admission, max_concurrent_calls, tuple(services))],
-        maximum_concurrent_rpcs=max_concurrent_calls + MAX_SIDE_CALLS,
+        maximum_concurrent_rpcs=max_concurrent_calls + MAX_SIDE_CALLS + MAX_CHECKS,
         options=[*_OPTIONS, ("grpc.max_allowed_incoming_connections", settings.max_grpc_connections)],
     )
     link_pb2_grpc.add_LinkServiceServicer_to_server(servicer, server)
@@ -131,29 +142,30 @@ async def listen(
         await server.start()
         http = HttpServer(app, settings.max_http_connections, tls)
         http_task = asyncio.create_task(http.serve(sockets=[http_socket]))
-        where = {"grpc": f"{settings.host}:{bound_grpc_port}", "http": f"{settings.host}:{bound_http_port}"}
+        host = _in_url(settings.host)
+        where = {"grpc": f"{host}:{bound_grpc_port}", "http": f"{host}:{bound_http_port}"}
         print(json.dumps({"event": "listening", **where}), flush=True)
         log.info("listening", **where, tls=tls is not None, keys=admission.wants_keys)
 
         preparing = asyncio.ensure_future(prepare())
-        stopping = asyncio.create_task(stop.wait())
+        told_to_stop = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({preparing, stopping, http_task}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({preparing, told_to_stop, http_task}, return_when=asyncio.FIRST_COMPLETED)
             if preparing.done():
                 preparing.result()
                 health_state.ready = True
                 await _set_serving(grpc_health, serving=True)
                 log.info("ready")
-                await asyncio.wait({stopping, http_task}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({told_to_stop, http_task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             log.info("stopping")
             health_state.ready = False
             preparing.cancel()
-            stopping.cancel()
+            told_to_stop.cancel()
             await grpc_health.enter_graceful_shutdown()
-            await server.stop(GRACE_SECONDS)
+            stopping()
             http.should_exit = True
-            await http_task
+            await asyncio.gather(server.stop(GRACE_SECONDS), http_task)
             log.info("stopped")
 
 
@@ -164,7 +176,7 @@ async def _set_serving(servicer: health.aio.HealthServicer, *, serving: bool) ->
 
 
 def _add_port(server: grpc.aio.Server, settings: ListenSettings) -> int:
-    address, credentials = f"{settings.host}:{settings.grpc_port}", server_credentials(settings)
+    address, credentials = f"{_in_url(settings.host)}:{settings.grpc_port}", server_credentials(settings)
     try:
         if credentials is None:
             return server.add_insecure_port(address)
@@ -174,7 +186,13 @@ def _add_port(server: grpc.aio.Server, settings: ListenSettings) -> int:
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), backlog=128)
+        return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        raise StartupError(f"cannot listen on {host}:{port} (--http-port): {error.strerror}") from None
+        raise StartupError(f"cannot listen on {_in_url(host)}:{port} (--http-port): {error.strerror}") from None
+
+
+def _in_url(host: str) -> str:
+    """As it stands before a port: an address of IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host

@@ -11,6 +11,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from semlink.runtime.correlation import REQUEST_ID, current_request
+
 log = structlog.get_logger(__name__)
 
 MAX_TOLD, MAX_TOLD_CHARACTERS = 5, 300
@@ -50,8 +52,12 @@ def install_problems(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> Response:
         log.error("unforeseen error", path=request.scope["path"], exc_info=error)
+        request_id = current_request()
         return problem_response(
-            request.scope["path"], HTTPStatus.INTERNAL_SERVER_ERROR, "the error has been logged"
+            request.scope["path"],
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            f"the error has been logged as {request_id}",
+            {REQUEST_ID: request_id},  # this answer does not pass RequestMiddleware
         )
 
 

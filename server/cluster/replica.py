@@ -28,6 +28,7 @@ Method = Callable[[Any, Any], Awaitable[Answer]]
 class NotFromHere(NotAdmitted):
     """A call from another machine, where --host says that there are none."""
 
+    reason = "origin"
     code = grpc.StatusCode.PERMISSION_DENIED
     status = HTTPStatus.FORBIDDEN
 
@@ -82,7 +83,7 @@ class Replica:
         context: Any = CallContext(grpc_context)
         structlog.contextvars.clear_contextvars()
         try:
-            async with answering(method.__name__, context):
+            async with answering(method.__name__, context, self._server.admission):
                 if self._only_from_here:
                     check_origin(context.peer())
                 admit(self._server.admission, context)

@@ -1,7 +1,6 @@
 """The views of each object, and their vote, in memory: for one server. Bounded in number and in time."""
 
 import asyncio
-import contextlib
 import math
 import time
 from collections import OrderedDict
@@ -78,10 +77,12 @@ class MemorySessions:
         if thing is None or not thing.given:
             raise unknown(object_id)
         if seconds and not isinstance(self._standing(object_id, thing), Vote):
-            with self._waiting.one_more(), contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await thing.voted.wait()
+            await self._waiting.until(thing.voted.wait, seconds)
         return self._standing(object_id, thing)
+
+    def end_waits(self) -> None:
+        """Has everybody go who waits for a vote; see `server.sessions.Sessions`."""
+        self._waiting.end()
 
     def _standing(self, object_id: str, thing: _Object) -> Standing:
         self._vote_if_due(object_id, thing)

@@ -90,9 +90,12 @@ class RedisSessions:
         standing = await self._standing(object_id)
         if not seconds or isinstance(standing, Vote):
             return standing
-        with self._waiting.one_more():
-            vote = await self._watch.wait(object_id, seconds)
+        vote = await self._waiting.until(lambda: self._watch.vote(object_id), seconds)
         return vote or await self._standing(object_id)
+
+    def end_waits(self) -> None:
+        """Has everybody go who waits for a vote; see `server.sessions.Sessions`."""
+        self._waiting.end()
 
     async def close(self) -> None:
         """Gives up what is under way, and closes the connections."""

@@ -1,14 +1,16 @@
 """A view of an object, why one is refused, and what whoever keeps them must do."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from server.pending import Pending
 from server.predictions import Recognition
-from server.refusals import AlreadyViewed, Overloaded, UnknownObject, WrongViews
+from server.refusals import AlreadyViewed, Overloaded, Stopping, UnknownObject, WrongViews
 from server.sessions.votes import Standing
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,28 +105,45 @@ class Sessions(Protocol):
         Raises:
             UnknownObject: no view of it has arrived, or it has been forgotten.
             Overloaded: as many wait as may.
+            Stopping: `end_waits` was called.
             StoreAway: where the views are kept can't be reached.
         """
 
+    def end_waits(self) -> None:
+        """Has everybody go who waits for a vote, and nobody wait any more."""
+
 
 class Waiting:
-    """Counts those who wait for votes."""
+    """Those who wait for votes."""
 
     def __init__(self, most: int) -> None:
         """At most so many may."""
         self._most, self._now = most, 0
+        self._ended = asyncio.Event()
 
-    @contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Counts one more while the block runs.
+    def end(self) -> None:
+        """Nobody waits any more."""
+        self._ended.set()
+
+    async def until(self, find: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> T | None:
+        """What is waited for, as `find` finds it; None after `seconds`.
 
         Raises:
             Overloaded: as many wait as may.
+            Stopping: `end` was called.
         """
         if self._now >= self._most:
             raise Overloaded(f"{self._now} calls wait for votes, and no more may", retry_after=1.0)
         self._now += 1
+        finding, ending = asyncio.create_task(find()), asyncio.create_task(self._ended.wait())
         try:
-            yield
+            await asyncio.wait({finding, ending}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if finding.done():
+                return finding.result()
+            if ending.done():
+                raise Stopping
+            return None
         finally:
             self._now -= 1
+            finding.cancel()
+            ending.cancel()

@@ -23,17 +23,14 @@ class VoteWatch:
         self._awaited: dict[str, set[asyncio.Future[Vote]]] = {}
         self._looking: asyncio.Task[None] | None = None
 
-    async def wait(self, object_id: str, seconds: float) -> Vote | None:
-        """The vote on an object as soon as there is one, or None after `seconds`, Redis being there or not."""
+    async def vote(self, object_id: str) -> Vote:
+        """The vote on an object as soon as there is one, Redis being there all the time or not."""
         waiter: asyncio.Future[Vote] = asyncio.get_running_loop().create_future()
         self._awaited.setdefault(object_id, set()).add(waiter)
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
         try:
-            async with asyncio.timeout(seconds):
-                return await waiter
-        except TimeoutError:
-            return None
+            return await waiter
         finally:
             self._awaited[object_id].discard(waiter)
             if not self._awaited[object_id]:

@@ -295,6 +295,12 @@ class TestRates:
         assert hasty.http.get("/v1/impairments", headers=bearing(BOB)).is_success
         assert all(hasty.is_ready for _ in range(10))  # health is not counted
 
+    def test_refusals_are_counted(self, hasty):
+        """Those of the test before: one over HTTP, one over gRPC."""
+        metrics = hasty.http.get("/metrics", headers=bearing(f"{ALICE}-of-carol")).text
+        for protocol in ("http", "grpc"):
+            assert f'semlink_channel_calls_refused_total{{protocol="{protocol}",reason="rate"}} 1.0' in metrics
+
     def test_whoever_guesses_keys_is_soon_told_to_wait(self, hasty):
         statuses = [
             hasty.http.get("/v1/impairments", headers=bearing(f"guess-number-{guess:04}")).status_code
@@ -368,6 +374,9 @@ class TestSlow:
         with pytest.raises(grpc.RpcError) as caught:
             next(watch(health_pb2.HealthCheckRequest(), timeout=20))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert patient.metric('semlink_channel_calls_refused_total{protocol="grpc",reason="busy"}') == 1
+        check = health_pb2_grpc.HealthStub(patient.channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+        assert check.status == health_pb2.HealthCheckResponse.SERVING
         assert code_of(patient.link.WaitVote, WaitVoteRequest(object_id="x")) is grpc.StatusCode.UNAVAILABLE
         for watcher in watchers:
             watcher.cancel()

@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import httpx
@@ -238,6 +239,35 @@ def test_an_end_while_the_model_loads_is_prompt(start):
     server.process.process.send_signal(signal.SIGTERM)
     assert server.process.process.wait(60) == 0  # though what loads would never end
     assert "Traceback" not in server.process.logs
+
+
+def test_at_the_end_those_that_wait_for_votes_are_told(start):
+    server = start("--max-waiting-calls", 2)
+    server.let_go()
+    server.call(1, object_id="cup", device_id="a", expected_views=2).result(60)
+    over_grpc = server.link.WaitVote.future(WaitVoteRequest(object_id="cup", wait_seconds=60), timeout=120)
+    with ThreadPoolExecutor() as pool:
+        over_http = pool.submit(server.http.get, "/v1/votes/cup?wait_seconds=60", timeout=120)
+        wait_until(lambda: server.http.get("/v1/votes/cup?wait_seconds=0.01").status_code == 429)  # both wait
+        server.process.process.send_signal(signal.SIGTERM)
+        error, answer = refused(over_grpc), over_http.result(60)
+    assert (error.code(), answer.status_code) == (grpc.StatusCode.UNAVAILABLE, 503)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert error.details() == answer.json()["detail"] == "the server is about to stop; ask again"
+    assert server.process.process.wait(60) == 0
+    assert "Traceback" not in server.process.logs
+
+
+def test_over_version_6_of_ip(start):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no ::1")
+    server = start("--host", "::1")
+    assert server.process.grpc_address.startswith("[::1]:")
+    server.let_go()
+    assert server.call(1).result(60).predictions[0].label == 1
+    assert server.post(2).json()["predictions"][0]["label"] == 2
 
 
 def test_it_listens_before_torch_is_loaded(start):

@@ -8,7 +8,7 @@ import pytest
 from session_stores import Eye, RedisStore, add, memory_store, recognition, running, until, until_waiting
 
 from server.metrics import Metrics
-from server.refusals import AlreadyViewed, Expired, Overloaded, UnknownObject, WrongViews
+from server.refusals import AlreadyViewed, Expired, Overloaded, Stopping, UnknownObject, WrongViews
 from server.sessions import Sessions, Vote
 
 
@@ -450,6 +450,20 @@ class TestWait:
         _, vote, _ = await add(kept, Eye(), "b", views=2)
         assert await asyncio.gather(*waiting) == [vote] * 2
         assert await kept.wait("cup", 60) == vote
+
+    @running
+    async def test_at_the_end_all_are_let_go(self, store):
+        kept = store()
+        await add(kept, Eye(), "a", views=2)
+        waiting = [asyncio.create_task(kept.wait("cup", 60)) for _ in range(2)]
+        await until_waiting(kept, 2)
+        kept.end_waits()
+        for caller in waiting:
+            with pytest.raises(Stopping):
+                await caller
+        with pytest.raises(Stopping):
+            await kept.wait("cup", 60)
+        assert await kept.wait("cup", 0) == 1
 
 
 class TestDeadline:

@@ -44,6 +44,11 @@ def mistake(capsys, process, arguments):
     return printed.err
 
 
+def test_a_vote_is_due_before_its_object_is_forgotten(capsys):
+    arguments = ["--vote-after-seconds", "60", "--object-ttl-seconds", "60"]
+    assert "must be less than --object-ttl-seconds, 60" in mistake(capsys, "server", arguments)
+
+
 def sample(kind, name):
     """Another value than the default, as text, and as the setting then reads."""
     field = kind.model_fields[name]
