@@ -41,7 +41,6 @@ async def serve(settings: Settings) -> None:
             health,
             admission,
             settings,
-            max_concurrent_calls=settings.max_concurrent_calls,
             prepare=prepare,
             channel_servicer=ChannelStates(channel, settings, impairments),
         )

@@ -8,9 +8,8 @@ import numpy as np
 from channel_emulator.control import Impairments
 from channel_emulator.impairments import Planned
 from channel_emulator.settings import Settings
-from semlink.runtime import tracing
+from channel_emulator.upstream import pass_on
 from semlink.runtime.correlation import served
-from semlink.runtime.metadata import outgoing
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 
@@ -31,15 +30,7 @@ class ChannelStates(link_pb2_grpc.ChannelServiceServicer):
         impairment = self._impairments.met_by(request.device_id)
         if isinstance(impairment, Planned):
             return await asyncio.to_thread(_state, impairment, self._settings.seed, request)
-        try:
-            with tracing.tracer.span("GetChannel", kind="client"):
-                remaining, metadata = context.time_remaining(), outgoing(context)
-                return await self._upstream.GetChannel(request, timeout=remaining, metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                await context.abort(error.code(), "no channel on the way takes plans")
-            await context.abort(error.code(), error.details())
-            raise  # abort has raised already
+        return await pass_on(self._upstream, "GetChannel", request, context, self._settings)
 
 
 def _state(impairment: Planned, seed: int, request: link_pb2.GetChannelRequest) -> link_pb2.ChannelState:

@@ -3,14 +3,10 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from channel_emulator.planned_frame import REASONS
+from semlink.bitstream import FRAME_RULES
 from semlink.runtime.admission import refusal_counter
 
 OUTCOMES = ("answered", "refused", "failed", "cancelled")
-FRAME_REASONS = (
-    *("oversized", "truncated", "magic", "version", "profile", "max_bits", "crc"),
-    *("bit_map", "geometry", "too_many_values", "value_range", "payload_length"),
-)
-"""Rules of the frame format (semlink.bitstream), and of the emulator, that a frame may break."""
 
 
 class Metrics:
@@ -35,7 +31,7 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
-        for reason in FRAME_REASONS:
+        for reason in FRAME_RULES:
             self.frames_rejected.labels(reason)
         self.calls_refused = refusal_counter("semlink_channel", self.registry)
         self.bits_exposed = Counter(

@@ -2,7 +2,6 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import grpc
 import structlog
@@ -14,10 +13,11 @@ from channel_emulator.planned_frame import PlanRefused
 from channel_emulator.randomness import random_stream
 from channel_emulator.settings import Settings
 from channel_emulator.transmission import transmit, transmit_planned
+from channel_emulator.upstream import pass_on, patience
 from semlink.bitstream import FrameError
 from semlink.runtime import tracing
+from semlink.runtime.calls import MAX_WAIT_SECONDS, Room
 from semlink.runtime.correlation import served
-from semlink.runtime.metadata import outgoing
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 log = structlog.get_logger(__name__)
@@ -45,6 +45,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         self._settings = settings
         self._impairments = impairments
         self._metrics = metrics
+        self._waiting = Room(settings.max_waiting_calls, "wait for votes")
         self._workers = ThreadPoolExecutor(WORKERS)
 
     @served
@@ -52,7 +53,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         self, request: link_pb2.ClassifyRequest, context: grpc.aio.ServicerContext
     ) -> link_pb2.ClassifyResponse:
         """Damages the frame, passes it on, and adds to the answer what was done to it."""
-        report = link_pb2.ChannelReport()
+        settings, report = self._settings, link_pb2.ChannelReport()
         outcome = "failed"
         try:
             try:
@@ -62,11 +63,11 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
                 outcome = "refused"
                 log.info("frame refused", reason=str(error))
                 await self._refuse(error, context)
-            if self._settings.pace:
+            if settings.pace:
                 await self._pace(report.air_ms / 1000, context)
             with self._metrics.upstream_seconds.time():
-                response: link_pb2.ClassifyResponse = await self._pass_on(
-                    "Classify", request, context, self._patience(context)
+                response: link_pb2.ClassifyResponse = await pass_on(
+                    self._upstream, "Classify", request, context, settings
                 )
             outcome = "answered"
         except asyncio.CancelledError:
@@ -89,8 +90,11 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
     async def WaitVote(
         self, request: link_pb2.WaitVoteRequest, context: grpc.aio.ServicerContext
     ) -> link_pb2.WaitVoteResponse:
-        """Passes the call on untouched, its deadline too."""
-        return await self._pass_on("WaitVote", request, context, context.time_remaining())
+        """Passes the call on untouched, if no more wait than may."""
+        # More than may be asked for is refused upstream at once, as is a NaN.
+        wait_seconds = request.wait_seconds if 0 <= request.wait_seconds <= MAX_WAIT_SECONDS else 0
+        with self._waiting.one_more():
+            return await pass_on(self._upstream, "WaitVote", request, context, self._settings, wait_seconds)
 
     async def _impair(self, request: link_pb2.ClassifyRequest) -> tuple[bytes, link_pb2.ChannelReport]:
         """The frame as it arrives, and what happened to it."""
@@ -129,38 +133,15 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
             code = grpc.StatusCode.ABORTED if error.calls_for_another else grpc.StatusCode.INVALID_ARGUMENT
             await context.abort(code, str(error))
 
-    def _patience(self, context: grpc.aio.ServicerContext) -> float:
-        """Seconds that the frame may wait for its answer from now on."""
-        timeout, remaining = self._settings.upstream_timeout_seconds, context.time_remaining()
-        return timeout if remaining is None else min(timeout, remaining)
-
     async def _pace(self, seconds: float, context: grpc.aio.ServicerContext) -> None:
         """Takes the time that the frame is on the air, if there is so much."""
-        patience = self._patience(context)
-        await asyncio.sleep(min(seconds, patience))
-        if seconds > patience:
+        left = patience(self._settings, context)
+        await asyncio.sleep(min(seconds, left))
+        if seconds > left:
             await context.abort(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
                 f"the frame is on the air for {seconds:.3g} s: more time or power",
             )
-
-    async def _pass_on(
-        self, method: str, request: Any, context: grpc.aio.ServicerContext, timeout: float | None
-    ) -> Any:
-        call = getattr(self._upstream, method)
-        try:
-            with tracing.tracer.span(method, kind="client"):
-                return await call(request, timeout=timeout, metadata=outgoing(context))
-        except grpc.aio.AioRpcError as error:
-            code, details = error.code(), error.details()
-            # Whether the upstream said so itself or could not be asked, gRPC does not tell.
-            if code is grpc.StatusCode.UNAVAILABLE:
-                details = f"upstream {self._settings.upstream} is unavailable, try again: {details}"
-            elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
-                details = f"upstream {self._settings.upstream} did not answer in time: {details}"
-            log.warning("upstream failed", code=code.name, details=details)
-            # With it travels what else the server says: when to try again, and the request's id.
-            await context.abort(code, details, tuple(error.trailing_metadata() or ()))
 
 
 def _is_quick(impairment: Impairment, bits: int) -> bool:

@@ -91,7 +91,8 @@ class Settings(ListenSettings, CallSettings):
     upstream_timeout_seconds: float = Field(
         30,
         gt=0,
-        description="longest that a frame may wait for its answer, if the device's deadline is not sooner",
+        description="longest that a call may wait for the upstream's answer, besides the wait for a vote, if its "
+        "deadline is not sooner",
     )
 
     def impairment(self) -> Impairment:

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import structlog
 from pydantic import SecretBytes
+from tenacity import RetryCallState
 
 from device.access import Access
 from device.camera import VIEWPOINTS, take_view
@@ -32,8 +33,6 @@ log = structlog.get_logger(__name__)
 
 MAX_VOTES_AWAITED = 16
 """Objects whose vote is awaited while later rounds go on."""
-MAX_PLANS = 5
-"""So often a frame is planned while the channel keeps changing under it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,37 +135,41 @@ class Rounds:
         reports.create_task(self._report(uplink, capture, sent))
 
     async def _classify(self, uplink: Uplink, capture: Capture) -> Sent:
-        """Sends a view, under a plan if there is to be one; under a new one if the channel has changed since.
+        """Sends a view, under a plan if there is to be one; for `retry_seconds` under new ones if it is refused.
 
         Raises:
             UplinkError: it was refused, or nobody answered.
             PlanningError: there is no plan for the channel.
         """
+
+        def calls_for_another_plan(error: BaseException) -> bool:
+            is_aborted = isinstance(error, UplinkError) and error.code is grpc.StatusCode.ABORTED
+            return is_aborted and self._settings.plan is not None
+
+        def note(state: RetryCallState) -> None:
+            log.info("planning anew", reason=str(state.outcome.exception() if state.outcome else None))
+
+        sent: Sent = await uplink.retrying(calls_for_another_plan, note)(self._classify_once, uplink, capture)
+        return sent
+
+    async def _classify_once(self, uplink: Uplink, capture: Capture) -> Sent:
         settings = self._settings
-        for left in reversed(range(MAX_PLANS)):
-            planned = await self._plan(uplink, capture) if settings.plan else None
-            sent = planned.view if planned else capture.view
-            request = pb.ClassifyRequest(
-                frame=sent.data,
-                header_tag=self._tag(sent, capture),
-                plan=planned.message if planned else None,
-                object_id=capture.object_id,
-                device_id=capture.device_id,
-                frame_id=capture.number,
-                expected_views=capture.expected_views,
-                echo_frame=settings.pictures is not None,
-            )
-            started = time.perf_counter()
-            try:
-                response = await uplink.classify(request)
-            except UplinkError as error:
-                if not (settings.plan and left and error.code is grpc.StatusCode.ABORTED):
-                    raise
-                log.info("planning anew", reason=str(error))
-                continue
-            round_trip_ms = 1e3 * (time.perf_counter() - started)
-            return Sent(sent, planned, request, response, round_trip_ms)
-        raise AssertionError("the last refusal is raised")
+        planned = await self._plan(uplink, capture) if settings.plan else None
+        sent = planned.view if planned else capture.view
+        request = pb.ClassifyRequest(
+            frame=sent.data,
+            header_tag=self._tag(sent, capture),
+            plan=planned.message if planned else None,
+            object_id=capture.object_id,
+            device_id=capture.device_id,
+            frame_id=capture.number,
+            expected_views=capture.expected_views,
+            echo_frame=settings.pictures is not None,
+        )
+        started = time.perf_counter()
+        response = await uplink.classify(request)
+        round_trip_ms = 1e3 * (time.perf_counter() - started)
+        return Sent(sent, planned, request, response, round_trip_ms)
 
     def _tag(self, view: Encoded, capture: Capture) -> bytes:
         """The tag of the header; empty for a device without a key."""

@@ -69,7 +69,12 @@ class DeviceSettings(CallSettings):
         "the key itself may be in SEMLINK_HEADER_KEY. Of a server: --header-keys-file",
     )
     call_seconds: float = Field(10, gt=0, description="how long one call may take")
-    retry_seconds: float = Field(30, ge=0, description="how long a frame is sent again while nobody answers")
+    retry_seconds: float = Field(
+        30,
+        ge=0,
+        description="how long a frame is sent again while nobody answers, or planned anew while the channel takes "
+        "no plan for it",
+    )
     vote_seconds: float = Field(30, ge=0, le=60, description="how long the other views are waited for")
     spool: Path | None = Field(
         None,

@@ -1,6 +1,7 @@
 """The uplink: one connection to the link service, calls made again until they are answered or given up."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -140,19 +141,27 @@ class Uplink:
                 pause_seconds=round(state.upcoming_sleep, 2),
             )
 
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, grpc.RpcError) and error.code() in RETRIED),
+        def passes(error: BaseException) -> bool:
+            return isinstance(error, grpc.RpcError) and error.code() in RETRIED
+
+        try:
+            return await self.retrying(passes, note)(attempt)
+        except grpc.RpcError as error:
+            message = f"{wish}: {self.target} says {_reason(error)}"
+            raise UplinkError(message, error.code(), retry_delay_seconds(error)) from None
+
+    def retrying(
+        self, passes: Callable[[BaseException], bool], note: Callable[[RetryCallState], None]
+    ) -> AsyncRetrying:
+        """Does something again while its error is one that passes, for `retry_seconds`, with growing pauses."""
+        return AsyncRetrying(
+            retry=retry_if_exception(passes),
             wait=_pause_seconds,
             stop=stop_before_delay(self.retry_seconds),
             sleep=self.pause,
             before_sleep=note,
             reraise=True,
         )
-        try:
-            return await retrying(attempt)
-        except grpc.RpcError as error:
-            message = f"{wish}: {self.target} says {_reason(error)}"
-            raise UplinkError(message, error.code(), retry_delay_seconds(error)) from None
 
     async def pause(self, seconds: float) -> None:
         """Lets time pass.

@@ -15,7 +15,7 @@ import struct
 import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,15 +31,22 @@ MAX_VALUES = 2**22
 MAX_FRAME_BYTES = 1 << 20
 """Longest frame that the processes take."""
 
+FrameRule = Literal[
+    "oversized", "truncated", "magic", "version", "profile", "max_bits", "crc",
+    "bit_map", "geometry", "too_many_values", "value_range", "payload_length",
+]  # fmt: skip
+FRAME_RULES: tuple[FrameRule, ...] = get_args(FrameRule)
+"""Rules that a frame may break, those of the format and the longest that the processes take."""
+
 _FIXED = struct.Struct(">2sBBBBBBBBB")
 _CRC = struct.Struct(">I")
 
 
 class FrameError(ValueError):
-    """A frame that breaks a rule of the format. `reason` is a short slug, the message a sentence."""
+    """A frame that breaks a rule. `reason` is one of `FRAME_RULES`, fit for a metric's label."""
 
-    def __init__(self, reason: str, message: str) -> None:
-        """`reason`: one word or more joined by underscores, fit for a metric's label."""
+    def __init__(self, reason: FrameRule, message: str) -> None:
+        """`message`: a sentence on how the rule is broken."""
         super().__init__(message)
         self.reason = reason
 
@@ -188,9 +195,9 @@ class Frame:
             ValueError: there is no such patch.
         """
         numbers = np.asarray(patches)
-        if numbers.size and (
-            numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() >= self.geometry.patches
-        ):
+        if not numbers.size:
+            return self
+        if numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() >= self.geometry.patches:
             raise ValueError(f"patches must be integers within 0..{self.geometry.patches - 1}")
         kept = np.ones(self.geometry.patches, bool)
         kept[numbers.astype(np.intp)] = False

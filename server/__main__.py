@@ -26,8 +26,6 @@ async def serve(settings: ServerSettings) -> None:
             server.health,
             server.admission,
             settings,
-            # Those that wait for votes can take no more than their own share, so the rest is left for frames.
-            max_concurrent_calls=settings.max_concurrent_calls + settings.max_waiting_calls,
             prepare=server.classifier.start,
             stopping=server.sessions.end_waits,
         )

@@ -8,7 +8,7 @@ import grpc
 from pydantic import ValidationError
 
 from semlink.bitstream import Frame
-from semlink.runtime.calls import abort
+from semlink.runtime.calls import MAX_WAIT_SECONDS, abort
 from semlink.runtime.correlation import served
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
@@ -16,8 +16,6 @@ from server.metrics import Metrics
 from server.recognition import Recognizer, ViewRequest
 from server.refusals import Refusal
 from server.sessions import Sessions, Standing, Vote
-
-MAX_WAIT_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -104,8 +102,6 @@ def _view(request: pb.ClassifyRequest) -> ViewRequest:
 
 def _received(request: pb.ClassifyRequest) -> bytes:
     """The frame as it was looked at."""
-    if not request.lost_patches:
-        return request.frame
     return Frame.from_bytes(request.frame).without(request.lost_patches).to_bytes()
 
 

@@ -8,18 +8,15 @@ from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from semlink.bitstream import FRAME_RULES
 from semlink.runtime.admission import refusal_counter
 from server.refusals import Refusal
 
 PROTOCOLS = ("grpc", "http")
 OUTCOMES = ("answered", "refused", "overloaded", "expired", "cancelled", "unavailable", "failed")
 VOTES = ("unanimous", "majority", "plurality")
-REASONS = (
-    *("oversized", "truncated", "magic", "version", "profile", "max_bits", "crc"),
-    *("bit_map", "geometry", "too_many_values", "value_range", "payload_length"),
-    *("lost_patches", "tag"),
-)
-"""Rules of the frame format (semlink.bitstream) and of the server that a frame may break."""
+REASONS = (*FRAME_RULES, "lost_patches", "tag")
+"""Rules of frames and of the server that a frame may break."""
 CALLER_GONE = 499
 """Stands for the HTTP status of a response that nobody takes."""
 _OF_STATUS = {

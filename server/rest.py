@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from semlink.bitstream import MAX_FRAME_BYTES
 from semlink.images import MAX_IMAGE_BYTES, ImageError
 from semlink.runtime.admission import Admission
+from semlink.runtime.calls import MAX_WAIT_SECONDS
 from semlink.runtime.correlation import RequestMiddleware
 from semlink.runtime.http_bodies import BodyLimits
 from semlink.runtime.http_guard import install_guard
@@ -23,7 +24,6 @@ from semlink.runtime.http_paths import NAME
 from semlink.runtime.listener import Health
 from semlink.runtime.problems import install_problems, problem_responses
 from server.http_requests import CLASSIFY_PATH, CountingMiddleware
-from server.link_service import MAX_WAIT_SECONDS
 from server.metrics import CALLER_GONE, Metrics
 from server.recognition import Answer, Recognizer, ViewRequest
 from server.refusals import Refusal

@@ -83,12 +83,6 @@ class ServerSettings(ListenSettings):
         description="file with a line DEVICE_ID KEY for each device, the key in hexadecimal; then only frames "
         "are taken whose header's tag is by their device's key (of a device: --header-key-file)",
     )
-    max_waiting_calls: int = Field(
-        128,
-        ge=1,
-        description="calls that may wait for a vote at once, over gRPC and HTTP together, besides "
-        "--max-concurrent-calls",
-    )
     max_held_bytes: int = Field(
         256 << 20,
         ge=1 << 20,

@@ -12,8 +12,6 @@ from semlink.bsc import flip_positions
 from semlink.ofdm.planner import TARGET_BLOCK_ERROR_RATE
 from semlink.ofdm.rates import bit_error_rate, dispersion_penalty
 
-NONE_LOST = np.empty(0, np.int64)
-
 
 class FiniteBlocklength(PlannedChannel):
     """MIMO-OFDM at the rates that finite block lengths allow (IA-QSMPA, Section IV, equations 27, 28 and 38)."""
@@ -45,4 +43,4 @@ class FiniteBlocklength(PlannedChannel):
             return Arrival(values, latencies, latencies, lost)
         arrived = values.copy()
         arrived[flip_positions(values.size, bit_error_rate(self.target_bler, frame.codeword), generator)] ^= 1
-        return Arrival(arrived, latencies, latencies, NONE_LOST)
+        return Arrival(arrived, latencies, latencies)

@@ -11,8 +11,6 @@ from channel_emulator.planned_frame import PlannedFrame
 from semlink.ofdm.chain import transmit, transmit_redrawn
 from semlink.ofdm.layout import BlockLayout
 
-NONE_LOST = np.empty(0, np.int64)
-
 
 class MimoOfdm(PlannedChannel):
     """MIMO-OFDM; what arrives, and when, is up to `coding`."""
@@ -29,7 +27,7 @@ class MimoOfdm(PlannedChannel):
         """See `PlannedChannel`. A block of `uncoded` that has no power arrives as noise."""
         latencies = frame.latencies()
         if self.coding == "ideal":
-            return Arrival(values, finite(latencies), latencies, NONE_LOST)
+            return Arrival(values, finite(latencies), latencies)
         held = frame.held
         layout = BlockLayout(frame.block_of_subchannel, frame.load, self.order)
         powers, interval = frame.power_of_subchannel, held.numerology.coherence_symbols
@@ -39,4 +37,4 @@ class MimoOfdm(PlannedChannel):
             arrived = transmit_redrawn(
                 values, layout, held.at, held.estimate, powers, held.noise_power, generator, interval=interval
             )
-        return Arrival(arrived, layout.ofdm_symbols / held.numerology.spacing_hz, latencies, NONE_LOST)
+        return Arrival(arrived, layout.ofdm_symbols / held.numerology.spacing_hz, latencies)

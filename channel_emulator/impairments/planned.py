@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 import numpy as np
@@ -27,7 +27,7 @@ class Arrival:
     """(N,) how long each block is on the air, finite."""
     latencies: NDArray[np.float64]
     """(N,) by equation (24) or (38), possibly infinite; the largest is T_d."""
-    lost: NDArray[np.int64]
+    lost: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     """Blocks that do not arrive at all, ascending."""
 
 

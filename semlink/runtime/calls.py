@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 MESSAGE_SECONDS = 30.0
 """How long a request's message may take to arrive."""
+MAX_WAIT_SECONDS = 60.0
+"""Longest that one call may ask to wait for a vote."""
 MAX_SIDE_CALLS = 16
 """Calls of health and reflection at once, streams that nobody ends included; the others keep their own room."""
 MAX_CHECKS = 16
@@ -42,7 +44,8 @@ class Guard(grpc.aio.ServerInterceptor):
     def __init__(self, admission: Admission, max_calls: int, main_services: tuple[str, ...]) -> None:
         """At most `max_calls` of `main_services` at once, MAX_CHECKS of CHECK, MAX_SIDE_CALLS of all others."""
         self._admission, self._main_services = admission, main_services
-        self._main, self._checks, self._side = _Room(max_calls), _Room(MAX_CHECKS), _Room(MAX_SIDE_CALLS)
+        places = max_calls, MAX_CHECKS, MAX_SIDE_CALLS
+        self._main, self._checks, self._side = (Room(count, "are served") for count in places)
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -117,14 +120,22 @@ async def abort(
     raise AssertionError("abort has raised already")
 
 
-class _Room:
-    def __init__(self, places: int) -> None:
-        self._places, self._taken = places, 0
+class Room:
+    """Counts calls of one kind."""
+
+    def __init__(self, places: int, doing: str) -> None:
+        """At most so many at once; what they are `doing` is told to one more."""
+        self._places, self._doing, self._taken = places, doing, 0
 
     @contextmanager
     def one_more(self) -> Iterator[None]:
+        """Counts one more while the block runs.
+
+        Raises:
+            Busy: there are as many as may be.
+        """
         if self._taken >= self._places:
-            raise Busy(f"{self._places} calls are served at once, and no more may be", retry_after=1.0)
+            raise Busy(f"{self._places} calls {self._doing} at once, and no more may", retry_after=1.0)
         self._taken += 1
         try:
             yield

@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -103,7 +103,6 @@ async def listen(
     admission: Admission,
     settings: ListenSettings,
     *,
-    max_concurrent_calls: int,
     prepare: Callable[[], Awaitable[None]],
     stopping: Callable[[], None] = lambda: None,
     channel_servicer: link_pb2_grpc.ChannelServiceServicer | None = None,
@@ -124,9 +123,11 @@ async def listen(
 
     tls = server_context(settings)
     services = [LINK_SERVICE] if channel_servicer is None else [LINK_SERVICE, CHANNEL_SERVICE]
+    # Those that wait for votes can take no more than their own share, so the rest is left for frames.
+    max_calls = settings.max_concurrent_calls + settings.max_waiting_calls
     server = grpc.aio.server(
-        interceptors=[Guard(admission, max_concurrent_calls, tuple(services))],
-        maximum_concurrent_rpcs=max_concurrent_calls + MAX_SIDE_CALLS + MAX_CHECKS,
+        interceptors=[Guard(admission, max_calls, tuple(services))],
+        maximum_concurrent_rpcs=max_calls + MAX_SIDE_CALLS + MAX_CHECKS,
         options=[*_OPTIONS, ("grpc.max_allowed_incoming_connections", settings.max_grpc_connections)],
     )
     link_pb2_grpc.add_LinkServiceServicer_to_server(servicer, server)
@@ -138,7 +139,7 @@ async def listen(
     bound_grpc_port = _add_port(server, settings)
     with _bind(settings.host, settings.http_port) as http_socket:
         bound_http_port = http_socket.getsockname()[1]
-        await _set_serving(grpc_health, serving=False)
+        await _set_serving(grpc_health, services, serving=False)
         await server.start()
         http = HttpServer(app, settings.max_http_connections, tls)
         http_task = asyncio.create_task(http.serve(sockets=[http_socket]))
@@ -154,7 +155,7 @@ async def listen(
             if preparing.done():
                 preparing.result()
                 health_state.ready = True
-                await _set_serving(grpc_health, serving=True)
+                await _set_serving(grpc_health, services, serving=True)
                 log.info("ready")
                 await asyncio.wait({told_to_stop, http_task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -169,9 +170,9 @@ async def listen(
             log.info("stopped")
 
 
-async def _set_serving(servicer: health.aio.HealthServicer, *, serving: bool) -> None:
+async def _set_serving(servicer: health.aio.HealthServicer, services: Sequence[str], *, serving: bool) -> None:
     status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-    for service in ("", LINK_SERVICE):
+    for service in ("", *services):
         await servicer.set(service, status)
 
 

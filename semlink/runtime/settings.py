@@ -99,6 +99,12 @@ class ListenSettings(IdentitySettings):
     max_concurrent_calls: int = Field(
         128, ge=1, description="gRPC calls served at once; more are refused with RESOURCE_EXHAUSTED"
     )
+    max_waiting_calls: int = Field(
+        128,
+        ge=1,
+        description="calls that may wait for a vote at once, over gRPC and a server's HTTP together, besides "
+        "--max-concurrent-calls",
+    )
     max_grpc_connections: int = Field(
         1024, ge=1, description="gRPC connections, one of each device; more are hung up on at once"
     )

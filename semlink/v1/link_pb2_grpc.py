@@ -70,7 +70,8 @@ class LinkServiceServicer:
         ALREADY_EXISTS       this device has given another view of this object before
         FAILED_PRECONDITION  the object has all its views, or expects another number of them
         ABORTED              the channel takes frames with a plan, and this one has none, or one made for another
-        state of the channel: ask ChannelService for the state, plan anew, send again
+        state of the channel, or one under which some block would never get through: ask
+        ChannelService for the state, plan anew, send again; not at once again and again
         UNAUTHENTICATED      the server has keys of its devices, and the header's tag is by none of this device's
         RESOURCE_EXHAUSTED   the server's queue is full, or no answer can be expected in time: try again after the
         pause named in google.rpc.RetryInfo

@@ -20,10 +20,10 @@ import structlog
 from ray import serve
 from ray.serve.config import HTTPOptions, gRPCOptions
 
+from semlink.runtime.calls import MAX_WAIT_SECONDS
 from semlink.runtime.listener import MAX_MESSAGE_BYTES
 from semlink.runtime.startup import StartupError
 from server.cluster.application import application, cpus_of_replica
-from server.link_service import MAX_WAIT_SECONDS
 from server.settings import ServerSettings
 
 log = structlog.get_logger(__name__)

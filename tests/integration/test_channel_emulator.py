@@ -5,21 +5,26 @@ All emulators but one run where torch and the other libraries that look at pictu
 
 import itertools
 import json
+import math
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent import futures
 from contextlib import contextmanager
+from functools import partial
 from urllib.parse import quote
 
 import grpc
 import numpy as np
 import processes
 import pytest
+from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_status import rpc_status
 from processes import Running, wait_until
 
 from semlink.bitstream import MAX_FRAME_BYTES, Frame
@@ -57,8 +62,8 @@ def running(upstream: str, *flags: str, without_vision: bool = True, **environme
         yield emulator
 
 
-class Upstream(link_pb2_grpc.LinkServiceServicer):
-    """Answers as a server would, and keeps what it was asked."""
+class Upstream(link_pb2_grpc.LinkServiceServicer, link_pb2_grpc.ChannelServiceServicer):
+    """Answers as a server would, or an emulator before one, and keeps what it was asked."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -74,12 +79,15 @@ class Upstream(link_pb2_grpc.LinkServiceServicer):
         self.hint: tuple[tuple[str, str | bytes], ...] = ()
         self.hold = threading.Event()
         self.hold.set()
+        self.vote = threading.Event()
+        self.vote.set()
         self.entered = threading.Event()
         self.cancelled = threading.Event()
 
     def start(self) -> None:
         self._server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         link_pb2_grpc.add_LinkServiceServicer_to_server(self, self._server)
+        link_pb2_grpc.add_ChannelServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
 
@@ -95,8 +103,13 @@ class Upstream(link_pb2_grpc.LinkServiceServicer):
         self._meet(context)
         return self.answer
 
+    def GetChannel(self, request, context):
+        self._meet(context)
+        return link_pb2.ChannelState(impairment="mimo_ofdm", streams=4)
+
     def WaitVote(self, request, context):
         self._meet(context)
+        self.vote.wait(60)
         return link_pb2.WaitVoteResponse(vote=link_pb2.Vote(name=request.object_id, views=4))
 
     def _meet(self, context: grpc.ServicerContext) -> None:
@@ -122,6 +135,7 @@ def upstream(one_upstream):
     one_upstream.forget()
     yield one_upstream
     one_upstream.hold.set()
+    one_upstream.vote.set()
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +158,16 @@ def frame() -> bytes:
 
 def request(frame: bytes, device_id: str = "camera-1", frame_id: int = 0, **fields) -> link_pb2.ClassifyRequest:
     return link_pb2.ClassifyRequest(frame=frame, device_id=device_id, frame_id=frame_id, **fields)
+
+
+def calls(emulator: Running, frame: bytes) -> list[Callable[..., object]]:
+    """A call of each method, to be made with a deadline or without."""
+    channels = link_pb2_grpc.ChannelServiceStub(emulator.channel)
+    return [
+        partial(emulator.link.Classify, request(frame)),
+        partial(emulator.link.WaitVote, link_pb2.WaitVoteRequest(object_id="cup")),
+        partial(channels.GetChannel, link_pb2.GetChannelRequest(device_id="camera-1")),
+    ]
 
 
 def flips(sent: bytes, received: bytes) -> np.ndarray:
@@ -346,12 +370,9 @@ def test_a_malformed_frame_is_refused_here_with_the_reason(emulator, upstream, f
 @pytest.mark.parametrize("code", ["ALREADY_EXISTS", "FAILED_PRECONDITION", "NOT_FOUND", "INTERNAL"])
 def test_errors_of_the_upstream_pass_unchanged(emulator, upstream, frame, code):
     upstream.error = (grpc.StatusCode[code], "as the upstream says")
-    for call in (
-        lambda: emulator.link.Classify(request(frame), timeout=5),
-        lambda: emulator.link.WaitVote(link_pb2.WaitVoteRequest(object_id="cup"), timeout=5),
-    ):
+    for call in calls(emulator, frame):
         with pytest.raises(grpc.RpcError) as error:
-            call()
+            call(timeout=5)
         assert error.value.code().name == code
         assert error.value.details() == "as the upstream says"
 
@@ -360,9 +381,19 @@ def test_what_the_upstream_says_beside_its_error_passes_too(emulator, upstream, 
     """When to try again, for one, is said there."""
     upstream.error = (grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full")
     upstream.hint = (("grpc-status-details-bin", b"retry info"), ("x-request-id", "7"))
-    with pytest.raises(grpc.RpcError) as error:
-        emulator.link.Classify(request(frame), timeout=5)
-    assert set(upstream.hint) <= set(error.value.trailing_metadata())
+    for call in calls(emulator, frame):
+        with pytest.raises(grpc.RpcError) as error:
+            call(timeout=5)
+        assert set(upstream.hint) <= set(error.value.trailing_metadata())
+
+
+def test_an_upstream_without_a_method_is_named(emulator, upstream, frame):
+    upstream.error = (grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+    for call, method in zip(calls(emulator, frame), ("Classify", "WaitVote", "GetChannel"), strict=True):
+        with pytest.raises(grpc.RpcError) as error:
+            call(timeout=5)
+        assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert f"upstream {upstream.address} does not serve {method}" in error.value.details()
 
 
 def test_who_asks_and_for_which_request_passes_on_and_nothing_else(upstream, frame):
@@ -475,18 +506,43 @@ def test_memory_does_not_grow(emulator, upstream, frame):
 
 def test_deadlines_are_passed_on(emulator, upstream, frame):
     vote = emulator.link.WaitVote(link_pb2.WaitVoteRequest(object_id="cup", wait_seconds=40), timeout=45).vote
-    emulator.link.WaitVote(link_pb2.WaitVoteRequest())
-    emulator.link.Classify(request(frame), timeout=7)
-    emulator.link.Classify(request(frame), timeout=60)
-    emulator.link.Classify(request(frame))
     assert vote == link_pb2.Vote(name="cup", views=4)
-    wait, unbounded_wait, short, long, unbounded = upstream.remaining
+    for call in calls(emulator, frame):
+        call(timeout=7)
+        call(timeout=60)
+    wait, *others = upstream.remaining
     # gRPC rounds deadlines up a little.
     assert 43 < wait < 45.5
-    assert unbounded_wait is None or unbounded_wait > 1e6
-    assert 5 < short < 7.5
-    assert 28 < long < 30.5
-    assert 28 < unbounded < 30.5
+    assert all(5 < short < 7.5 and 28 < long < 30.5 for short, long in zip(others[::2], others[1::2], strict=True))
+
+
+def test_what_comes_without_a_deadline_is_passed_on_with_one(emulator, upstream, frame):
+    for call in calls(emulator, frame):
+        call()
+    assert all(28 < remaining < 30.5 for remaining in upstream.remaining)
+    upstream.remaining.clear()
+    for seconds in (40, 60, 61, -1, 1e300, math.nan):
+        emulator.link.WaitVote(link_pb2.WaitVoteRequest(object_id="cup", wait_seconds=seconds))
+    assert [round(remaining, -1) for remaining in upstream.remaining] == [70, 90, 30, 30, 30, 30]
+
+
+def test_those_that_wait_for_votes_leave_room_for_frames(upstream, frame):
+    with running(upstream.address, "--max-concurrent-calls", "1", "--max-waiting-calls", "3") as emulator:
+        upstream.vote.clear()
+        waits = link_pb2.WaitVoteRequest(object_id="cup", wait_seconds=60)
+        waiting = [emulator.link.WaitVote.future(waits, timeout=120) for _ in range(4)]
+        wait_until(lambda: any(call.done() for call in waiting))
+        one_too_many = next(call for call in waiting if call.done())
+        waiting.remove(one_too_many)
+        error = one_too_many.exception()
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert error.details() == "3 calls wait for votes at once, and no more may"
+        (detail,) = rpc_status.from_call(error).details
+        assert detail.Is(RetryInfo.DESCRIPTOR)
+        assert emulator.link.Classify(request(frame), timeout=60).channel.impairment == "bsc"
+        upstream.vote.set()
+        assert [call.result(60).vote.name for call in waiting] == ["cup"] * 3
+        assert emulator.link.WaitVote(waits, timeout=60).vote.name == "cup"
 
 
 # Starting and ending
@@ -497,7 +553,7 @@ def test_it_reflects_its_service_and_tells_its_health(emulator):
     assert {"semlink.v1.LinkService", "semlink.v1.ChannelService"} <= set(reflection.get_services())
     assert reflection.FindFileContainingSymbol("semlink.v1.LinkService").name == "semlink/v1/link.proto"
     health = health_pb2_grpc.HealthStub(emulator.channel)
-    for service in ("", "semlink.v1.LinkService"):
+    for service in ("", "semlink.v1.LinkService", "semlink.v1.ChannelService"):
         status = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5).status
         assert status == health_pb2.HealthCheckResponse.SERVING
     assert emulator.http.get("/v2/health/live").json() == {"live": True}
@@ -532,10 +588,11 @@ def accepts(address: str) -> bool:
 def test_an_upstream_that_does_not_answer_in_time(upstream, frame):
     with running(upstream.address, "--upstream-timeout-seconds", "0.3") as emulator:
         upstream.hold.clear()
-        with pytest.raises(grpc.RpcError) as error:
-            emulator.link.Classify(request(frame), timeout=5)
-        assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert f"upstream {upstream.address} did not answer in time" in error.value.details()
+        for call in calls(emulator, frame):
+            with pytest.raises(grpc.RpcError) as error:
+                call(timeout=5)
+            assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert f"upstream {upstream.address} did not answer in time" in error.value.details()
 
 
 @pytest.mark.parametrize("flag", ["--grpc-port", "--http-port"])

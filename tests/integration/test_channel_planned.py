@@ -244,7 +244,6 @@ def test_qam_over_a_flat_channel_needs_no_plan(emulator, upstream, kind, rate):
         ("budget", lambda request: setattr(request.plan, "rho", 0.2)),
         ("mapping", lambda request: request.plan.block_of_subchannel.__setitem__(0, 2**32 - 1)),
         ("power", lambda request: request.plan.power.__setitem__(0, 1e6)),
-        ("latency", lambda request: request.plan.power.__setitem__(0, 0)),
     ],
 )
 def test_a_plan_that_breaks_a_rule_is_refused_with_its_name(emulator, upstream, rule, change):
@@ -257,6 +256,19 @@ def test_a_plan_that_breaks_a_rule_is_refused_with_its_name(emulator, upstream, 
     assert details.startswith(f"plan: {rule}: ")
     assert emulator.metric(name) == before + 1
     assert upstream.received == []
+
+
+def test_a_channel_too_poor_for_any_rate_calls_for_a_plan_when_it_is_better(emulator, upstream):
+    put(emulator, "finite_blocklength", snr_db=-20)
+    made, request = planned(emulator)
+    assert math.isinf(made.t_d)
+    code, details = refusal_of(emulator, request)
+    assert code is grpc.StatusCode.ABORTED
+    assert details.startswith("plan: latency: 196 blocks get nothing through")
+    assert upstream.received == []
+    put(emulator, "finite_blocklength", snr_db=10)
+    made, request = planned(emulator)
+    assert send(emulator, request).t_d_ms == pytest.approx(1e3 * made.t_d)
 
 
 def test_a_plan_for_an_older_channel_and_no_plan_at_all_call_for_another(emulator, upstream):

@@ -15,7 +15,7 @@ from device import rounds as device_rounds
 from device.access import Access
 from device.encoder import Encoder
 from device.planning import PlanningError, plan_view
-from device.rounds import MAX_PLANS, Rounds
+from device.rounds import Rounds
 from device.settings import DeviceSettings
 from semlink.bitstream import Frame
 from semlink.ofdm import PlanMethod
@@ -129,29 +129,41 @@ async def test_it_adapts_while_the_control_plane_turns_the_channel(encoder, repo
     assert [len(each.lost_patches) for each in server.requests][:4] == [each["blocks_lost"] for each in sent[:4]]
 
 
-@pytest.mark.parametrize("turns", [1, MAX_PLANS])
+@pytest.mark.parametrize("turns", [1, 1000])
 @in_loop
 async def test_a_channel_that_changes_under_the_plan_is_planned_for_anew(encoder, reports, monkeypatch, turns):
     async with link("--channel", "mimo-ofdm", "--snr", "10") as (emulator, server):
         planned = []
 
         def turn_then_plan(view, state, *rest):
-            planned.append(state.streams)
+            planned.append(state.snr_db)
             if len(planned) <= turns:
-                put(emulator, "mimo_ofdm", snr_db=10, streams=4 + len(planned))
+                put(emulator, "mimo_ofdm", snr_db=10 + len(planned))
             return plan_view(view, state, *rest)
 
         monkeypatch.setattr(device_rounds, "plan_view", turn_then_plan)
-        rounds = device(encoder, emulator.grpc_address)
+        rounds = device(encoder, emulator.grpc_address, retry_seconds=20 if turns == 1 else 1)
         await rounds.run()
         refused = emulator.metric('semlink_channel_plans_refused_total{rule="stale"}')
-    assert refused == turns
-    if turns < MAX_PLANS:
-        assert (rounds.failures, planned, reports()[0]["transmission"]["streams"]) == (0, [4, 5], 5)
-        assert len(server.requests) == 1
+    assert planned == [10 + number for number in range(len(planned))]
+    if turns == 1:
+        assert (rounds.failures, len(planned), reports()[0]["transmission"]["snr_db"]) == (0, 2, 11)
+        assert (len(server.requests), refused) == (1, 1)
     else:
-        assert (rounds.failures, planned) == (1, [4, 5, 6, 7, 8])
-        assert server.requests == []
+        assert (rounds.failures, server.requests) == (1, [])
+        assert refused == len(planned) > 1
+
+
+@in_loop
+async def test_a_view_that_no_plan_gets_through_now_goes_through_when_the_channel_is_better(encoder, reports):
+    async with link("--channel", "finite-blocklength", "--snr", "-20") as (emulator, server):
+        running = asyncio.ensure_future(device(encoder, emulator.grpc_address, retry_seconds=100).run())
+        refused = 'semlink_channel_plans_refused_total{rule="latency"}'
+        await asyncio.to_thread(wait_until, lambda: emulator.metric(refused) >= 2)
+        await asyncio.to_thread(put, emulator, "finite_blocklength", snr_db=10)
+        await running
+    assert len(server.requests) == 1
+    assert reports()[0]["transmission"]["snr_db"] == 10
 
 
 @in_loop
@@ -167,7 +179,7 @@ async def test_without_a_plan_such_a_channel_refuses_the_frame_and_says_what_to_
 @in_loop
 async def test_a_method_that_starves_blocks_is_refused_for_its_latency(encoder, capsys):
     async with link("--channel", "mimo-ofdm", "--snr", "-10") as (emulator, server):
-        rounds = device(encoder, emulator.grpc_address, plan="fixed-b-wf")
+        rounds = device(encoder, emulator.grpc_address, plan="fixed-b-wf", retry_seconds=0)
         await rounds.run()
     assert (rounds.failures, server.requests) == (1, [])
     assert "plan: latency: " in capsys.readouterr().out

@@ -212,6 +212,26 @@ async def test_a_stored_view_is_planned_for_the_channel_that_it_meets_at_last(de
     assert link.numbers == [0, 1, 2]
 
 
+@in_loop
+async def test_a_view_that_no_plan_gets_through_stays_until_the_channel_is_better(device, path):
+    link = CountingLink()
+    async with serving(link) as server:
+        flags = ("--upstream", server, "--channel", "finite-blocklength", "--snr", "-20")
+        with processes.running("-m", "channel_emulator", *flags) as emulator:
+            await asyncio.to_thread(processes.wait_until, lambda: emulator.is_ready)
+            away = device(emulator.grpc_address, count=2, plan="ia-qsmpa", retry_seconds=0)
+            with capture_logs() as logs:
+                await away.run()
+            assert (link.calls, held(path), away.failures) == ([], [0, 1], 1)
+            (left,) = [log["reason"] for log in logs if log["log_level"] == "error"]
+            assert "plan: latency: " in left
+            better = {"default": {"type": "finite_blocklength", "snr_db": 10}}
+            await asyncio.to_thread(emulator.http.put, "/v1/impairments", json=better)
+            rounds = device(emulator.grpc_address, count=1, plan="ia-qsmpa", retry_seconds=20)
+            await rounds.run()
+    assert (rounds.failures, link.numbers, held(path)) == (0, [0, 1, 2], [])
+
+
 def asking_to_wait(seconds, code=grpc.StatusCode.RESOURCE_EXHAUSTED):
     detail = Any()
     detail.Pack(RetryInfo(retry_delay=Duration(seconds=seconds)))

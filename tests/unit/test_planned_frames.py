@@ -247,7 +247,7 @@ def test_a_plan_that_breaks_a_rule_is_refused_by_its_name():
         with pytest.raises(PlanRefused, match=f"^plan: {rule}: ") as refusal:
             send(impairment, sent, broken(message, **fields))
         assert refusal.value.rule == rule
-        assert refusal.value.calls_for_another == (rule == "stale")
+        assert refusal.value.calls_for_another == (rule in ("stale", "latency"))
     with pytest.raises(PlanRefused, match=r"^plan: missing: .*--plan") as refusal:
         send(impairment, frame, None)
     assert refusal.value.calls_for_another

@@ -1,0 +1,45 @@
+"""Calls passed on to the upstream: in the caller's name, within a deadline, and with all that it answers."""
+
+from typing import Any
+
+import grpc
+import structlog
+
+from channel_emulator.settings import Settings
+from semlink.runtime import tracing
+from semlink.runtime.metadata import outgoing
+
+log = structlog.get_logger(__name__)
+
+
+def patience(settings: Settings, context: grpc.aio.ServicerContext, wait_seconds: float = 0.0) -> float:
+    """Seconds that a call may take from now on, of which the upstream is asked to wait for `wait_seconds`."""
+    longest, remaining = settings.upstream_timeout_seconds + wait_seconds, context.time_remaining()
+    return longest if remaining is None else min(longest, remaining)
+
+
+async def pass_on(
+    stub: Any,
+    method: str,
+    request: Any,
+    context: grpc.aio.ServicerContext,
+    settings: Settings,
+    wait_seconds: float = 0.0,
+) -> Any:
+    """What the upstream's `stub` answers to a call that came here, see `patience`; its error aborts the call."""
+    timeout = patience(settings, context, wait_seconds)
+    try:
+        with tracing.tracer.span(method, kind="client"):
+            return await getattr(stub, method)(request, timeout=timeout, metadata=outgoing(context))
+    except grpc.aio.AioRpcError as error:
+        code, details, note = error.code(), error.details(), log.warning
+        # Whether the upstream said so itself or could not be asked, gRPC does not tell.
+        if code is grpc.StatusCode.UNAVAILABLE:
+            details = f"upstream {settings.upstream} is unavailable, try again: {details}"
+        elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            details = f"upstream {settings.upstream} did not answer in time: {details}"
+        elif code is grpc.StatusCode.UNIMPLEMENTED:  # no fault: servers don't know of channels
+            details, note = f"upstream {settings.upstream} does not serve {method}: {details}", log.debug
+        note("upstream failed", code=code.name, details=details)
+        # With it travels what else the server says: when to try again, and the request's id.
+        await context.abort(code, details, tuple(error.trailing_metadata() or ()))
