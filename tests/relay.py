@@ -43,7 +43,7 @@ class Relay:
 
     def __exit__(self, *error: object) -> None:
         """Cuts all connections, and takes none any more."""
-        self._server.close()
+        self._loop.call_soon_threadsafe(self._server.close)
         self.cut()
         self._do(self._ended())
         self._loop.call_soon_threadsafe(self._loop.stop)
