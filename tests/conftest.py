@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -5,6 +6,13 @@ from hypothesis import settings
 from redis_server import PERSISTENT, RedisServer, redis_program, running_redis
 
 from semlink.weights import DEVICE_MODEL, find_weights
+
+# Settings of whoever runs the tests; Typer and Rich would colour and fold what tests read.
+for _name in list(os.environ):
+    if _name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "COLUMNS", "TERMINAL_WIDTH") or (
+        _name.startswith(("SEMLINK_", "OTEL_")) and _name != "SEMLINK_WEIGHTS"
+    ):
+        del os.environ[_name]
 
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("semlink", deadline=None)

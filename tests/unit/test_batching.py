@@ -76,8 +76,12 @@ class Line:
                 raise item
             return item
 
-        deadline = asyncio.get_running_loop().time() + seconds
-        return asyncio.create_task(self.batcher.submit(decode, deadline).wait(deadline))
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        with pytest.MonkeyPatch.context() as patch:  # no time passes until it is admitted or refused
+            patch.setattr(loop, "time", lambda: now)
+            pending = self.batcher.submit(decode, now + seconds)
+        return asyncio.create_task(pending.wait(now + seconds))
 
     async def look(self) -> None:
         self.model.look()

@@ -209,10 +209,12 @@ def test_prepared_arrays_are_those_of_the_device_and_computed_once(cats, tmp_pat
 def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path, monkeypatch):
     out = tmp_path / "rows.jsonl"
     monkeypatch.setattr(ldpc, "TRIALS", 10)
+    monkeypatch.setattr(ldpc, "RATES", ldpc.RATES[::16])
 
     def run(*methods: str) -> None:
         grid = ["--only", "split=test", "--rho", "0.25", "--ber", "0.01", "--modified", "--processes", "2"]
         grid += ["--receiver", "plain", "--receiver", "posterior-mean+drop-empty"]
+        grid += ["--server-model", DEVICE_MODEL]  # at hand: nothing is asked of the hub
         chosen = [part for method in methods for part in ("--method", method)]
         arguments = ["evaluate", str(cats), str(out), *grid, *chosen, "--cache", str(tmp_path / "cache")]
         result = CliRunner().invoke(app, arguments)

@@ -22,6 +22,15 @@ from semlink.learning.train import _score as score
 from semlink.vit import class_names, load_vit
 from semlink.weights import DEVICE_MODEL
 
+
+@pytest.fixture(autouse=True, scope="module")
+def on_the_cpu():
+    """Where the same run gives the same weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        yield
+
+
 COLOURS = {"red": (200, 30, 30), "blue": (30, 30, 200)}
 OPTIONS = TrainOptions(
     model=DEVICE_MODEL,

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from collector import attributes, collecting
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from semlink.runtime import tracing
+from semlink.runtime import otlp, tracing
 from semlink.runtime.settings import ProcessSettings
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 def spans_of(monkeypatch):
     """Runs steps under a tracer, and gives the spans that a collector gets of them by name."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(otlp, "CLOSE_SECONDS", 60)  # for as long as it takes on a busy machine
 
     def run(steps) -> dict[str, Span]:
         with collecting() as (collector, endpoint):
@@ -134,10 +136,13 @@ def test_a_caller_that_names_no_trace_gets_one_of_its_own(spans_of, given):
 
 def test_a_collector_that_answers_nothing_holds_up_nobody(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with collecting(held=True) as (_, endpoint):
+    with collecting(held=True) as (collector, endpoint):
         began = time.monotonic()
         with tracing.traced(ProcessSettings(otlp_endpoint=endpoint), "device"):
             for _ in range(5000):  # more than are kept
                 with tracing.tracer.span("step"):
                     pass
         assert time.monotonic() - began < 30
+        collector.let_go()
+        while any(thread.name.startswith("OtelBatch") for thread in threading.enumerate()):
+            time.sleep(0.01)
