@@ -26,9 +26,14 @@ class Running:
     def __init__(self, process: subprocess.Popen, logs: Path, listening: dict[str, str]) -> None:
         self.process = process
         self.grpc_address, self.http_address = listening["grpc"], listening["http"]
-        self.channel = grpc.insecure_channel(self.grpc_address)
+        self.channel = grpc.insecure_channel(self.grpc_address, [("grpc.enable_http_proxy", 0)])
         self.link = link_pb2_grpc.LinkServiceStub(self.channel)
-        self.http = httpx.Client(base_url=f"http://{self.http_address}", timeout=30, trust_env=False)
+        self.http = httpx.Client(
+            base_url=f"http://{self.http_address}",
+            timeout=30,
+            trust_env=False,
+            limits=httpx.Limits(keepalive_expiry=2),  # the process closes those that are idle for 5 s
+        )
         self._logs = logs
 
     @property

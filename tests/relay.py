@@ -43,12 +43,13 @@ class Relay:
 
     def __exit__(self, *error: object) -> None:
         """Cuts all connections, and takes none any more."""
-        self._loop.call_soon_threadsafe(self._server.close)
-        self.cut()
-        self._do(self._ended())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        try:
+            self.cut()
+            self._do(self._ended())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
     def cut(self) -> None:
         """Cuts all connections: both ends are told at once."""
@@ -63,6 +64,7 @@ class Relay:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _ended(self) -> None:
+        self._server.close()  # its connections are counted in this thread
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()

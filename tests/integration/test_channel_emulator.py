@@ -461,7 +461,7 @@ def test_an_upstream_that_dies_under_a_call_is_told_and_found_again(emulator, up
             assert_unavailable(error, upstream.address)
             return False
 
-    wait_until(answered, seconds=3)
+    wait_until(answered, seconds=10)
 
 
 def test_an_upstream_that_is_killed_under_a_call_is_told(upstream, frame):
@@ -602,7 +602,7 @@ def test_a_port_that_is_taken(flag):
         ports[flag] = str(taken.getsockname()[1])
         flags = itertools.chain.from_iterable(ports.items())
         ended = subprocess.run(
-            command("--upstream", "127.0.0.1:1", *flags), capture_output=True, text=True, timeout=20, check=False
+            command("--upstream", "127.0.0.1:1", *flags), capture_output=True, text=True, timeout=60, check=False
         )
     assert ended.returncode == 1
     assert ended.stdout == ""
@@ -612,7 +612,7 @@ def test_a_port_that_is_taken(flag):
 
 
 def test_wrong_settings_end_it_at_once():
-    ended = subprocess.run(command("--ber", "2"), capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(command("--ber", "2"), capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert "--upstream (or SEMLINK_UPSTREAM) is required" in ended.stderr

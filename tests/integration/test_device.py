@@ -202,7 +202,7 @@ async def test_a_frame_has_one_request_id_in_its_retries_its_vote_its_report_and
 async def test_a_call_has_a_deadline_and_is_then_made_again(device, reports):
     link = ScriptedLink(functools.partial(asyncio.sleep, 30))
     async with serving(link) as address:
-        rounds = device(address, call_seconds=0.5)
+        rounds = device(address, call_seconds=2)
         await rounds.run()
     assert rounds.failures == 0
     assert len(link.requests) == 2
@@ -237,7 +237,7 @@ async def test_an_unreachable_upstream_is_given_up_within_the_bound(device, repo
     assert rounds.failures == 1
     pauses = [log["pause_seconds"] for log in logs if "pause_seconds" in log]
     assert len(pauses) >= 2
-    assert sum(pauses) < 2
+    assert sum(pauses) < 2 + 0.005 * len(pauses)  # each is rounded
     (error,) = [log for log in logs if log["log_level"] == "error"]
     assert address in error["reason"]
     assert "UNAVAILABLE" in error["reason"]
@@ -577,10 +577,8 @@ async def test_processes_that_cannot_do_their_work_say_why(tmp_path):
         assert "device: nosuch is no file, no folder" in no_photo.log
 
         await asyncio.sleep(1)  # somewhere in its start, which takes longer than this
-        started = time.monotonic()
         stopped_starting.process.send_signal(signal.SIGTERM)
-        await stopped_starting.status()
-        assert time.monotonic() - started < 10
+        assert await stopped_starting.status() in (0, -signal.SIGTERM)  # 1: it would have sent its view
 
         assert await unknown_weights.status() == 1
         for place in ("--weights: no deit_base", "models/: no", "../shared/weights: no", "timm's hub: "):

@@ -278,7 +278,10 @@ async def test_a_server_that_says_when_to_come_back_is_left_in_peace_until_then(
 
 @in_loop
 async def test_a_connection_that_falls_silent_is_given_up_for_a_new_one(monkeypatch):
-    faster = [(name, value // 10 if "ping" in name else value) for name, value in connection._OPTIONS]
+    faster = [
+        (name, value // 10 if "ping" in name or "keepalive" in name else value)
+        for name, value in connection._OPTIONS
+    ]
     monkeypatch.setattr(connection, "_OPTIONS", faster)
     link = CountingLink()
     async with serving(link) as server:
@@ -359,7 +362,7 @@ async def test_every_view_is_counted_once_and_in_order_whoever_is_killed_and_wha
         await asyncio.wait_for(counted_and_unanswered.wait(), 120)
         await second.end(signal.SIGKILL)
     assert link.numbers == [0, 1, 2, 3, 4, 5]
-    assert held(path)[0] in (4, 5)  # the report of 4 is out, or almost
+    assert 5 in held(path)  # counted, but not answered
     link.before_answer = None
 
     # A slow link whose connections are cut, then a server that goes away for a while.

@@ -27,7 +27,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from processes import Running, running, wait_until
+from processes import START_SECONDS, Running, running, wait_until
 
 import semlink.weights
 from semlink.bitstream import MAX_FRAME_BYTES, Frame
@@ -48,7 +48,7 @@ CATS = range(281, 286)
 # A server that loads its model once a file exists, and waits for a body but a second.
 HELD = """
 import pathlib, sys, time
-import semlink.runtime.http_bodies, semlink.vit
+import semlink.runtime.http_bodies, semlink.runtime.listener, semlink.vit
 load_vit, gate = semlink.vit.load_vit, pathlib.Path(sys.argv.pop(1))
 
 def held(*arguments, **named):
@@ -57,6 +57,7 @@ def held(*arguments, **named):
     return load_vit(*arguments, **named)
 
 semlink.vit.load_vit, semlink.runtime.http_bodies.BODY_SECONDS = held, 1.0
+semlink.runtime.listener.GRACE_SECONDS = 60.0  # the calls of a busy machine end too
 import server.__main__
 server.__main__.main()
 """
@@ -835,12 +836,12 @@ class TestLife:
     def told_to_stop(self, server, frame):
         """Calls under way are answered; then the process ends with 0."""
         request = ClassifyRequest(frame=frame, object_id="cup", device_id="a", expected_views=1)
-        calls = [server.link.Classify.future(ClassifyRequest(frame=frame), timeout=20) for _ in range(10)]
-        calls.append(server.link.Classify.future(request, timeout=20))
+        calls = [server.link.Classify.future(ClassifyRequest(frame=frame), timeout=60) for _ in range(10)]
+        calls.append(server.link.Classify.future(request, timeout=60))
         calls[0].result()  # the others are with the server by now
         server.process.send_signal(signal.SIGTERM)
         assert all(call.result().predictions for call in calls)
-        assert server.process.wait(20) == 0
+        assert server.process.wait(60) == 0
         assert "Traceback" not in server.logs
         lines = [json.loads(line) for line in server.logs.splitlines()]
         events = [line["event"] for line in lines]
@@ -854,7 +855,7 @@ class TestLife:
             request = ClassifyRequest(frame=frame, object_id="cup", device_id="a", expected_views=2)
             server.link.Classify(request, timeout=20)
             waiting = server.link.WaitVote.future(WaitVoteRequest(object_id="cup", wait_seconds=60), timeout=70)
-            calls = [server.link.Classify.future(ClassifyRequest(frame=frame), timeout=20) for _ in range(30)]
+            calls = [server.link.Classify.future(ClassifyRequest(frame=frame), timeout=120) for _ in range(30)]
             calls[0].result()
             server.process.kill()
             assert waiting.exception(20).code() is grpc.StatusCode.UNAVAILABLE
@@ -902,7 +903,7 @@ def bad_starts(offline, taken_port) -> dict[str, subprocess.CompletedProcess]:
             env=os.environ | offline | environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=START_SECONDS,
         )
 
     with ThreadPoolExecutor(2) as pool:

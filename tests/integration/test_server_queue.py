@@ -138,7 +138,8 @@ class TestTooLate:
             assert "answer in 4 s, and its caller waits for " in error.details()
         answer = server.post(3)
         assert answer.status_code == 429
-        assert "its caller waits for 3 s" in answer.json()["detail"]
+        left = answer.json()["detail"].rpartition("its caller waits for ")[2]
+        assert 1 < float(left.removesuffix(" s")) <= 3
         calls.append(server.call(4, timeout=60, object_id="cup", device_id="a"))  # the one refused was not counted
         server.let_go()
         assert [call.result(60).predictions[0].label for call in calls] == [0, 4]
@@ -154,9 +155,9 @@ class TestLeaving:
         gone.cancel()
         view.cancel()
         wait_until(lambda: server.depth == 1)
-        assert refused(server.call(4, timeout=0.5)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert refused(server.call(4, timeout=2)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
         with pytest.raises(httpx.ReadTimeout):
-            server.post(5, timeout=httpx.Timeout(60, read=0.5))
+            server.post(5, timeout=httpx.Timeout(60, read=2))
         wait_until(lambda: server.depth == 1)
         server.let_go()
         assert [call.result(60).predictions[0].label for call in calls] == [0, 1]

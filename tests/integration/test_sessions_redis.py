@@ -115,7 +115,7 @@ class TestServerThatDies:
         assert vote == Vote(3, "class 3", 2, 2)
 
     @running
-    async def test_leaves_its_place_to_another_device(self, store, short_lease):
+    async def test_leaves_its_place_to_another_device(self, store):
         dead, alive = store(), store()
         eye = Eye(held=True)
         call = asyncio.create_task(add(dead, eye, "a", views=1))
@@ -124,7 +124,7 @@ class TestServerThatDies:
             await add(alive, Eye(), "b", views=1)
         await dead.close()
         call.cancel()
-        store.age(1)
+        store.age(objects.LEASE_SECONDS)
         _, vote, _ = await add(alive, Eye(), "b", views=1)
         assert vote == Vote(7, "class 7", 1, 1)
 
@@ -132,6 +132,7 @@ class TestServerThatDies:
     async def test_while_it_works_it_keeps_its_view(self, store, monkeypatch):
         lease = 1.5
         monkeypatch.setattr(objects, "LEASE_SECONDS", lease)
+        monkeypatch.setattr(server.sessions.redis, "LEASE_SECONDS", lease / 5)  # by which it is renewed
         one, other, eye, unused = store(), store(), Eye(held=True), Eye()
         first = asyncio.create_task(add(one, eye, views=1))
         await until(lambda: eye.calls)
@@ -202,8 +203,7 @@ class TestRedisAway:
         assert (await add(kept, Eye(), "b"))[1] == 3  # this Redis keeps nothing
 
     @running
-    async def test_that_stands_still_is_away_too(self, store, monkeypatch):
-        monkeypatch.setattr(objects, "CALL_SECONDS", 0.2)
+    async def test_that_stands_still_is_away_too(self, store):
         kept = store()
         for number in range(5):
             await add(kept, Eye(recognition(number)), thing=str(number), views=1)
@@ -215,7 +215,6 @@ class TestRedisAway:
             store.server.process.send_signal(signal.SIGCONT)
         assert [type(result) for result in results] == [StoreAway] * 5
         # Nobody is told what somebody else had asked for.
-        monkeypatch.setattr(objects, "CALL_SECONDS", 10)
         standings = await asyncio.gather(*(kept.wait(str(number), 0) for number in range(5)))
         assert [standing.label for standing in standings] == list(range(5))
 
