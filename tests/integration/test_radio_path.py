@@ -170,6 +170,7 @@ def test_a_device_with_another_key_is_told(server):
 @pytest.mark.parametrize("module", ["server", "device"])
 def test_a_file_without_keys_is_explained(files, module):
     (files / "empty").write_text("")
+    (files / "empty").chmod(0o600)
     flags = {
         "server": ["--header-keys-file", files / "empty", "--grpc-port", "0", "--http-port", "0"],
         "device": ["--header-key-file", files / "empty", "--to", "a:1", "--images", "chelsea", "--object-id", "x"],
