@@ -14,6 +14,7 @@ from semlink.learning.run import Run
 from semlink.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
 
 mpl.use("Agg")
+mpl.rcParams["figure.constrained_layout.use"] = True
 
 RESULTS = Path(__file__).parent / "results"
 ALLOCATIONS = (
@@ -104,6 +105,7 @@ def draw(
 
     Plain receivers only: the others have a table of their own.
     """
+    axes.set_prop_cycle(color=plt.get_cmap("tab20")(range(20)))
     rows = [row for row in rows if row["cell"].get("receiver", Receiver.PLAIN) == Receiver.PLAIN]
     (clean,) = (row for row in rows if row["cell"]["method"] == "clean")
     axes.axhline(100 * clean[views]["accuracy"], color="grey", linewidth=1, linestyle=":", label="no link")
@@ -122,6 +124,5 @@ def draw(
 
 def save(figure: plt.Figure, name: str) -> None:
     """Writes the picture beside the results."""
-    figure.tight_layout()
     figure.savefig(RESULTS / f"{name}.png", dpi=110)
     print(RESULTS / f"{name}.png")

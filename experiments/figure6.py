@@ -38,11 +38,11 @@ def main(data: Path) -> None:
         told = [series(method, True) for method in ("incremental", "water-filling")]
         return [*plain, *told, *(series(codec, False) for codec in (*CODECS, *PROTECTED))]
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5), sharey=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6.5), sharey=True)
     draw(left, rows, "ber", lines("rho", RHO), f"bit error rate μ, at ρ = {RHO:g}")
     draw(right, rows, "rho", lines("ber", BER), f"compression ratio ρ, at μ = {BER:g}")
     right.set_xscale("log", base=2)
-    left.legend(fontsize=8, ncols=2)
+    figure.legend(*left.get_legend_handles_labels(), fontsize=8, ncols=5, loc="outside lower center")
     figure.suptitle(f"{data.name}, one view")
     save(figure, f"figure6-{data.name}")
 
