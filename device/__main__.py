@@ -48,7 +48,7 @@ def main() -> None:
     except (EngineError, PhotosError, SpoolError, StartupError, WeightsError) as error:
         sys.exit(f"device: {error}")
     common = (settings, access, encoder, photos, stop, key)
-    rounds = SpooledRounds(*common, spool) if spool else Rounds(*common)
+    rounds = SpooledRounds(*common, spool=spool) if spool else Rounds(*common)
 
     async def run() -> None:
         for number in STOPPING:

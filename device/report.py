@@ -7,6 +7,7 @@ from typing import Any
 from device.capture import Capture
 from device.encoder import Encoded
 from device.planning import Planned
+from device.votes import Standing
 from semlink.runtime.correlation import current_request
 from semlink.v1 import link_pb2 as pb
 
@@ -14,7 +15,7 @@ from semlink.v1 import link_pb2 as pb
 def answer_report(
     request: pb.ClassifyRequest,
     response: pb.ClassifyResponse,
-    standing: pb.ClassifyResponse | pb.WaitVoteResponse,
+    standing: Standing,
     *,
     capture: Capture,
     view: Encoded,
@@ -23,7 +24,7 @@ def answer_report(
     round_trip_ms: float,
     spool: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """The report; `standing` is the vote's, as far as it was waited for, and `spool` what that tells, if any."""
+    """The report; `standing` is the vote's after a wait for it, or `response`; `spool` what that tells, if any."""
     frame, top, channel, server = view.frame, response.predictions[0], response.channel, response.timings
     vote = standing.vote if standing.HasField("vote") else None
     return {
@@ -57,6 +58,7 @@ def answer_report(
             "label": vote.label, "name": vote.name, "votes": vote.votes, "views": vote.views
         },
         "missing_views": standing.missing_views,
+        "vote_awaited": standing is not response,
         "spool": spool,
     }  # fmt: skip
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from device.planning import Planned, PlanningError, plan_view
 from device.report import answer_report
 from device.settings import DeviceSettings
 from device.uplink import Uplink, UplinkError, UplinkStopped
+from device.votes import Votes
 from semlink.bitstream import Frame, FrameError
 from semlink.header_tag import header_tag
 from semlink.images import ImageError
@@ -30,9 +31,6 @@ from semlink.runtime.correlation import begin_request
 from semlink.v1 import link_pb2 as pb
 
 log = structlog.get_logger(__name__)
-
-MAX_VOTES_AWAITED = 16
-"""Objects whose vote is awaited while later rounds go on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,24 +44,31 @@ class Sent:
     round_trip_ms: float
 
 
+@dataclass(eq=False)
 class Rounds:
-    """The life of one device: one process, one model, one connection."""
+    """The life of one device: one process, one model, one connection.
 
-    def __init__(
-        self,
-        settings: DeviceSettings,
-        access: Access,
-        encoder: Encoder,
-        photos: list[Path],
-        stop: asyncio.Event,
-        key: SecretBytes | None = None,
-    ) -> None:
-        """`photos` are gone round, one each round; `stop` ends it after the frame under way; `key` makes tags."""
-        self._settings, self._access, self._encoder = settings, access, encoder
-        self._photos, self._stop, self._key = photos, stop, key
-        self._viewpoint = VIEWPOINTS[settings.view - 1] if settings.view else None
-        self._votes_awaited = asyncio.Semaphore(MAX_VOTES_AWAITED)
-        self.failures = 0
+    Attributes:
+        settings: what it was told.
+        access: what every call goes out with.
+        encoder: what makes frames of views.
+        photos: gone round, one each round.
+        stop: ends it after the frame under way.
+        key: makes the tags of headers, if there is one.
+        failures: frames that were given up.
+    """
+
+    settings: DeviceSettings
+    access: Access
+    encoder: Encoder
+    photos: list[Path]
+    stop: asyncio.Event
+    key: SecretBytes | None = None
+    failures: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing is sent before `run`."""
+        self._votes = Votes(self.settings.vote_seconds, self.stop)
 
     async def run(self) -> None:
         """Goes all rounds. A frame that is given up is logged and counted in `failures`; the next one follows."""
@@ -79,13 +84,13 @@ class Rounds:
                 sending = reports.create_task(self._send(uplink, capture, reports))
 
     def _uplink(self) -> Uplink:
-        settings = self._settings
-        return Uplink(settings.to, settings.call_seconds, settings.retry_seconds, self._stop, self._access)
+        settings = self.settings
+        return Uplink(settings.to, settings.call_seconds, settings.retry_seconds, self.stop, self.access)
 
     async def _numbers(self, first: int = 0) -> AsyncIterator[int]:
         """Numbers of the rounds from `first`, each when its time has come."""
-        settings, started, gone = self._settings, time.monotonic(), 0
-        while not self._stop.is_set() and (settings.rounds == 0 or gone < settings.rounds):
+        settings, started, gone = self.settings, time.monotonic(), 0
+        while not self.stop.is_set() and (settings.rounds == 0 or gone < settings.rounds):
             yield first + gone
             gone += 1
             if gone == settings.rounds:
@@ -93,13 +98,13 @@ class Rounds:
             pause = started + gone * (settings.every or 0) - time.monotonic()
             try:
                 async with asyncio.timeout(max(pause, 0)):
-                    await self._stop.wait()
+                    await self.stop.wait()
             except TimeoutError:
                 continue
 
     async def _capture(self, number: int) -> Capture | None:
         """Takes the view of a round and encodes it; one that can't be taken is logged and counted, and is None."""
-        settings, photo = self._settings, self._photos[number % len(self._photos)]
+        settings, photo = self.settings, self.photos[number % len(self.photos)]
         object_id, device_id = settings.object_of(number), settings.device_id
         # Of this frame, in whatever is done for it from here on.
         request_id = begin_request(None, object_id=object_id, device_id=device_id, frame_id=number)
@@ -115,9 +120,10 @@ class Rounds:
         return Capture(number, object_id, device_id, expected, request_id, str(photo), settings.view, encoded)
 
     def _encode(self, photo: Path) -> Encoded:
+        viewpoint = VIEWPOINTS[self.settings.view - 1] if self.settings.view else None
         with tracing.tracer.span("capture"):
-            pixels = take_view(photo, self._viewpoint)
-        return self._encoder.encode(pixels)
+            pixels = take_view(photo, viewpoint)
+        return self.encoder.encode(pixels)
 
     async def _send(self, uplink: Uplink, capture: Capture, reports: asyncio.TaskGroup) -> None:
         try:
@@ -131,7 +137,6 @@ class Rounds:
             log.error("frame given up", reason=str(error))
             tracing.tracer.end(str(error))
             return
-        await self._votes_awaited.acquire()
         reports.create_task(self._report(uplink, capture, sent))
 
     async def _classify(self, uplink: Uplink, capture: Capture) -> Sent:
@@ -144,7 +149,7 @@ class Rounds:
 
         def calls_for_another_plan(error: BaseException) -> bool:
             is_aborted = isinstance(error, UplinkError) and error.code is grpc.StatusCode.ABORTED
-            return is_aborted and self._settings.plan is not None
+            return is_aborted and self.settings.plan is not None
 
         def note(state: RetryCallState) -> None:
             log.info("planning anew", reason=str(state.outcome.exception() if state.outcome else None))
@@ -153,7 +158,7 @@ class Rounds:
         return sent
 
     async def _classify_once(self, uplink: Uplink, capture: Capture) -> Sent:
-        settings = self._settings
+        settings = self.settings
         planned = await self._plan(uplink, capture) if settings.plan else None
         sent = planned.view if planned else capture.view
         request = pb.ClassifyRequest(
@@ -173,10 +178,10 @@ class Rounds:
 
     def _tag(self, view: Encoded, capture: Capture) -> bytes:
         """The tag of the header; empty for a device without a key."""
-        if self._key is None:
+        if self.key is None:
             return b""
         return header_tag(
-            self._key.get_secret_value(),
+            self.key.get_secret_value(),
             view.data[: view.frame.header_bits // 8],
             object_id=capture.object_id,
             device_id=capture.device_id,
@@ -186,7 +191,7 @@ class Rounds:
 
     async def _plan(self, uplink: Uplink, capture: Capture) -> Planned | None:
         """The view under a plan, or None if no channel on the way takes plans."""
-        settings = self._settings
+        settings = self.settings
         assert settings.plan is not None
         with tracing.tracer.span("plan", method=settings.plan):
             state = await uplink.channel_state(capture.device_id, capture.number)
@@ -194,21 +199,6 @@ class Rounds:
                 log.info("no channel takes plans, sending without")
                 return None
             return await asyncio.to_thread(plan_view, capture.view, state, settings.plan, settings.rho)
-
-    async def _standing(
-        self, uplink: Uplink, object_id: str, response: pb.ClassifyResponse
-    ) -> pb.ClassifyResponse | pb.WaitVoteResponse:
-        """Waits for the other views, if some are missing, or until the device is told to stop."""
-        if response.HasField("vote"):
-            return response
-        waiting = asyncio.ensure_future(uplink.wait_vote(object_id, self._settings.vote_seconds))
-        stopping = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if waiting.done():
-            return waiting.result()
-        waiting.cancel()
-        return response
 
     async def _draw(
         self, folder: Path, request: pb.ClassifyRequest, view: Encoded, response: pb.ClassifyResponse
@@ -224,16 +214,8 @@ class Rounds:
         return path
 
     async def _report(self, uplink: Uplink, capture: Capture, sent: Sent) -> None:
-        settings, request, response = self._settings, sent.request, sent.response
-        standing: pb.ClassifyResponse | pb.WaitVoteResponse = response
-        try:
-            standing = await self._standing(uplink, request.object_id, response)
-        except UplinkError as error:
-            log.error("no vote", object_id=request.object_id, reason=str(error))
-        finally:
-            self._votes_awaited.release()
-        if not standing.HasField("vote"):
-            log.warning("views are missing", object_id=request.object_id, missing=standing.missing_views)
+        settings, request, response = self.settings, sent.request, sent.response
+        standing = await self._votes.standing(uplink, request.object_id, response)
         picture = await self._draw(settings.pictures, request, sent.view, response) if settings.pictures else None
         report = answer_report(
             request,

@@ -75,7 +75,13 @@ class DeviceSettings(CallSettings):
         description="how long a frame is sent again while nobody answers, or planned anew while the channel takes "
         "no plan for it",
     )
-    vote_seconds: float = Field(30, ge=0, le=60, description="how long the other views are waited for")
+    vote_seconds: float = Field(
+        30,
+        ge=0,
+        le=60,
+        description="how long the other views are waited for while sending goes on; those of 16 objects at most, "
+        "beyond which views are reported without their vote",
+    )
     spool: Path | None = Field(
         None,
         description="SQLite file, one for each device, where views wait until they are answered, over a dead link "

@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,11 +32,20 @@ MAX_UNSAVED = 16
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a spool holds: how many views, and the bytes that they take or would take in its file."""
+class Standing:
+    """How a spool stands.
+
+    Attributes:
+        views: how many are not done, whether on disk or in memory.
+        bytes: what they take or would take in its file.
+        full: whether a view like the last one could not be stored, or not without dropping another.
+        counts: the next number, and what was dropped or went wrong since the file was made.
+    """
 
     views: int
     bytes: int
+    full: bool
+    counts: Counts
 
 
 class Spool:
@@ -43,6 +53,10 @@ class Spool:
 
     Once `put` is over without a complaint in the log, the view outlives the process and the machine's power.
     What cannot be written waits in memory, up to `MAX_UNSAVED` views, and is stored as soon as it can be.
+
+    Attributes:
+        path: its file.
+        standing: as of the last call that is over. Who reads it waits for no disk.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -60,6 +74,7 @@ class Spool:
         self._unsaved: dict[int, Stored] = {}
         self._done: set[int] = set()
         self._taken = -1
+        self.standing = self._stands()
 
     def close(self) -> int:
         """Stores what waits in memory, if that can be done now, and lets others use the file.
@@ -67,7 +82,7 @@ class Spool:
         Returns:
             How many views are lost because they could not be stored.
         """
-        with self._turn:
+        with self._in_turn():
             self._save()
             lost = list(self._unsaved)
             self._unsaved.clear()
@@ -76,37 +91,14 @@ class Spool:
             log.error("views lost, the spool cannot be written", frame_ids=lost)
         return len(lost)
 
-    @property
-    def counts(self) -> Counts:
-        """The next number, and what was dropped or went wrong since the file was made."""
-        with self._turn:
-            return self._counts
-
-    @property
-    def held(self) -> Held:
-        """The views that are not done, whether on disk or in memory."""
-        with self._turn:
-            sizes = self._sizes | {number: view.size for number, view in self._unsaved.items()}
-            left = [size for number, size in sizes.items() if number not in self._done]
-            return Held(len(left), sum(left))
-
-    @property
-    def full(self) -> bool:
-        """Whether a view like the last one could not be stored, or not without dropping another."""
-        with self._turn:
-            if any(number > self._taken for number in self._unsaved):
-                return True
-            last = next(reversed(self._sizes.values()), 0)
-            return sum(self._sizes.values()) + last > self._room
-
     def put(self, view: Stored) -> None:
-        """Stores a view, whose number must be `counts.next_number` or higher. For want of room, the oldest go.
+        """Stores a view, whose number must be `next_number` of the counts or higher.
 
-        A view that was taken does not go, for it may have been counted already; one that does not fit beside
-        those goes itself. Where the file cannot be written, the view waits in memory. All this is logged and
-        counted.
+        For want of room, the oldest go. A view that was taken does not go, for it may have been counted already;
+        one that does not fit beside those goes itself. Where the file cannot be written, the view waits in memory.
+        All this is logged and counted.
         """
-        with self._turn:
+        with self._in_turn():
             self._counts = replace(self._counts, next_number=view.number + 1)
             self._unsaved[view.number] = view
             self._save()
@@ -122,7 +114,7 @@ class Spool:
         Raises:
             SpoolError: the view is damaged.
         """
-        with self._turn:
+        with self._in_turn():
             if any(number > self._taken for number in self._sizes):  # older than any that could not be stored
                 try:
                     view = oldest_after(self._file, self._taken)
@@ -137,7 +129,7 @@ class Spool:
 
     def done(self, number: int) -> None:
         """Removes a view that was taken."""
-        with self._turn:
+        with self._in_turn():
             self._unsaved.pop(number, None)
             self._done.add(number)
             try:
@@ -150,6 +142,23 @@ class Spool:
             for each in self._done:
                 self._sizes.pop(each, None)
             self._done.clear()
+
+    @contextlib.contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """One call after the other, each of which then says how the spool stands."""
+        with self._turn:
+            try:
+                yield
+            finally:
+                self.standing = self._stands()
+
+    def _stands(self) -> Standing:
+        sizes = self._sizes | {number: view.size for number, view in self._unsaved.items()}
+        left = [size for number, size in sizes.items() if number not in self._done]
+        last = next(reversed(self._sizes.values()), 0)
+        full = any(number > self._taken for number in self._unsaved)
+        full = full or sum(self._sizes.values()) + last > self._room
+        return Standing(len(left), sum(left), full, self._counts)
 
     def _save(self) -> None:
         """Stores what waits in memory, the oldest first, up to the first that cannot be."""

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -26,9 +27,10 @@ from device.access import Access
 from device.encoder import Encoder
 from device.settings import DeviceSettings
 from device.spool import FIXED_BYTES, Spool
-from device.spool_file import spool_contents
+from device.spool_file import insert, spool_contents
 from device.spooled_rounds import SpooledRounds
 from device.uplink import LONGEST_RETRY_DELAY_SECONDS, Uplink, UplinkError
+from device.votes import MAX_VOTES_AWAITED
 from semlink.photos import find_photos
 from semlink.runtime import connection
 from semlink.v1 import link_pb2 as pb
@@ -75,6 +77,24 @@ class CountingLink(link_pb2_grpc.LinkServiceServicer):
         return response
 
 
+class LonelyLink(CountingLink):
+    """Counts as that does, and has no vote: a camera of the group is dead."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = []
+
+    async def Classify(self, request, context):
+        response = await super().Classify(request, context)
+        response.ClearField("vote")
+        response.missing_views = 1
+        return response
+
+    async def WaitVote(self, request, context):
+        self.waits.append(request.object_id)
+        await asyncio.Event().wait()
+
+
 async def until(condition, seconds=120.0):
     async with asyncio.timeout(seconds):
         while not condition():
@@ -104,7 +124,7 @@ def device(encoder, path):
         given = {"images": ["-"], "object_id": "cup", "retry_seconds": 1, "count": 3} | settings
         told = DeviceSettings(to=address, spool=path, **given)
         return SpooledRounds(
-            told, Access(), encoder, [CAT], stop or asyncio.Event(), None, Spool(path, spool_bytes)
+            told, Access(), encoder, [CAT], stop or asyncio.Event(), spool=Spool(path, spool_bytes)
         )
 
     return make
@@ -194,6 +214,53 @@ async def test_a_paced_camera_drops_its_oldest_views_and_any_other_waits_for_roo
         release.set()
         await running
     assert (link.numbers[4:], second.failures) == (list(range(8, 16)), 0)
+
+
+@in_loop
+async def test_a_dead_camera_of_the_group_fills_no_spool_of_another(device, reports, path):
+    count, stop, link = 2 * MAX_VOTES_AWAITED, asyncio.Event(), LonelyLink()
+    async with serving(link) as address:
+        # Of 4 views there is room.
+        rounds = device(
+            address, FIXED_BYTES + 4 * 53_248, count=count, stop=stop, expected_views=2, vote_seconds=60
+        )
+        running = asyncio.ensure_future(rounds.run())
+        await until(lambda: link.numbers == list(range(count)) and held(path) == [])
+        assert len(link.waits) == MAX_VOTES_AWAITED
+        stop.set()
+        await running
+    assert rounds.failures == 0
+    told = reports()
+    assert sorted(report["frame_id"] for report in told) == list(range(count))
+    assert {(report["vote"], report["missing_views"]) for report in told} == {(None, 1)}
+
+
+@in_loop
+async def test_a_disk_that_takes_its_time_holds_up_no_answer(device, reports, path, monkeypatch):
+    writing, goes_on, waited, told = asyncio.Event(), threading.Event(), [], []
+    loop = asyncio.get_running_loop()
+
+    def insert_slowly(file, view):
+        if view.number == 1:
+            loop.call_soon_threadsafe(writing.set)
+            waited.append(goes_on.wait(20))
+        insert(file, view)
+
+    async def answer_meanwhile(request):
+        await writing.wait()
+
+    def answered():
+        told.extend(reports())
+        return told
+
+    monkeypatch.setattr("device.spool.insert", insert_slowly)
+    async with serving(CountingLink(before_answer=answer_meanwhile)) as address:
+        running = asyncio.ensure_future(device(address, count=2).run())
+        await until(answered)
+        goes_on.set()
+        await running
+    assert waited == [True]
+    assert [report["frame_id"] for report in answered()] == [0, 1]
 
 
 @in_loop
@@ -388,6 +455,21 @@ async def test_every_view_is_counted_once_and_in_order_whoever_is_killed_and_wha
     assert sorted(set(reported)) == numbers[: len(set(reported))]
     assert set(range(numbers[-1] + 1)) <= set(reported) | set(held(path))
     assert [line for line in third.log if line.get("level") == "error"] == []
+
+
+@in_loop
+async def test_what_was_counted_is_not_sent_again_though_its_vote_was_awaited_when_the_device_was_killed(
+    tmp_path, path
+):
+    camera = ("--spool", path, "--expected-views", 2, "--vote-seconds", 60, "--count", 3)
+    link, forgetful = LonelyLink(), CountingLink()
+    async with serving(link) as server, process(tmp_path / "1", "--to", server, *camera) as first:
+        await until(lambda: len(link.waits) == 3)
+        assert await first.end(signal.SIGKILL) == -signal.SIGKILL
+    assert first.reports == []
+    async with serving(forgetful) as server, process(tmp_path / "2", "--to", server, *camera) as second:
+        assert await asyncio.wait_for(second.process.wait(), 120) == 0
+    assert (link.numbers, forgetful.numbers) == ([0, 1, 2], [3, 4, 5])
 
 
 def small_disk(folder):

@@ -131,3 +131,16 @@ def test_what_is_mounted_is_there_and_where_it_is_looked_for():
 def test_who_watches_is_pinned_and_seen_from_this_machine_only(name):
     assert re.fullmatch(r"\S+:v?\d+\.\d+\.\d+", service_of(name)["image"])
     assert all(mapping.startswith("127.0.0.1:") for mapping in service_of(name)["ports"])
+
+
+def test_every_span_is_in_the_documentation():
+    documented = (ROOT / "docs" / "observability.md").read_text()
+    sources = [
+        file
+        for room in ("device", "channel_emulator", "server", "semlink")
+        for file in (ROOT / room).rglob("*.py")
+    ]
+    noted = re.compile(r'tracer\.(?:begin|record|span)\(\s*"([^"]+)"')
+    names = {name for file in sources for name in noted.findall(file.read_text())}
+    assert {"frame", "stored frame", "impair", "inference", "http"} <= names
+    assert sorted(name for name in names if f"`{name}`" not in documented) == []

@@ -10,7 +10,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from structlog.testing import capture_logs
 
 from device.spool import FIXED_BYTES, MAX_UNSAVED, Spool
-from device.spool_file import PAGE_BYTES, SpoolError, Stored, spool_contents
+from device.spool_file import PAGE_BYTES, SpoolError, Stored, insert, spool_contents
 
 ROOT = Path(__file__).parents[2]
 PLENTY = 64 << 20
@@ -107,8 +109,8 @@ class SpoolAgainstAList(RuleBasedStateMachine):
     @invariant()
     def agrees(self):
         if hasattr(self, "spool"):
-            held, counts = self.spool.held, self.spool.counts
-            assert (held.views, held.bytes) == (len(self.views), sum(view.size for view in self.views))
+            now, counts = self.spool.standing, self.spool.standing.counts
+            assert (now.views, now.bytes) == (len(self.views), sum(view.size for view in self.views))
             assert (counts.next_number, counts.dropped, counts.faults) == (self.next_number, self.dropped, 0)
             assert bytes_on_disk(self.spool.path) <= self.max_bytes
 
@@ -135,9 +137,9 @@ from device.spool import Spool
 from device.spool_file import Stored
 
 spool = Spool(Path(sys.argv[1]), 64 << 20)
-print("open", spool.counts.next_number, flush=True)
+print("open", spool.standing.counts.next_number, flush=True)
 while True:
-    number = spool.counts.next_number
+    number = spool.standing.counts.next_number
     spool.put(Stored(number, "cup", "left", 1, "id", 0.5, "{}", number.to_bytes(4) * 10_000, b"", None))
     print("put", number, flush=True)
     if number % 3:
@@ -166,7 +168,7 @@ def test_killed_at_any_moment_it_has_kept_what_it_said_and_forgotten_what_was_do
                 assert view.frame == view.number.to_bytes(4) * 10_000
                 held.append(view.number)
             given |= set(held)
-            assert given == set(range(spool.counts.next_number))
+            assert given == set(range(spool.standing.counts.next_number))
         assert held == sorted(held)
         assert not gone & set(held)
         unsaid = given - gone - set(held)
@@ -186,8 +188,8 @@ def test_the_oldest_go_first_and_only_past_the_bound_and_are_counted_for_good(pa
     with spooling(path, room) as spool, capture_logs() as logs:
         for number in range(10):
             spool.put(stored(number, 40_000))
-        assert (spool.held.views, spool.counts.dropped, logs) == (10, 0, [])
-        assert spool.full
+        assert (spool.standing.views, spool.standing.counts.dropped, logs) == (10, 0, [])
+        assert spool.standing.full
         assert spool.take().number == 0
         for number in range(10, 13):
             spool.put(stored(number, 40_000))
@@ -195,10 +197,10 @@ def test_the_oldest_go_first_and_only_past_the_bound_and_are_counted_for_good(pa
         assert [log["dropped"] for log in logs] == [1, 2, 3]
         assert bytes_on_disk(path) <= room
     with spooling(path, FIXED_BYTES + 2 * size) as spool:
-        assert (spool.held.views, spool.counts.dropped) == (10, 3)
+        assert (spool.standing.views, spool.standing.counts.dropped) == (10, 3)
         spool.put(stored(13, 40_000))
         assert [spool.take().number, spool.take().number, spool.take()] == [12, 13, None]
-        assert spool.counts.dropped == 3 + 9
+        assert spool.standing.counts.dropped == 3 + 9
 
 
 def test_what_cannot_be_written_waits_in_memory_and_is_stored_once_it_can_be(path):
@@ -210,10 +212,10 @@ def test_what_cannot_be_written_waits_in_memory_and_is_stored_once_it_can_be(pat
         try:
             for number in range(3, 5):
                 spool.put(stored(number, 40_000))
-            assert spool.held.views == 5
-            assert spool.full
+            assert spool.standing.views == 5
+            assert spool.standing.full
             assert [log["event"] for log in logs] == ["a view cannot be stored and waits in memory"] * 2
-            assert spool.counts.faults == 2
+            assert spool.standing.counts.faults == 2
             taken = [spool.take() for _ in range(4)]
             assert taken == [stored(number, 40_000) for number in range(4)]
             with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file:
@@ -222,14 +224,14 @@ def test_what_cannot_be_written_waits_in_memory_and_is_stored_once_it_can_be(pat
             spool.done(3)  # it was never in the file
             spool.done(0)  # which makes room
             spool.put(stored(5, 40_000))
-            assert spool.held.views == 4
+            assert spool.standing.views == 4
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         spool.put(stored(6, 40_000))
-        assert not spool.full
+        assert not spool.standing.full
     with spooling(path) as spool:
         assert [spool.take().number for _ in range(5)] == [1, 2, 4, 5, 6]
-        assert spool.counts.faults >= 2
+        assert spool.standing.counts.faults >= 2
 
 
 def test_memory_is_bounded_too_and_what_is_lost_at_the_end_is_told(path):
@@ -241,12 +243,34 @@ def test_memory_is_bounded_too_and_what_is_lost_at_the_end_is_told(path):
             for number in range(1, MAX_UNSAVED + 3):
                 spool.put(stored(number, 40_000))
             assert [log["dropped_frame_id"] for log in logs if "dropped" in log] == [1, 2]
-            assert spool.held.views == 1 + MAX_UNSAVED
+            assert spool.standing.views == 1 + MAX_UNSAVED
             assert spool.close() == MAX_UNSAVED
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert logs[-1]["frame_ids"] == list(range(3, MAX_UNSAVED + 3))
     assert [line["frame_id"] for line in list(spool_contents(path))[1:]] == [0]
+
+
+def test_how_it_stands_can_be_read_while_the_disk_is_written(path, monkeypatch):
+    writing, goes_on = threading.Event(), threading.Event()
+
+    def insert_slowly(*arguments):
+        writing.set()
+        assert goes_on.wait(60)
+        insert(*arguments)
+
+    with spooling(path) as spool, ThreadPoolExecutor() as others:
+        spool.put(stored(0))
+        before = spool.standing
+        monkeypatch.setattr("device.spool.insert", insert_slowly)
+        put = others.submit(spool.put, stored(1))
+        try:
+            assert writing.wait(60)
+            assert others.submit(lambda: spool.standing).result(10) == before
+        finally:
+            goes_on.set()
+        put.result(60)
+        assert (spool.standing.views, spool.standing.counts.next_number) == (2, 2)
 
 
 def test_a_flipped_byte_is_found_or_does_no_harm(path, tmp_path):
@@ -265,7 +289,7 @@ def test_a_flipped_byte_is_found_or_does_no_harm(path, tmp_path):
             found += 1
             continue
         assert [spool.take() for _ in range(6)] == [*views, None]
-        assert spool.counts.next_number == 5
+        assert spool.standing.counts.next_number == 5
         spool.close()
     assert found > 75
 
@@ -316,7 +340,7 @@ def test_it_belongs_to_one_device_and_to_one_user(path):
         spool.put(stored(1))
         assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
         whole, *views = spool_contents(path)
-        assert (whole["held"], whole["bytes"], whole["next_frame_id"]) == (2, spool.held.bytes, 2)
+        assert (whole["held"], whole["bytes"], whole["next_frame_id"]) == (2, spool.standing.bytes, 2)
         assert whole["oldest_taken_at"] == views[0]["taken_at"] == stored(0).taken_at
         assert [view["object_id"] for view in views] == ["cup/0", "cup/1"]
     with spooling(path) as spool:
