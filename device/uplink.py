@@ -92,9 +92,15 @@ class Uplink:
         """Sends a frame.
 
         Raises:
-            UplinkError: it was refused, or nobody answered within `retry_seconds`.
+            UplinkError: it was refused, the answer holds none, or nobody answered within `retry_seconds`.
         """
-        return await self._insist(self._stub, "Classify", request, self.call_seconds, f"frame {request.frame_id}")
+        wish = f"frame {request.frame_id}"
+        response: pb.ClassifyResponse = await self._insist(
+            self._stub, "Classify", request, self.call_seconds, wish
+        )
+        if not response.predictions:
+            raise UplinkError(f"{wish}: {self.target} answers with no prediction", grpc.StatusCode.INTERNAL)
+        return response
 
     async def channel_state(self, device_id: str, frame_id: int) -> pb.ChannelState | None:
         """The state of the channel that a frame will meet; None if no channel on the way takes plans.

@@ -230,6 +230,23 @@ async def test_a_refused_frame_is_given_up_at_once_with_the_reason_and_the_next_
 
 
 @in_loop
+async def test_an_answer_without_any_prediction_is_none(device, reports):
+    class Empty(ScriptedLink):
+        async def Classify(self, request, context):
+            await super().Classify(request, context)
+            return pb.ClassifyResponse()
+
+    link = Empty()
+    async with serving(link) as address:
+        rounds = device(address, count=2)
+        with capture_logs() as logs:
+            await rounds.run()
+    assert rounds.failures == len(link.requests) == 2
+    assert all("answers with no prediction" in log["reason"] for log in logs if log["log_level"] == "error")
+    assert reports() == []
+
+
+@in_loop
 async def test_an_unreachable_upstream_is_given_up_within_the_bound(device, reports):
     address = unused_address()
     rounds = device(address, retry_seconds=2)

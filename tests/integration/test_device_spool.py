@@ -325,7 +325,7 @@ async def test_a_server_that_says_when_to_come_back_is_left_in_peace_until_then(
             if len(self.calls) == 1:
                 context.set_trailing_metadata(((DETAILS, details),))
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
-            return pb.ClassifyResponse()
+            return pb.ClassifyResponse(predictions=[pb.Prediction(label=7)])
 
     class Impatient(Uplink):
         async def pause(self, seconds):
