@@ -2,7 +2,7 @@
 # make test    set up .venv, lint, type-check and run every test
 # make setup   set up .venv only; TORCH_INDEX_URL=... takes torch from another package index (a CPU build)
 # make load    put load on a server and a channel emulator, check every answer; ARGS=--help explains
-# make bench   how fast, beside what one would use instead
+# make bench   how fast, beside what one would use instead; ARGS="NAME ..." takes some of benchmarks/ only
 # make proto   regenerate the gRPC stubs from proto/
 PYTHON ?= python3
 TORCH_INDEX_URL ?=

@@ -1,32 +1,35 @@
-"""python -m benchmarks: all of them, one after the other; writes benchmarks/results.json."""
+"""Measures, and writes benchmarks/results.json: python -m benchmarks [NAME ...], all of them without any name.
 
+What was measured before stays, unless it is measured again; each result says when, by what command and where.
+"""
+
+import importlib
 import json
+import sys
 from pathlib import Path
 
-from benchmarks import allocation, bsc, emulator, evaluation, inference, link, ofdm, overload, plan, server
 from semlink.provenance import provenance
 
 RESULTS = Path(__file__).with_name("results.json")
+NAMES = (
+    *("link", "inference", "dropping", "bsc", "allocation", "ofdm", "plan", "evaluation"),
+    *("emulator", "server", "overload"),
+)
 
 
-def main() -> None:
-    """Runs every benchmark and writes what was measured, with command, versions and machine."""
-    results = {
-        "link": link.run(),
-        "inference": inference.run(),
-        "bsc": bsc.run(),
-        "allocation": allocation.run(),
-        "ofdm": ofdm.run(),
-        "plan": plan.run(),
-        "evaluation": evaluation.run(),
-        "emulator": emulator.run(),
-        "server": server.run(),
-        "overload": overload.run(),
-        "seed": bsc.SEED,
-        **provenance(),
-    }
-    RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+def main(names: list[str]) -> None:
+    """Runs the benchmarks of these names, or every one; a name is that of a module here."""
+    if unknown := sorted(set(names) - set(NAMES)):
+        sys.exit(f"benchmarks: no {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in names or NAMES:
+        module = importlib.import_module(f"benchmarks.{name}")
+        results[name] = {
+            "result": module.run(),
+            "measured": {"seed": getattr(module, "SEED", None), **provenance()},
+        }
+        RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
