@@ -25,6 +25,8 @@ def _program() -> list[str]:
     module = getattr(sys.modules["__main__"], "__spec__", None)
     if module is None:
         return [Path(sys.argv[0]).name]
+    if module.name == "__main__":  # of a folder that is run as it is
+        return ["python", sys.argv[0]]
     return ["python", "-m", module.name.removesuffix(".__main__")]
 
 
