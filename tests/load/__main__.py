@@ -106,8 +106,8 @@ def main(
         console.print(f"[red]{error}[/]")
         raise typer.Exit(2) from None
     write_report(out / "report.html", results, about)
-    about_run = {"unloaded_ms": alone, "capacity_per_second": capacity, "seed": seed}
-    report = about_run | {"phases": results} | provenance()
+    measured = {"unloaded_ms": alone, "capacity_per_second": capacity, "phases": results}
+    report = measured | {"seed": seed, **provenance()}
     (out / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     console.print(f"Report: {out / 'report.html'}")
     if any(result["broken"] for result in results.values()):
