@@ -131,21 +131,25 @@ def test_it_is_a_list_that_outlives_its_process(tmp_path, monkeypatch):
 
 
 WRITER = """
+import os
 import sys
 from pathlib import Path
 from device.spool import Spool
 from device.spool_file import Stored
 
+def say(word, number):
+    os.write(1, f"{word} {number}\\n".encode())  # whole lines, whenever it is killed
+
 spool = Spool(Path(sys.argv[1]), 64 << 20)
-print("open", spool.standing.counts.next_number, flush=True)
+say("open", spool.standing.counts.next_number)
 while True:
     number = spool.standing.counts.next_number
     spool.put(Stored(number, "cup", "left", 1, "id", 0.5, "{}", number.to_bytes(4) * 10_000, b"", None))
-    print("put", number, flush=True)
+    say("put", number)
     if number % 3:
         taken = spool.take().number
         spool.done(taken)
-        print("done", taken, flush=True)
+        say("done", taken)
 """
 
 
