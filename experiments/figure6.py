@@ -21,6 +21,7 @@ def main(data: Path) -> None:
     measure(data, ALLOCATIONS, (RHO,), (0.0, *BERS), modified=True)
     measure(data, CODECS, (RHO,), (0.0, *BERS))
     measure(data, tuple(PROTECTED), (RHO,), BERS)
+    measure(data, (*CODECS, *PROTECTED), study.rhos, (BER,))
     rows = measure(data, ALLOCATIONS, study.rhos, (BER,), modified=True)
 
     def lines(name: str, fixed: float) -> list[Series]:
