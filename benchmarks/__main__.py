@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from semlink.provenance import provenance
+from experiments.provenance import provenance
 
 RESULTS = Path(__file__).with_name("results.json")
 NAMES = (

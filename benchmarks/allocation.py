@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import take_turns
-from semlink.allocation import incremental, water_filling
-from semlink.distortion import one_error_bound
-from semlink.importance import importance_weights
+from semlink.source.iaq.allocation import incremental, water_filling
+from semlink.source.iaq.distortion import one_error_bound
+from semlink.source.iaq.importance import importance_weights
 
 PATCHES, MAX_BITS, SEED = 196, 8, 0
 RHOS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)

@@ -13,7 +13,7 @@ from rich.table import Table
 from sionna.phy.channel import BinarySymmetricChannel as SionnaChannel
 
 from benchmarks.timing import take_turns
-from semlink.bsc import flip_positions, invert_bits
+from semlink.channel.bsc import flip_positions, invert_bits
 
 BER = 0.01
 SEED = 0

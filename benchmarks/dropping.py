@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import take_turns
-from semlink import iaq
-from semlink.engines import load_engine
-from semlink.images import model_pixels, open_image
-from semlink.photos import find_photos
-from semlink.vit import class_attention, load_vit, logits_of_patches, normalise
-from semlink.weights import DEVICE_MODEL, SERVER_MODEL
+from semlink.source.iaq import coder as iaq
+from semlink.vision.engines import load_engine
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.photos import find_photos
+from semlink.vision.vit import class_attention, load_vit, logits_of_patches, normalise
+from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL
 
 PHOTOGRAPHS = ["chelsea", "coffee", "astronaut", "rocket"]
 RHOS = (1 / 16, 1 / 8, 1 / 4)

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import take_turns
-from semlink import iaq
+from semlink.source.iaq import coder as iaq
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 ROUNDS = 5

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from semlink.images import model_pixels, open_image
-from semlink.learning import evaluation
-from semlink.learning.bsc_cells import BscCell
-from semlink.learning.image_sets import Example
-from semlink.learning.prepared import prepare
-from semlink.learning.run import Run
-from semlink.photos import find_photos
-from semlink.weights import DEVICE_MODEL, SERVER_MODEL
+from experiments.data.image_sets import Example
+from experiments.data.prepared import prepare
+from experiments.evaluation import evaluation
+from experiments.evaluation.bsc_cells import BscCell
+from experiments.evaluation.run import Run
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.photos import find_photos
+from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL
 
 IMAGES = 64
 CELLS = [

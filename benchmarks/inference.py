@@ -22,13 +22,13 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from benchmarks.timing import take_turns
-from semlink import iaq
-from semlink.engines import Answer, load_engine
-from semlink.images import IMAGE_SIZE, model_pixels, open_image
-from semlink.openvino_graph import attention_graph, logits_graph
-from semlink.photos import find_photos
-from semlink.vit import class_attention, load_vit, normalise
-from semlink.weights import DEVICE_MODEL, SERVER_MODEL
+from semlink.source.iaq import coder as iaq
+from semlink.vision.engines import Answer, load_engine
+from semlink.vision.images import IMAGE_SIZE, model_pixels, open_image
+from semlink.vision.openvino_graph import attention_graph, logits_graph
+from semlink.vision.photos import find_photos
+from semlink.vision.vit import class_attention, load_vit, normalise
+from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL
 
 ROUNDS = 10
 CASES: list[tuple[str, Answer, int, int]] = [

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import take_turns
-from semlink import iaq
-from semlink.bitstream import Frame
-from semlink.images import model_pixels, open_image
-from semlink.photos import find_photos
-from semlink.vit import class_attention, load_vit, normalise
-from semlink.weights import DEVICE_MODEL, SERVER_MODEL
+from semlink.frame import Frame
+from semlink.source.iaq import coder as iaq
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.photos import find_photos
+from semlink.vision.vit import class_attention, load_vit, normalise
+from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL
 
 ROUNDS = 60
 RHO = 0.25

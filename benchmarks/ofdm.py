@@ -16,12 +16,12 @@ from sionna.phy.channel import ApplyOFDMChannel
 from sionna.phy.mapping import Demapper, Mapper
 
 from benchmarks.timing import take_turns
-from semlink.ofdm.chain import transmit, transmit_estimated
-from semlink.ofdm.channel import Numerology, draw_channel, subchannel_gains
-from semlink.ofdm.error_rate import awgn_bit_error_rate
-from semlink.ofdm.layout import BlockLayout
-from semlink.ofdm.mapping import map_subcarriers
-from semlink.ofdm.qam import constellation
+from semlink.access.mapping import map_subcarriers
+from semlink.channel.chain import transmit, transmit_estimated
+from semlink.channel.error_rate import awgn_bit_error_rate
+from semlink.channel.layout import BlockLayout
+from semlink.channel.ofdm import Numerology, draw_channel, subchannel_gains
+from semlink.channel.qam import constellation
 
 ORDER, WIDTH = 64, 6
 SNR_DB = 20

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.server_process import running_server
-from semlink import iaq
-from semlink.images import model_pixels, open_image
-from semlink.photos import find_photos
+from semlink.source.iaq import coder as iaq
 from semlink.v1 import link_pb2, link_pb2_grpc
-from semlink.weights import SERVER_MODEL
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.photos import find_photos
+from semlink.vision.weights import SERVER_MODEL
 
 SECONDS = 60.0
 ROUNDS = 4

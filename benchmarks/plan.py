@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import take_turns
-from semlink.ofdm import Numerology, Plan, PlanMethod, plan
-from semlink.ofdm.channel import draw_channel, subchannel_gains
-from semlink.ofdm.recipe import draw_scores
-from semlink.weights import DEVICE_MODEL
+from semlink.access.planner import PlanMethod, plan
+from semlink.access.recipe import draw_scores
+from semlink.access.transmission_plan import Plan
+from semlink.channel.ofdm import Numerology, draw_channel, subchannel_gains
+from semlink.vision.weights import DEVICE_MODEL
 
 SEED = 0
 SNR_DB = 20.0

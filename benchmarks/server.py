@@ -15,13 +15,13 @@ from rich.table import Table
 
 from benchmarks.server_process import running_server
 from benchmarks.timing import take_turns
-from semlink import iaq
-from semlink.engines import load_engine
-from semlink.images import model_pixels, open_image
-from semlink.photos import find_photos
+from semlink.source.iaq import coder as iaq
 from semlink.v1 import link_pb2, link_pb2_grpc
-from semlink.vit import load_vit, normalise
-from semlink.weights import SERVER_MODEL
+from semlink.vision.engines import load_engine
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.photos import find_photos
+from semlink.vision.vit import load_vit, normalise
+from semlink.vision.weights import SERVER_MODEL
 
 ROUNDS = 5
 FRAMES = 64

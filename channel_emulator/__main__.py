@@ -9,14 +9,14 @@ from channel_emulator.control import Impairments, control_plane
 from channel_emulator.metrics import Metrics
 from channel_emulator.proxy import ImpairingProxy
 from channel_emulator.settings import Settings
-from semlink.runtime.admission import Admission
-from semlink.runtime.connection import connect
-from semlink.runtime.listener import Health, listen
-from semlink.runtime.logs import configure_logs
-from semlink.runtime.settings import read_settings
-from semlink.runtime.startup import StartupError
-from semlink.runtime.tls import channel_credentials
-from semlink.runtime.tracing import traced
+from semlink.service.admission import Admission
+from semlink.service.connection import connect
+from semlink.service.listener import Health, listen
+from semlink.service.logs import configure_logs
+from semlink.service.settings import read_settings
+from semlink.service.startup import StartupError
+from semlink.service.tls import channel_credentials
+from semlink.service.tracing import traced
 
 log = structlog.get_logger("channel_emulator")
 

@@ -9,7 +9,7 @@ from channel_emulator.control import Impairments
 from channel_emulator.impairments import Planned
 from channel_emulator.settings import Settings
 from channel_emulator.upstream import pass_on
-from semlink.runtime.correlation import served
+from semlink.service.correlation import served
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 

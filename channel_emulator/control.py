@@ -10,13 +10,13 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from channel_emulator.impairments import Impairment
 from channel_emulator.metrics import Metrics
-from semlink.runtime.admission import Admission
-from semlink.runtime.correlation import RequestMiddleware
-from semlink.runtime.http_bodies import BodyLimits
-from semlink.runtime.http_guard import install_guard
-from semlink.runtime.http_paths import NAME
-from semlink.runtime.listener import Health
-from semlink.runtime.problems import install_problems, problem_responses
+from semlink.service.admission import Admission
+from semlink.service.correlation import RequestMiddleware
+from semlink.service.http_bodies import BodyLimits
+from semlink.service.http_guard import install_guard
+from semlink.service.http_paths import NAME
+from semlink.service.listener import Health
+from semlink.service.problems import install_problems, problem_responses
 
 log = structlog.get_logger(__name__)
 

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channel_emulator.randomness import CHANNEL, ESTIMATION, random_stream
-from semlink.ofdm import Numerology
-from semlink.ofdm.channel import draw_channel, estimated_channel, subchannel_gains
+from semlink.channel.ofdm import Numerology, draw_channel, estimated_channel, subchannel_gains
 
 
 @dataclass(frozen=True, eq=False)

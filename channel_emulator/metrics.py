@@ -3,8 +3,8 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from channel_emulator.planned_frame import REASONS
-from semlink.bitstream import FRAME_RULES
-from semlink.runtime.admission import refusal_counter
+from semlink.frame import FRAME_RULES
+from semlink.service.admission import refusal_counter
 
 OUTCOMES = ("answered", "refused", "failed", "cancelled")
 

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channel_emulator.held_channel import HeldChannel
-from semlink.bitstream import Frame
-from semlink.ofdm.blocks import Blocks
-from semlink.ofdm.channel import Beamforming, beamforming
-from semlink.ofdm.mapping import gains_of_blocks
-from semlink.ofdm.mismatch import equivalent_gains, latencies_over_intervals
-from semlink.ofdm.transmission_plan import RULES, PlanError, check_rules
+from semlink.access.blocks import Blocks
+from semlink.access.mapping import gains_of_blocks
+from semlink.access.transmission_plan import RULES, PlanError, check_rules
+from semlink.channel.mismatch import equivalent_gains, latencies_over_intervals
+from semlink.channel.ofdm import Beamforming, beamforming
+from semlink.frame import Frame
 from semlink.v1.link_pb2 import TransmissionPlan
 
 MISSING, STALE = "missing", "stale"

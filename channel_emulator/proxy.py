@@ -14,10 +14,10 @@ from channel_emulator.randomness import random_stream
 from channel_emulator.settings import Settings
 from channel_emulator.transmission import transmit, transmit_planned
 from channel_emulator.upstream import pass_on, patience
-from semlink.bitstream import FrameError
-from semlink.runtime import tracing
-from semlink.runtime.calls import MAX_WAIT_SECONDS, Room
-from semlink.runtime.correlation import served
+from semlink.frame import FrameError
+from semlink.service import tracing
+from semlink.service.calls import MAX_WAIT_SECONDS, Room
+from semlink.service.correlation import served
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 log = structlog.get_logger(__name__)

@@ -14,8 +14,8 @@ from channel_emulator.impairments import (
     Rayleigh,
 )
 from channel_emulator.impairments.planned import MAX_STREAMS
-from semlink.ofdm.planner import TARGET_BLOCK_ERROR_RATE
-from semlink.runtime.settings import Address, CallSettings, ListenSettings, Port
+from semlink.access.planner import TARGET_BLOCK_ERROR_RATE
+from semlink.service.settings import Address, CallSettings, ListenSettings, Port
 
 
 def _number(value: object) -> object:

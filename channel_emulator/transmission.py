@@ -7,8 +7,8 @@ import numpy as np
 from channel_emulator.held_channel import HeldChannel
 from channel_emulator.impairments import Awgn, Planned, Rayleigh, Unplanned
 from channel_emulator.planned_frame import PlannedFrame
-from semlink.bitstream import MAX_FRAME_BYTES, Frame, FrameError
-from semlink.bsc import invert_bits
+from semlink.channel.bsc import invert_bits
+from semlink.frame import MAX_FRAME_BYTES, Frame, FrameError
 from semlink.v1.link_pb2 import ChannelReport, TransmissionPlan
 
 

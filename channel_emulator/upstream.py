@@ -6,8 +6,8 @@ import grpc
 import structlog
 
 from channel_emulator.settings import Settings
-from semlink.runtime import tracing
-from semlink.runtime.metadata import outgoing
+from semlink.service import tracing
+from semlink.service.metadata import outgoing
 
 log = structlog.get_logger(__name__)
 

@@ -9,14 +9,14 @@ from device.settings import DeviceSettings
 from device.show_spool import ShowSpoolSettings, show_spool
 from device.spool import Spool
 from device.spool_file import SpoolError
-from semlink.engines import EngineError
-from semlink.photos import PhotosError, find_photos
-from semlink.runtime.header_keys import device_key
-from semlink.runtime.logs import configure_logs
-from semlink.runtime.settings import read_settings
-from semlink.runtime.startup import StartupError
-from semlink.runtime.tracing import traced
-from semlink.weights import WeightsError
+from semlink.service.header_keys import device_key
+from semlink.service.logs import configure_logs
+from semlink.service.settings import read_settings
+from semlink.service.startup import StartupError
+from semlink.service.tracing import traced
+from semlink.vision.engines import EngineError
+from semlink.vision.photos import PhotosError, find_photos
+from semlink.vision.weights import WeightsError
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 

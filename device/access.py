@@ -8,9 +8,9 @@ import structlog
 from pydantic import SecretStr
 
 from device.settings import DeviceSettings
-from semlink.runtime.api_keys import own_key
-from semlink.runtime.startup import StartupError
-from semlink.runtime.tls import channel_credentials
+from semlink.service.api_keys import own_key
+from semlink.service.startup import StartupError
+from semlink.service.tls import channel_credentials
 
 log = structlog.get_logger(__name__)
 

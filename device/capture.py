@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from device.encoder import Encoded
 from device.spool_file import Stored
-from semlink import iaq
-from semlink.bitstream import Frame
+from semlink.frame import Frame
+from semlink.source.iaq import coder as iaq
 
 
 @dataclass(frozen=True, eq=False)

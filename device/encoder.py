@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.settings import DeviceSettings
-from semlink import iaq
-from semlink.bitstream import Frame
-from semlink.engines import load_engine
-from semlink.runtime import tracing
-from semlink.vit import load_vit, normalise
+from semlink.frame import Frame
+from semlink.service import tracing
+from semlink.source.iaq import coder as iaq
+from semlink.vision.engines import load_engine
+from semlink.vision.vit import load_vit, normalise
 
 
 @dataclass(frozen=True, eq=False)

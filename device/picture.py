@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from device.encoder import Encoded
-from semlink import iaq
-from semlink.bitstream import Frame
+from semlink.frame import Frame
+from semlink.source.iaq import coder as iaq
 
 CAPTION_HEIGHT = 24
 MARGIN = 8

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.encoder import Encoded
-from semlink.iaq import encode_with
-from semlink.ofdm import Numerology, Plan, PlanMethod, plan
-from semlink.ofdm.channel import subchannel_gains
+from semlink.access.planner import PlanMethod, plan
+from semlink.access.transmission_plan import Plan
+from semlink.channel.ofdm import Numerology, subchannel_gains
+from semlink.source.iaq.coder import encode_with
 from semlink.v1 import link_pb2 as pb
 
 

@@ -8,7 +8,7 @@ from device.capture import Capture
 from device.encoder import Encoded
 from device.planning import Planned
 from device.votes import Standing
-from semlink.runtime.correlation import current_request
+from semlink.service.correlation import current_request
 from semlink.v1 import link_pb2 as pb
 
 

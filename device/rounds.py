@@ -23,12 +23,12 @@ from device.report import answer_report
 from device.settings import DeviceSettings
 from device.uplink import Uplink, UplinkError, UplinkStopped
 from device.votes import Votes
-from semlink.bitstream import Frame, FrameError
-from semlink.header_tag import header_tag
-from semlink.images import ImageError
-from semlink.runtime import tracing
-from semlink.runtime.correlation import begin_request
+from semlink.frame import Frame, FrameError
+from semlink.service import tracing
+from semlink.service.correlation import begin_request
+from semlink.service.header_tag import header_tag
 from semlink.v1 import link_pb2 as pb
+from semlink.vision.images import ImageError
 
 log = structlog.get_logger(__name__)
 

@@ -7,13 +7,13 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from semlink.allocation.methods import MethodName, check_threshold
-from semlink.engines import EngineName
-from semlink.iaq import HEADER_BITS
-from semlink.ofdm import PlanMethod
-from semlink.ofdm.transmission_plan import MIN_BITS
-from semlink.runtime.settings import Address, CallSettings
-from semlink.weights import DEVICE_MODEL
+from semlink.access.planner import PlanMethod
+from semlink.access.transmission_plan import MIN_BITS
+from semlink.service.settings import Address, CallSettings
+from semlink.source.iaq.allocation.methods import MethodName, check_threshold
+from semlink.source.iaq.coder import HEADER_BITS
+from semlink.vision.engines import EngineName
+from semlink.vision.weights import DEVICE_MODEL
 
 
 class DeviceSettings(CallSettings):
@@ -123,7 +123,7 @@ class DeviceSettings(CallSettings):
 
     @property
     def allocation(self) -> dict[str, Any]:
-        """What `semlink.iaq.encode` is told of the allocation."""
+        """What `semlink.source.iaq.coder.encode` is told of the allocation."""
         return self.model_dump(include={"method", "rho", "total_bits", "gamma", "design_ber", "threshold"})
 
     @property

@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from device.spool_file import SpoolError, spool_contents
-from semlink.runtime.settings import ProcessSettings
+from semlink.service.settings import ProcessSettings
 
 
 class ShowSpoolSettings(ProcessSettings):

@@ -14,8 +14,8 @@ from device.rounds import Rounds
 from device.spool import Spool
 from device.spool_file import SpoolError
 from device.uplink import LONGEST_PAUSE_SECONDS, Uplink, UplinkError, UplinkStopped
-from semlink.runtime import tracing
-from semlink.runtime.correlation import begin_request
+from semlink.service import tracing
+from semlink.service.correlation import begin_request
 
 log = structlog.get_logger(__name__)
 

@@ -20,9 +20,9 @@ from tenacity import (
 )
 
 from device.access import Access
-from semlink.runtime import tracing
-from semlink.runtime.connection import connect
-from semlink.runtime.metadata import outgoing
+from semlink.service import tracing
+from semlink.service.connection import connect
+from semlink.service.metadata import outgoing
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 

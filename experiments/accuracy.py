@@ -8,10 +8,10 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from semlink.learning.bsc_cells import Receiver
-from semlink.learning.measurement import measure_grid
-from semlink.learning.run import Run
-from semlink.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
+from experiments.evaluation.bsc_cells import Receiver
+from experiments.evaluation.measurement import measure_grid
+from experiments.evaluation.run import Run
+from semlink.vision.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
 
 mpl.use("Agg")
 mpl.rcParams["figure.constrained_layout.use"] = True

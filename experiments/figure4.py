@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from experiments.accuracy import ALLOCATIONS, STUDIES, VIEWS, Series, draw, measure, save
-from semlink.weights import SERVER_MODEL
+from semlink.vision.weights import SERVER_MODEL
 
 
 def main(data: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from experiments.accuracy import ALLOCATIONS, CODECS, STUDIES, Series, draw, measure, save
-from semlink.learning.coders import PROTECTED
+from experiments.evaluation.coders import PROTECTED
 
 RHO, BER = 0.125, 0.05
 BERS = (0.01, 0.02, 0.05, 0.1)

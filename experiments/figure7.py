@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from experiments.accuracy import STUDIES, save
-from semlink import iaq
-from semlink.images import model_pixels, open_image
-from semlink.learning.coders import send_frame
-from semlink.learning.image_sets import load_image_set
-from semlink.photos import find_photos
-from semlink.vit import class_attention, load_vit, normalise
-from semlink.weights import DEVICE_MODEL
+from experiments.data.image_sets import load_image_set
+from experiments.evaluation.coders import send_frame
+from semlink.source.iaq import coder as iaq
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.photos import find_photos
+from semlink.vision.vit import class_attention, load_vit, normalise
+from semlink.vision.weights import DEVICE_MODEL
 
 PHOTOGRAPHS = ("chelsea", "coffee", "astronaut", "rocket")
 IMAGES, RHO, BERS, SEED = 4, 0.125, (0.0, 0.05), 0

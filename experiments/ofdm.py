@@ -6,13 +6,13 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from experiments.accuracy import Series, run_of
-from semlink.learning.bsc_cells import CLEAN, BscCell
-from semlink.learning.evaluation import Cell
-from semlink.learning.measurement import measure_cells, measure_plans
-from semlink.learning.ofdm_cells import OfdmCell
-from semlink.learning.rows import is_about
-from semlink.learning.run import Run
-from semlink.ofdm import PlanMethod
+from experiments.evaluation.bsc_cells import CLEAN, BscCell
+from experiments.evaluation.evaluation import Cell
+from experiments.evaluation.measurement import measure_cells, measure_plans
+from experiments.evaluation.ofdm_cells import OfdmCell
+from experiments.evaluation.rows import is_about
+from experiments.evaluation.run import Run
+from semlink.access.planner import PlanMethod
 
 NAMES = {
     PlanMethod.IA_QSMPA: "IA-QSMPA",

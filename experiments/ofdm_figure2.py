@@ -9,8 +9,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from experiments.accuracy import save
+from experiments.evaluation.ofdm_cells import OfdmCell
 from experiments.ofdm import NAMES, draw_latency, images_of, measure_latency
-from semlink.learning.ofdm_cells import OfdmCell
 
 SNRS_DB = tuple(float(snr_db) for snr_db in range(-5, 46, 5))
 

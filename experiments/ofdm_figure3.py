@@ -12,9 +12,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from experiments.accuracy import VIEWS, draw, save
+from experiments.evaluation.ofdm_cells import OfdmCell
 from experiments.ofdm import NAMES, draw_latency, images_of, line, measure_accuracy, measure_latency, views_of
-from semlink.learning.ofdm_cells import OfdmCell
-from semlink.ofdm import PlanMethod
+from semlink.access.planner import PlanMethod
 
 RHOS = (1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2)
 """At the first every method has 1 bit a patch. At the second equal bits are 2 for the upper half of the patches

@@ -14,11 +14,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from experiments.accuracy import VIEWS, Series, draw, save
+from experiments.evaluation.ofdm_cells import Coding, OfdmCell
 from experiments.ofdm import NAMES, STYLES, draw_latency, images_of, measure_accuracy, measure_latency, views_of
 from experiments.ofdm_figure2 import SNRS_DB
-from semlink.learning.ofdm_cells import Coding, OfdmCell
-from semlink.ofdm import PlanMethod
-from semlink.ofdm.planner import TARGET_BLOCK_ERROR_RATE
+from semlink.access.planner import TARGET_BLOCK_ERROR_RATE, PlanMethod
 
 BLOCK_ERROR_RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 LOW_SNR_DB = 10.0

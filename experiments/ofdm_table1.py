@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from experiments.accuracy import RESULTS, VIEWS
+from experiments.evaluation.ofdm_cells import Coding, OfdmCell
 from experiments.ofdm import measure_accuracy, ofdm_run
 from experiments.pairs import paired_gain, things_of
-from semlink.learning.ofdm_cells import Coding, OfdmCell
-from semlink.ofdm import PlanMethod
-from semlink.ofdm.mapping import Mapping
+from semlink.access.mapping import Mapping
+from semlink.access.planner import PlanMethod
 
 SNRS_DB = (0.0, 10.0, 20.0, 30.0)
 NAMES = {Mapping.INVERSE: "inverse", Mapping.RANDOM: "random", Mapping.IMPORTANCE: "importance-aware (IASM)"}

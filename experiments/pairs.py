@@ -1,9 +1,9 @@
 """Two rows about the same images, compared answer by answer: single views, and the votes of four."""
 
-from semlink.learning.evaluation import groups_of_views
-from semlink.learning.intervals import difference
-from semlink.learning.rows import from_hex
-from semlink.learning.run import Run
+from experiments.evaluation.evaluation import groups_of_views
+from experiments.evaluation.intervals import difference
+from experiments.evaluation.rows import from_hex
+from experiments.evaluation.run import Run
 
 ANSWERS = {"single": "correct", "four_view": "correct_votes"}
 """Which answers were correct, in a row, by the name of their accuracy."""

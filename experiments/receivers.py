@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from experiments.accuracy import measure
-from semlink.learning.bsc_cells import Receiver
-from semlink.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
+from experiments.evaluation.bsc_cells import Receiver
+from semlink.vision.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
 
 LINK_TRAINED = REPOSITORY / "models" / "link-trained"
 RHO, BERS = 0.125, (0.0, 0.05)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from experiments.accuracy import measure
-from semlink.weights import SERVER_MODEL
+from semlink.vision.weights import SERVER_MODEL
 
 METHODS = ("incremental", "fixed", "top-k", "attention-threshold", "attention-sum-threshold")
 RHO, BERS = 0.125, (0.0, 0.05)

@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from experiments.accuracy import RESULTS, run_of
+from experiments.evaluation.bsc_cells import BscCell, Receiver
 from experiments.pairs import Things, paired_gain, things_of
-from semlink.learning.bsc_cells import BscCell, Receiver
-from semlink.learning.link_training import KIND
+from experiments.training.link_training import KIND
 
 Rows = dict[BscCell, dict]
 """Rows of one run, by cell."""

@@ -6,13 +6,13 @@ import os
 import signal
 import sys
 
-from semlink.engines import EngineError
-from semlink.runtime.listener import listen
-from semlink.runtime.logs import configure_logs
-from semlink.runtime.settings import read_settings
-from semlink.runtime.startup import StartupError
-from semlink.runtime.tracing import traced
-from semlink.weights import WeightsError
+from semlink.service.listener import listen
+from semlink.service.logs import configure_logs
+from semlink.service.settings import read_settings
+from semlink.service.startup import StartupError
+from semlink.service.tracing import traced
+from semlink.vision.engines import EngineError
+from semlink.vision.weights import WeightsError
 from server.assembly import assembled
 from server.settings import ServerSettings
 

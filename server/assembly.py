@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from semlink.runtime.admission import Admission
-from semlink.runtime.header_keys import keys_of_devices
-from semlink.runtime.listener import Health
+from semlink.service.admission import Admission
+from semlink.service.header_keys import keys_of_devices
+from semlink.service.listener import Health
 from server.classifier import Classifier
 from server.header_keys import HeaderKeys
 from server.link_service import LinkService

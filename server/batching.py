@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import Generic, TypeVar
 
-from semlink.runtime import tracing
+from semlink.service import tracing
 from server.metrics import Metrics
 from server.pending import Pending
 from server.predictions import Prediction, Recognition

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from semlink.engines import EngineName, load_engine
-from semlink.iaq import PATCH_SIZE
-from semlink.images import IMAGE_SIZE
+from semlink.source.iaq.coder import PATCH_SIZE
+from semlink.vision.engines import EngineName, load_engine
+from semlink.vision.images import IMAGE_SIZE
 from server.batching import Batcher, Looked
 from server.metrics import Metrics
 from server.pending import Pending
@@ -96,7 +96,7 @@ class Classifier:
 
     def _load(self) -> None:
         try:
-            from semlink.vit import class_names, load_vit
+            from semlink.vision.vit import class_names, load_vit
 
             settings = self._settings
             self._model = load_vit(settings.model, weights=settings.weights)
@@ -114,7 +114,7 @@ class Classifier:
     def _look(self, pictures: Sequence[Picture]) -> Looked:
         import torch
 
-        from semlink.vit import logits_of_patches, normalise
+        from semlink.vision.vit import logits_of_patches, normalise
 
         model, logits_of = self._model, self._logits
         assert model is not None

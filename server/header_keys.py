@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import SecretBytes
 
-from semlink.header_tag import MIN_KEY_BYTES, header_tag
+from semlink.service.header_tag import MIN_KEY_BYTES, header_tag
 from server.refusals import BadTag
 
 
@@ -21,7 +21,7 @@ class HeaderKeys:
     def check(
         self, tag: bytes, header: bytes, *, object_id: str, device_id: str, frame_id: int, expected_views: int
     ) -> None:
-        """Checks the tag of a view; see `semlink.header_tag`.
+        """Checks the tag of a view; see `semlink.service.header_tag`.
 
         Raises:
             BadTag: it is not the one that the device makes of this.

@@ -7,9 +7,9 @@ from typing import TypeVar
 import grpc
 from pydantic import ValidationError
 
-from semlink.bitstream import Frame
-from semlink.runtime.calls import MAX_WAIT_SECONDS, abort
-from semlink.runtime.correlation import served
+from semlink.frame import Frame
+from semlink.service.calls import MAX_WAIT_SECONDS, abort
+from semlink.service.correlation import served
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 from server.metrics import Metrics

@@ -8,8 +8,8 @@ from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from semlink.bitstream import FRAME_RULES
-from semlink.runtime.admission import refusal_counter
+from semlink.frame import FRAME_RULES
+from semlink.service.admission import refusal_counter
 from server.refusals import Refusal
 
 PROTOCOLS = ("grpc", "http")

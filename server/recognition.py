@@ -9,10 +9,10 @@ import numpy as np
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from semlink import iaq
-from semlink.bitstream import MAX_FRAME_BYTES, Frame, FrameError, Geometry
-from semlink.images import IMAGE_SIZE, model_pixels, open_image
-from semlink.runtime import tracing
+from semlink.frame import MAX_FRAME_BYTES, Frame, FrameError, Geometry
+from semlink.service import tracing
+from semlink.source.iaq import coder as iaq
+from semlink.vision.images import IMAGE_SIZE, model_pixels, open_image
 from server.classifier import PATCHES, Classifier, Picture
 from server.header_keys import HeaderKeys
 from server.metrics import Metrics

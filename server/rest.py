@@ -13,16 +13,16 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
-from semlink.bitstream import MAX_FRAME_BYTES
-from semlink.images import MAX_IMAGE_BYTES, ImageError
-from semlink.runtime.admission import Admission
-from semlink.runtime.calls import MAX_WAIT_SECONDS
-from semlink.runtime.correlation import RequestMiddleware
-from semlink.runtime.http_bodies import BodyLimits
-from semlink.runtime.http_guard import install_guard
-from semlink.runtime.http_paths import NAME
-from semlink.runtime.listener import Health
-from semlink.runtime.problems import install_problems, problem_responses
+from semlink.frame import MAX_FRAME_BYTES
+from semlink.service.admission import Admission
+from semlink.service.calls import MAX_WAIT_SECONDS
+from semlink.service.correlation import RequestMiddleware
+from semlink.service.http_bodies import BodyLimits
+from semlink.service.http_guard import install_guard
+from semlink.service.http_paths import NAME
+from semlink.service.listener import Health
+from semlink.service.problems import install_problems, problem_responses
+from semlink.vision.images import MAX_IMAGE_BYTES, ImageError
 from server.http_requests import CLASSIFY_PATH, CountingMiddleware
 from server.metrics import CALLER_GONE, Metrics
 from server.recognition import Answer, Recognizer, ViewRequest

@@ -5,9 +5,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from semlink.engines import EngineName
-from semlink.runtime.settings import ListenSettings, Port
-from semlink.weights import SERVER_MODEL
+from semlink.service.settings import ListenSettings, Port
+from semlink.vision.engines import EngineName
+from semlink.vision.weights import SERVER_MODEL
 
 
 class ServerSettings(ListenSettings):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import settings
 from redis_server import PERSISTENT, RedisServer, redis_program, running_redis
 
-from semlink.weights import DEVICE_MODEL, find_weights
+from semlink.vision.weights import DEVICE_MODEL, find_weights
 
 # Settings of whoever runs the tests; Typer and Rich would colour and fold what tests read.
 for _name in list(os.environ):

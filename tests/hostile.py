@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from semlink.bitstream import Frame, FrameError
+from semlink.frame import Frame, FrameError
 from semlink.v1.link_pb2 import ClassifyRequest, TransmissionPlan, WaitVoteRequest
 
 HEADER_BYTES = 113

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 from processes import Running
 
-from semlink.iaq import encode
+from semlink.source.iaq.coder import encode
 from semlink.v1.link_pb2 import ClassifyRequest
 
 FRAME_TYPE = "application/vnd.semlink.frame"

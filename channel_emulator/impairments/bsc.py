@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from semlink.bsc import flip_positions
+from semlink.channel.bsc import flip_positions
 
 
 class BinarySymmetricChannel(BaseModel):
@@ -24,5 +24,5 @@ class BinarySymmetricChannel(BaseModel):
     )
 
     def flips(self, bits: int, generator: np.random.Generator) -> NDArray[np.int64]:
-        """See `semlink.bsc.flip_positions`."""
+        """See `semlink.channel.bsc.flip_positions`."""
         return flip_positions(bits, self.ber, generator)

@@ -8,9 +8,9 @@ from pydantic import Field
 
 from channel_emulator.impairments.planned import Arrival, PlannedChannel, finite
 from channel_emulator.planned_frame import PlannedFrame
-from semlink.bsc import flip_positions
-from semlink.ofdm.planner import TARGET_BLOCK_ERROR_RATE
-from semlink.ofdm.rates import bit_error_rate, dispersion_penalty
+from semlink.access.planner import TARGET_BLOCK_ERROR_RATE
+from semlink.channel.bsc import flip_positions
+from semlink.channel.rates import bit_error_rate, dispersion_penalty
 
 
 class FiniteBlocklength(PlannedChannel):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from semlink.ofdm.flat import awgn, rayleigh
+from semlink.channel.flat import awgn, rayleigh
 
 
 class _FlatChannel(BaseModel):
@@ -24,7 +24,7 @@ class Awgn(_FlatChannel):
     type: Literal["awgn"] = "awgn"
 
     def arrive(self, values: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
-        """See `semlink.ofdm.flat.awgn`."""
+        """See `semlink.channel.flat.awgn`."""
         return awgn(values, self.order, self.snr_db, generator)
 
 
@@ -34,5 +34,5 @@ class Rayleigh(_FlatChannel):
     type: Literal["rayleigh"] = "rayleigh"
 
     def arrive(self, values: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
-        """See `semlink.ofdm.flat.rayleigh`."""
+        """See `semlink.channel.flat.rayleigh`."""
         return rayleigh(values, self.order, self.snr_db, generator)

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from channel_emulator.impairments.planned import Arrival, PlannedChannel, finite
 from channel_emulator.planned_frame import PlannedFrame
-from semlink.ofdm.chain import transmit, transmit_redrawn
-from semlink.ofdm.layout import BlockLayout
+from semlink.channel.chain import transmit, transmit_redrawn
+from semlink.channel.layout import BlockLayout
 
 
 class MimoOfdm(PlannedChannel):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from channel_emulator.held_channel import HeldChannel
 from channel_emulator.planned_frame import PlannedFrame, PlanRefused
-from semlink.ofdm import Numerology
+from semlink.channel.ofdm import Numerology
 
 MAX_STREAMS = 16
 """Most spatial streams: the state of the channel then still fits a message."""

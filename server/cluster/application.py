@@ -5,8 +5,8 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from semlink.runtime.listener import GRACE_SECONDS
-from semlink.runtime.startup import StartupError
+from semlink.service.listener import GRACE_SECONDS
+from semlink.service.startup import StartupError
 from server.cluster.replica import Replica
 from server.settings import ServerSettings
 

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2
 
-from semlink.runtime.correlation import REQUEST_ID
+from semlink.service.correlation import REQUEST_ID
 from semlink.v1 import link_pb2_grpc
 from server.cluster.call_context import TIME_LEFT
 

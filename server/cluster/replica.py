@@ -12,10 +12,10 @@ from fastapi import FastAPI
 from grpc_health.v1 import health_pb2
 from ray.serve.grpc_util import RayServegRPCContext
 
-from semlink.runtime.admission import LOOPBACK, NotAdmitted
-from semlink.runtime.calls import address_of, admit, answering
-from semlink.runtime.logs import configure_logs
-from semlink.runtime.tracing import traced
+from semlink.service.admission import LOOPBACK, NotAdmitted
+from semlink.service.calls import address_of, admit, answering
+from semlink.service.logs import configure_logs
+from semlink.service.tracing import traced
 from semlink.v1 import link_pb2 as pb
 from server.assembly import assembled
 from server.cluster.call_context import CallContext

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from semlink.voting import majority_vote
+from semlink.decision.voting import majority_vote
 from server.metrics import Metrics
 from server.predictions import Prediction
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from semlink.photos import find_photos
+from semlink.vision.photos import find_photos
 
 SEMLINK = Path(sys.executable).with_name("semlink")
 PROC = Path("/proc")

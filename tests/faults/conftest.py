@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from processes import Running, running, wait_until
 
-from semlink.iaq import encode
-from semlink.images import model_pixels, open_image
-from semlink.photos import find_photos
+from semlink.source.iaq.coder import encode
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.photos import find_photos
 
 
 @pytest.fixture(scope="session")

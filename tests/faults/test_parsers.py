@@ -18,12 +18,12 @@ from channel_emulator.impairments import MimoOfdm
 from channel_emulator.planned_frame import PlannedFrame, PlanRefused
 from channel_emulator.settings import Settings as EmulatorSettings
 from device.settings import DeviceSettings
-from semlink.bitstream import Frame
-from semlink.iaq import encode
-from semlink.runtime.api_keys import ApiKeys, read_keys
-from semlink.runtime.header_keys import keys_of_devices
-from semlink.runtime.settings import read_settings
-from semlink.runtime.startup import StartupError
+from semlink.frame import Frame
+from semlink.service.api_keys import ApiKeys, read_keys
+from semlink.service.header_keys import keys_of_devices
+from semlink.service.settings import read_settings
+from semlink.service.startup import StartupError
+from semlink.source.iaq.coder import encode
 from semlink.v1.link_pb2 import TransmissionPlan
 from server.settings import ServerSettings
 

@@ -27,8 +27,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_status import rpc_status
 from processes import Running, wait_until
 
-from semlink.bitstream import MAX_FRAME_BYTES, Frame
-from semlink.iaq import encode
+from semlink.frame import MAX_FRAME_BYTES, Frame
+from semlink.source.iaq.coder import encode
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 WITHOUT_VISION = """

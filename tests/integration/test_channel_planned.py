@@ -12,12 +12,12 @@ import processes
 import pytest
 from processes import wait_until
 
-from semlink.bitstream import Frame
-from semlink.iaq import encode_with
-from semlink.ofdm import plan
-from semlink.ofdm.channel import subchannel_gains
-from semlink.ofdm.error_rate import awgn_bit_error_rate, rayleigh_bit_error_rate
-from semlink.ofdm.recipe import draw_scores
+from semlink.access.planner import plan
+from semlink.access.recipe import draw_scores
+from semlink.channel.error_rate import awgn_bit_error_rate, rayleigh_bit_error_rate
+from semlink.channel.ofdm import subchannel_gains
+from semlink.frame import Frame
+from semlink.source.iaq.coder import encode_with
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 

@@ -25,10 +25,10 @@ from device.rounds import Rounds
 from device.settings import DeviceSettings
 from device.uplink import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Uplink, UplinkStopped
 from device.votes import MAX_VOTES_AWAITED
-from semlink.bitstream import Frame, Geometry
-from semlink.photos import find_photos
+from semlink.frame import Frame, Geometry
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
+from semlink.vision.photos import find_photos
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120

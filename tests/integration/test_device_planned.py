@@ -17,11 +17,11 @@ from device.encoder import Encoder
 from device.planning import PlanningError, plan_view
 from device.rounds import Rounds
 from device.settings import DeviceSettings
-from semlink.bitstream import Frame
-from semlink.ofdm import PlanMethod
-from semlink.photos import find_photos
+from semlink.access.planner import PlanMethod
+from semlink.frame import Frame
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
+from semlink.vision.photos import find_photos
 
 (CAT,) = find_photos(["chelsea"])
 

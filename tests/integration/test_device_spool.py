@@ -31,10 +31,10 @@ from device.spool_file import insert, spool_contents
 from device.spooled_rounds import SpooledRounds
 from device.uplink import LONGEST_RETRY_DELAY_SECONDS, Uplink, UplinkError
 from device.votes import MAX_VOTES_AWAITED
-from semlink.photos import find_photos
-from semlink.runtime import connection
+from semlink.service import connection
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
+from semlink.vision.photos import find_photos
 
 ROOT = Path(__file__).parents[2]
 (CAT,) = find_photos(["chelsea"])

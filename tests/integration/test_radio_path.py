@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from processes import running, wait_until
 
-from semlink.bitstream import Frame
-from semlink.header_tag import header_tag
-from semlink.iaq import encode
-from semlink.images import model_pixels, open_image
-from semlink.photos import find_photos
+from semlink.frame import Frame
+from semlink.service.header_tag import header_tag
+from semlink.source.iaq.coder import encode
 from semlink.v1.link_pb2 import ClassifyRequest
-from semlink.weights import DEVICE_MODEL
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.photos import find_photos
+from semlink.vision.weights import DEVICE_MODEL
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 PIXELS = model_pixels(open_image(find_photos(["chelsea"])[0]))

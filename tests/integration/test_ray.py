@@ -21,12 +21,12 @@ from grpc_status import rpc_status
 from processes import START_SECONDS, Running, running, skip_without, wait_until
 from redis_server import running_redis
 
-from semlink.iaq import encode
-from semlink.images import model_pixels, open_image
-from semlink.photos import find_photos
-from semlink.runtime.startup import StartupError
+from semlink.service.startup import StartupError
+from semlink.source.iaq.coder import encode
 from semlink.v1.link_pb2 import ClassifyRequest, ClassifyResponse, WaitVoteRequest
-from semlink.weights import DEVICE_MODEL, find_weights
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.photos import find_photos
+from semlink.vision.weights import DEVICE_MODEL, find_weights
 from server.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]

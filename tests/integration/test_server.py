@@ -29,15 +29,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from processes import START_SECONDS, Running, running, wait_until
 
-import semlink.weights
-from semlink.bitstream import MAX_FRAME_BYTES, Frame
-from semlink.iaq import decode, encode
-from semlink.images import MAX_IMAGE_BYTES, model_pixels, open_image
-from semlink.patches import to_image, to_patches
-from semlink.photos import find_photos
+import semlink.vision.weights
+from semlink.frame import MAX_FRAME_BYTES, Frame
+from semlink.source.iaq.coder import decode, encode
+from semlink.source.iaq.patches import to_image, to_patches
 from semlink.v1.link_pb2 import ClassifyRequest, WaitVoteRequest
-from semlink.vit import class_attention, class_names, load_vit, normalise
-from semlink.weights import DEVICE_MODEL, SERVER_MODEL
+from semlink.vision.images import MAX_IMAGE_BYTES, model_pixels, open_image
+from semlink.vision.photos import find_photos
+from semlink.vision.vit import class_attention, class_names, load_vit, normalise
+from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL
 from server.classifier import Classifier, Picture
 from server.metrics import Metrics
 from server.settings import ServerSettings
@@ -48,16 +48,16 @@ CATS = range(281, 286)
 # A server that loads its model once a file exists, and waits for a body but a second.
 HELD = """
 import pathlib, sys, time
-import semlink.runtime.http_bodies, semlink.runtime.listener, semlink.vit
-load_vit, gate = semlink.vit.load_vit, pathlib.Path(sys.argv.pop(1))
+import semlink.service.http_bodies, semlink.service.listener, semlink.vision.vit
+load_vit, gate = semlink.vision.vit.load_vit, pathlib.Path(sys.argv.pop(1))
 
 def held(*arguments, **named):
     while not gate.exists():
         time.sleep(0.01)
     return load_vit(*arguments, **named)
 
-semlink.vit.load_vit, semlink.runtime.http_bodies.BODY_SECONDS = held, 1.0
-semlink.runtime.listener.GRACE_SECONDS = 60.0  # the calls of a busy machine end too
+semlink.vision.vit.load_vit, semlink.service.http_bodies.BODY_SECONDS = held, 1.0
+semlink.service.listener.GRACE_SECONDS = 60.0  # the calls of a busy machine end too
 import server.__main__
 server.__main__.main()
 """
@@ -80,7 +80,7 @@ def server(offline):
 def model(offline):
     """The server's model, here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semlink.weights, "_from_hub", lambda model: "switched off")
+        patch.setattr(semlink.vision.weights, "_from_hub", lambda model: "switched off")
         return load_vit(SERVER_MODEL, weights=Path(offline["SEMLINK_WEIGHTS"]))
 
 
@@ -181,7 +181,7 @@ def load(offline):
             ServerSettings(weights=offline["SEMLINK_WEIGHTS"], max_batch=2, **named), Metrics()
         )
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(semlink.weights, "_from_hub", lambda model: "switched off")
+            patch.setattr(semlink.vision.weights, "_from_hub", lambda model: "switched off")
             classifier._load()
         return classifier
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from workload import views
 
-from semlink.provenance import provenance
+from experiments.provenance import provenance
 
 OUT = Path("runs/load")
 

@@ -6,8 +6,8 @@ from typing import Self
 
 from workload import View
 
+from semlink.decision.voting import majority_vote
 from semlink.v1 import link_pb2
-from semlink.voting import majority_vote
 
 CONFIDENCE_TOLERANCE = 0.01
 """An image gets a slightly other confidence in another batch: sums are taken in another order."""

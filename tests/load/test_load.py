@@ -18,7 +18,7 @@ from stub_server import STUB
 from tally import Limits, Tally, broken
 from workload import CONTENTS, VIEWS
 
-from semlink.iaq import encode
+from semlink.source.iaq.coder import encode
 
 HERE = Path(__file__).parent
 LIAR = STUB.replace(

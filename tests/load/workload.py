@@ -50,7 +50,7 @@ def make(folder: Path) -> None:
     from device.camera import VIEWPOINTS, take_view
     from device.encoder import Encoder
     from device.settings import DeviceSettings
-    from semlink.photos import find_photos
+    from semlink.vision.photos import find_photos
 
     folder.mkdir(parents=True, exist_ok=True)
     encoder = Encoder(DeviceSettings(to="127.0.0.1:1", images=list(PHOTOS), object_id="load", threads=1))

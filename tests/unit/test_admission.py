@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channel_emulator.settings import Settings
-from semlink.runtime import rate_limit
-from semlink.runtime.admission import Admission, NotAdmitted, TooManyCalls
-from semlink.runtime.api_keys import ApiKeys, own_key, read_keys
-from semlink.runtime.http_bodies import BodyLimits
-from semlink.runtime.problems import install_problems
-from semlink.runtime.rate_limit import RateLimit
-from semlink.runtime.startup import StartupError
-from semlink.runtime.tls import channel_credentials, server_context, server_credentials
+from semlink.service import rate_limit
+from semlink.service.admission import Admission, NotAdmitted, TooManyCalls
+from semlink.service.api_keys import ApiKeys, own_key, read_keys
+from semlink.service.http_bodies import BodyLimits
+from semlink.service.problems import install_problems
+from semlink.service.rate_limit import RateLimit
+from semlink.service.startup import StartupError
+from semlink.service.tls import channel_credentials, server_context, server_credentials
 
 KEYS = {"alice": "correct-horse-battery", "bob": "staple-0123456789=="}
 

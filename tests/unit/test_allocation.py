@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semlink.allocation import incremental
-from semlink.importance import importance_weights
+from semlink.source.iaq.allocation import incremental
+from semlink.source.iaq.importance import importance_weights
 
 RATES = [0.0, 0.01, 0.05, 0.2, 3 / 13]
 

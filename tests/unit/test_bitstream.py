@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from channel_emulator.metrics import Metrics as ChannelMetrics
-from semlink.bitstream import FRAME_RULES, MAX_VALUES, Frame, FrameError, Geometry
+from semlink.frame import FRAME_RULES, MAX_VALUES, Frame, FrameError, Geometry
 from server.metrics import Metrics as ServerMetrics
 
 ROOT = Path(__file__).parents[2]
@@ -415,7 +415,7 @@ class TestHostileBytes:
 
 
 def test_the_rules_are_those_that_frames_are_refused_for():
-    files = [ROOT / "semlink" / "bitstream.py", *(ROOT / "channel_emulator").glob("*.py")]
+    files = [ROOT / "semlink" / "frame.py", *(ROOT / "channel_emulator").glob("*.py")]
     nodes = (node for file in files for node in ast.walk(ast.parse(file.read_text())))
     calls = (node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "FrameError")
     assert sorted({call.args[0].value for call in calls}) == sorted(FRAME_RULES)

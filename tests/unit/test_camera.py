@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from device.camera import VIEWPOINTS, Viewpoint, take_view
-from semlink.images import ImageError
-from semlink.photos import find_photos
+from semlink.vision.images import ImageError
+from semlink.vision.photos import find_photos
 
 RNG = np.random.default_rng(5)
 

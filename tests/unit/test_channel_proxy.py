@@ -12,7 +12,7 @@ from channel_emulator.control import Impairments
 from channel_emulator.impairments import Awgn, BinarySymmetricChannel, Impairment, NoImpairment
 from channel_emulator.metrics import Metrics
 from channel_emulator.settings import Settings
-from semlink.bitstream import Frame, Geometry
+from semlink.frame import Frame, Geometry
 from semlink.v1.link_pb2 import ClassifyRequest
 
 SMALL = Frame(Geometry(14, 14, 16, 3), 8, 0, 255, np.full(196, 2, np.uint8), bytes(196 * 192)).to_bytes()

@@ -4,7 +4,7 @@ import pytest
 
 from channel_emulator.impairments import BinarySymmetricChannel, NoImpairment
 from channel_emulator.settings import Settings
-from semlink.runtime.settings import read_settings
+from semlink.service.settings import read_settings
 
 
 def read(*flags: str) -> Settings:

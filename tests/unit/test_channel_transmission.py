@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from channel_emulator.impairments import BinarySymmetricChannel, NoImpairment
 from channel_emulator.randomness import random_stream
 from channel_emulator.transmission import transmit
-from semlink.bitstream import MAX_FRAME_BYTES, Frame, FrameError, Geometry
-from semlink.bsc import invert_bits
+from semlink.channel.bsc import invert_bits
+from semlink.frame import MAX_FRAME_BYTES, Frame, FrameError, Geometry
 
 
 def frame_of(bits_per_patch: int = 3, seed: int = 0) -> bytes:

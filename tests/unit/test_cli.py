@@ -7,12 +7,12 @@ from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from semlink.bitstream import Frame, Geometry
-from semlink.cli import app
-from semlink.demo import VIEWS
-from semlink.images import model_pixels, open_image
-from semlink.options import Allocation
-from semlink.photos import find_photos
+from cli.demo import VIEWS
+from cli.main import app
+from cli.options import Allocation
+from semlink.frame import Frame, Geometry
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.photos import find_photos
 
 
 def run(*arguments):

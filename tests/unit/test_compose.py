@@ -20,9 +20,9 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from redis_server import redis_program
 
-from semlink.runtime.admission import Admission
-from semlink.runtime.listener import Health
-from semlink.runtime.settings import ProcessSettings, read_settings
+from semlink.service.admission import Admission
+from semlink.service.listener import Health
+from semlink.service.settings import ProcessSettings, read_settings
 
 ROOT = Path(__file__).parents[2]
 DEVICES = ["device-1", "device-2", "device-3", "device-4"]
@@ -259,7 +259,7 @@ def test_devices_see_one_object_from_four_sides_through_the_channel(settings_of)
 
 
 def test_a_photograph_of_that_name_is_carried_along(settings_of):
-    from semlink.photos import find_photos
+    from semlink.vision.photos import find_photos
 
     assert find_photos(settings_of("device-1").images)
 
@@ -330,5 +330,7 @@ class TestInstallation:
             "device",
             "channel_emulator",
             "server",
+            "cli",
+            "experiments",
         }
         assert all((ROOT / name).exists() for name in kept)

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from semlink.distortion import (
+from semlink.source.iaq.distortion import (
     MAX_CONVEX_BIT_ERROR_RATE,
     corrected_one_error_bound,
     expected_distortion,
     one_error_bound,
 )
-from semlink.quantizer import dequantize, quantize
+from semlink.source.iaq.quantizer import dequantize, quantize
 
 RATES = [0.0, 0.01, 0.05, 0.1, 0.2, 3 / 13]
 

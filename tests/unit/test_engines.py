@@ -6,12 +6,12 @@ import timm
 import torch
 from timm.models import VisionTransformer
 
-from semlink import iaq
-from semlink.engines import EngineError, load_engine
-from semlink.images import model_pixels, open_image
-from semlink.photos import find_photos
-from semlink.vit import Origin, class_attention, load_vit, normalise
-from semlink.weights import DEVICE_MODEL, Weights
+from semlink.source.iaq import coder as iaq
+from semlink.vision.engines import EngineError, load_engine
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.photos import find_photos
+from semlink.vision.vit import Origin, class_attention, load_vit, normalise
+from semlink.vision.weights import DEVICE_MODEL, Weights
 
 PHOTOS = ("chelsea", "coffee", "astronaut", "rocket", "motorcycle_left", "hubble_deep_field")
 
@@ -110,7 +110,7 @@ class TestOpenVino:
             load_engine("openvino", small(**parts), "logits")
 
     def test_without_openvino(self, monkeypatch):
-        monkeypatch.delitem(sys.modules, "semlink.openvino_graph", raising=False)
+        monkeypatch.delitem(sys.modules, "semlink.vision.openvino_graph", raising=False)
         monkeypatch.setitem(sys.modules, "openvino", None)
         with pytest.raises(EngineError, match=r"pip install openvino; --engine torch"):
             load_engine("openvino", small(), "logits")

@@ -7,20 +7,20 @@ from PIL import Image
 from rich.progress import Progress
 from typer.testing import CliRunner
 
-from semlink import iaq
-from semlink.allocation.methods import Method, allocate
-from semlink.cli import app
-from semlink.images import model_pixels, open_image
-from semlink.learning import ldpc
-from semlink.learning.bsc_cells import CLEAN, BscCell, Receiver, grid, tune_threshold
-from semlink.learning.coders import CODECS, _best_within, _file, send_frame, send_picture
-from semlink.learning.evaluation import _votes, groups_of_views
-from semlink.learning.image_sets import Example, load_image_set
-from semlink.learning.ldpc import Code, best_code, capacity
-from semlink.learning.prepared import open_prepared, prepare
-from semlink.photos import find_photos
-from semlink.vit import class_attention, load_vit, normalise
-from semlink.weights import DEVICE_MODEL
+from cli.main import app
+from experiments.data.image_sets import Example, load_image_set
+from experiments.data.prepared import open_prepared, prepare
+from experiments.evaluation import ldpc
+from experiments.evaluation.bsc_cells import CLEAN, BscCell, Receiver, grid, tune_threshold
+from experiments.evaluation.coders import CODECS, _best_within, _file, send_frame, send_picture
+from experiments.evaluation.evaluation import _votes, groups_of_views
+from experiments.evaluation.ldpc import Code, best_code, capacity
+from semlink.source.iaq import coder as iaq
+from semlink.source.iaq.allocation.methods import Method, allocate
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.photos import find_photos
+from semlink.vision.vit import class_attention, load_vit, normalise
+from semlink.vision.weights import DEVICE_MODEL
 
 GENERATOR = np.random.default_rng(0)
 SCORES = GENERATOR.dirichlet([0.5] * 196)
@@ -195,7 +195,7 @@ def test_prepared_arrays_are_those_of_the_device_and_computed_once(cats, tmp_pat
     examples, _ = load_image_set(cats).where("split=test")
     with Progress(disable=True) as progress:
         folder = prepare(examples.examples, DEVICE_MODEL, None, tmp_path, progress)
-        monkeypatch.setattr("semlink.learning.prepared.load_vit", None)
+        monkeypatch.setattr("experiments.data.prepared.load_vit", None)
         assert prepare(examples.examples, DEVICE_MODEL, None, tmp_path, progress) == folder
     prepared = open_prepared(folder)
     model = load_vit(DEVICE_MODEL)

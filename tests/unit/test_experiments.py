@@ -6,14 +6,14 @@ from typing import ClassVar
 import pytest
 
 from experiments import accuracy
+from experiments.evaluation.bsc_cells import BscCell
+from experiments.evaluation.measurement import measure_cells, measure_plans
+from experiments.evaluation.ofdm_cells import OfdmCell
+from experiments.evaluation.rows import rows_of
 from experiments.ofdm import ofdm_run
 from experiments.pairs import paired_gain
 from experiments.table import _differences
-from semlink.learning.bsc_cells import BscCell
-from semlink.learning.measurement import measure_cells, measure_plans
-from semlink.learning.ofdm_cells import OfdmCell
-from semlink.learning.rows import rows_of
-from semlink.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
+from semlink.vision.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
 
 RESULTS = accuracy.RESULTS
 LINK_TRAINED = REPOSITORY / "models" / "link-trained"

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semlink.bitstream import Frame, Geometry
-from semlink.iaq import decode, encode
+from semlink.frame import Frame, Geometry
+from semlink.source.iaq.coder import decode, encode
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydantic import SecretBytes
 from structlog.testing import capture_logs
 
-from semlink.bitstream import Frame, Geometry
-from semlink.header_tag import header_tag
-from semlink.runtime.header_keys import device_key, keys_of_devices
-from semlink.runtime.startup import StartupError
+from semlink.frame import Frame, Geometry
+from semlink.service.header_keys import device_key, keys_of_devices
+from semlink.service.header_tag import header_tag
+from semlink.service.startup import StartupError
 from server.header_keys import HeaderKeys
 from server.refusals import BadTag
 

@@ -9,8 +9,8 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from semlink.runtime.http_server import HttpServer
-from semlink.runtime.problems import install_problems
+from semlink.service.http_server import HttpServer
+from semlink.service.problems import install_problems
 
 
 class Numbers(BaseModel, extra="forbid"):

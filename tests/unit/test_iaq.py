@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from semlink.allocation import incremental
-from semlink.bitstream import Frame, FrameError
-from semlink.iaq import decode, encode, encode_with
-from semlink.importance import importance_weights
+from semlink.frame import Frame, FrameError
+from semlink.source.iaq.allocation import incremental
+from semlink.source.iaq.coder import decode, encode, encode_with
+from semlink.source.iaq.importance import importance_weights
 
 
 @pytest.fixture(scope="module")

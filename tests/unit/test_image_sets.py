@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from semlink.learning.image_sets import Example, ImageSet, ImageSetError, load_image_set
+from experiments.data.image_sets import Example, ImageSet, ImageSetError, load_image_set
 
 
 @pytest.fixture

@@ -10,9 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-import semlink.images
-from semlink.images import FORMATS, MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SCANS, ImageError, model_pixels, open_image
-from semlink.photos import PhotosError, find_photos
+import semlink.vision.images
+from semlink.vision.images import (
+    FORMATS,
+    MAX_IMAGE_BYTES,
+    MAX_PIXELS,
+    MAX_SCANS,
+    ImageError,
+    model_pixels,
+    open_image,
+)
+from semlink.vision.photos import PhotosError, find_photos
 
 
 def stored(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -98,7 +106,7 @@ class TestRefused:
             open_image(tmp_path / "long.png")
 
     def test_bytes_are_counted_before_they_are_looked_at(self, monkeypatch):
-        monkeypatch.setattr(semlink.images, "MAX_IMAGE_BYTES", 10)
+        monkeypatch.setattr(semlink.vision.images, "MAX_IMAGE_BYTES", 10)
         monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("the picture was opened"))
         with pytest.raises(ImageError, match="at most 10"):
             open_image(bytes(11))

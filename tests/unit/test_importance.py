@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semlink.importance import importance_weights
+from semlink.source.iaq.importance import importance_weights
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 vectors = st.lists(finite, min_size=1, max_size=20)

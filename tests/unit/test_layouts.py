@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from semlink.learning.evaluation import groups_of_views
-from semlink.learning.image_sets import Example, load_image_set
+from experiments.data.image_sets import Example, load_image_set
+from experiments.evaluation.evaluation import groups_of_views
 
 
 def touch(path: Path) -> None:

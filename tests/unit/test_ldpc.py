@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
 
-from semlink.learning import ldpc
-from semlink.learning.belief_propagation import Decoder
-from semlink.learning.ldpc import RATES, Code, best_code, capacity, segment, transmit
+from experiments.evaluation import ldpc
+from experiments.evaluation.belief_propagation import Decoder
+from experiments.evaluation.ldpc import RATES, Code, best_code, capacity, segment, transmit
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -11,16 +11,16 @@ from PIL import Image
 from rich.progress import Progress
 from scipy.stats import binom
 
-from semlink.learning.checkpoint import save_checkpoint
-from semlink.learning.image_sets import ImageSet, load_image_set
-from semlink.learning.intervals import accuracy, difference
-from semlink.learning.link_training import LinkTrainOptions, link_train
-from semlink.learning.link_training import _damaged as damaged
-from semlink.learning.storage import read_weights, save_small
-from semlink.learning.train import TrainOptions, train
-from semlink.learning.train import _score as score
-from semlink.vit import class_names, load_vit
-from semlink.weights import DEVICE_MODEL
+from experiments.data.image_sets import ImageSet, load_image_set
+from experiments.evaluation.intervals import accuracy, difference
+from experiments.training.checkpoint import save_checkpoint
+from experiments.training.link_training import LinkTrainOptions, link_train
+from experiments.training.link_training import _damaged as damaged
+from experiments.training.train import TrainOptions, train
+from experiments.training.train import _score as score
+from semlink.vision.storage import read_weights, save_small
+from semlink.vision.vit import class_names, load_vit
+from semlink.vision.weights import DEVICE_MODEL
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -182,7 +182,7 @@ class TestTrain:
                 return score(*arguments)
 
             with monkeypatch.context() as patch:
-                patch.setattr("semlink.learning.train._score", interrupted)
+                patch.setattr("experiments.training.train._score", interrupted)
                 with pytest.raises(KeyboardInterrupt):
                     train(OPTIONS, kept, held_out, tmp_path, progress)
             assert not list(tmp_path.glob("*.safetensors"))
@@ -218,16 +218,16 @@ class TestLinkTraining:
     def test_comes_nearer_to_the_clean_models_answers_on_damaged_images(self, few, tmp_path, monkeypatch):
         losses = []
         monkeypatch.setattr(
-            "semlink.learning.link_training.log.info", lambda *_, loss=None, **__: losses.append(loss)
+            "experiments.training.link_training.log.info", lambda *_, loss=None, **__: losses.append(loss)
         )
-        monkeypatch.setattr("semlink.learning.link_training.CHECKPOINT_STEPS", 6)
+        monkeypatch.setattr("experiments.training.link_training.CHECKPOINT_STEPS", 6)
         with Progress(disable=True) as progress:
             link_train(replace(self.OPTIONS, steps=24, batch=8), few, few, tmp_path, progress)
         assert losses[-1] < 0.9 * losses[0]
 
     def test_an_interrupted_run_goes_on_and_ends_the_same(self, few, tmp_path, monkeypatch):
         self.run(few, tmp_path / "whole")
-        monkeypatch.setattr("semlink.learning.link_training.CHECKPOINT_STEPS", 2)
+        monkeypatch.setattr("experiments.training.link_training.CHECKPOINT_STEPS", 2)
         with monkeypatch.context() as patch:
             calls = iter(range(2 * 4))
 
@@ -236,7 +236,7 @@ class TestLinkTraining:
                     raise KeyboardInterrupt  # in the third step; two are in the checkpoint
                 return damaged(*arguments)
 
-            patch.setattr("semlink.learning.link_training._damaged", interrupted)
+            patch.setattr("experiments.training.link_training._damaged", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 self.run(few, tmp_path / "cut")
         assert (tmp_path / "cut" / f"{DEVICE_MODEL}.checkpoint").is_file()

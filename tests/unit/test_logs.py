@@ -7,8 +7,8 @@ import pytest
 
 FAILS = """
 import structlog
-from semlink.runtime.logs import configure_logs
-from semlink.runtime.settings import ProcessSettings
+from semlink.service.logs import configure_logs
+from semlink.service.settings import ProcessSettings
 
 configure_logs(ProcessSettings(log_format={log_format!r}), "server")
 

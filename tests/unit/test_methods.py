@@ -3,8 +3,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from semlink import iaq
-from semlink.allocation import (
+from semlink.source.iaq import coder as iaq
+from semlink.source.iaq.allocation import (
     attention_sum_threshold,
     attention_threshold,
     fixed,
@@ -12,8 +12,8 @@ from semlink.allocation import (
     top_k,
     water_filling,
 )
-from semlink.allocation.methods import Method, MethodName, allocate
-from semlink.importance import importance_weights
+from semlink.source.iaq.allocation.methods import Method, MethodName, allocate
+from semlink.source.iaq.importance import importance_weights
 
 GENERATOR = np.random.default_rng(0)
 SCORES = GENERATOR.dirichlet([0.5] * 196)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from semlink.vit import class_names, load_vit
+from semlink.vision.vit import class_names, load_vit
 
 MODELS = Path(__file__).parents[2] / "models"
 FILES = sorted(MODELS.rglob("*.safetensors"))

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from test_compose import LISTENERS, ROOT, app_of, module_of, service_of, settings_class
 
-from semlink.runtime.listener import Health
+from semlink.service.listener import Health
 
 FOLDER = ROOT / "observability"
 PROVISIONING = FOLDER / "grafana" / "provisioning"

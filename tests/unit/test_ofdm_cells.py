@@ -5,17 +5,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semlink.images import model_pixels, open_image
-from semlink.learning.bsc_cells import CLEAN, BscCell
-from semlink.learning.measurement import measure_cells, measure_plans
-from semlink.learning.ofdm_cells import Coding, OfdmCell, spread
-from semlink.learning.prepared import Prepared
-from semlink.learning.rows import append_row, is_about, missing
-from semlink.learning.run import Run
-from semlink.ofdm import Numerology, PlanMethod
-from semlink.ofdm.error_rate import awgn_bit_error_rate
-from semlink.ofdm.mapping import Mapping
-from semlink.photos import find_photos
+from experiments.data.prepared import Prepared
+from experiments.evaluation.bsc_cells import CLEAN, BscCell
+from experiments.evaluation.measurement import measure_cells, measure_plans
+from experiments.evaluation.ofdm_cells import Coding, OfdmCell, spread
+from experiments.evaluation.rows import append_row, is_about, missing
+from experiments.evaluation.run import Run
+from semlink.access.mapping import Mapping
+from semlink.access.planner import PlanMethod
+from semlink.channel.error_rate import awgn_bit_error_rate
+from semlink.channel.ofdm import Numerology
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.photos import find_photos
 
 CAT = model_pixels(open_image(find_photos(["chelsea"])[0]))
 SCORES = np.random.default_rng(0).dirichlet([0.5] * 196).astype(np.float32)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semlink.ofdm.chain import sent_amplitudes, transmit, transmit_estimated
-from semlink.ofdm.channel import Numerology, beamforming, draw_channel, estimated_channel, subchannel_gains
-from semlink.ofdm.error_rate import awgn_bit_error_rate
-from semlink.ofdm.layout import BlockLayout
-from semlink.ofdm.qam import ORDERS, bits_per_symbol, modulate
-from semlink.ofdm.waveform import frequency_response, multipath, ofdm_demodulate, ofdm_modulate
+from semlink.channel.chain import sent_amplitudes, transmit, transmit_estimated
+from semlink.channel.error_rate import awgn_bit_error_rate
+from semlink.channel.layout import BlockLayout
+from semlink.channel.ofdm import Numerology, beamforming, draw_channel, estimated_channel, subchannel_gains
+from semlink.channel.qam import ORDERS, bits_per_symbol, modulate
+from semlink.channel.waveform import frequency_response, multipath, ofdm_demodulate, ofdm_modulate
 
 SMALL = Numerology(subcarriers=24, streams=3)
 TAPS, PREFIX = 5, 4

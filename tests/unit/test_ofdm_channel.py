@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from semlink.ofdm.channel import Numerology, beamforming, draw_channel, estimated_channel, subchannel_gains
+from semlink.channel.ofdm import Numerology, beamforming, draw_channel, estimated_channel, subchannel_gains
 
 PAPER = Numerology()
 

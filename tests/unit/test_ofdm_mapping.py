@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semlink.ofdm.mapping import Mapping, check_even, gains_of_blocks, map_subcarriers
+from semlink.access.mapping import Mapping, check_even, gains_of_blocks, map_subcarriers
 
 problems = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 

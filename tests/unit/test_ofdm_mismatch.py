@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semlink.ofdm.chain import transmit, transmit_estimated, transmit_redrawn
-from semlink.ofdm.channel import Numerology, beamforming, draw_channel, estimated_channel, subchannel_gains
-from semlink.ofdm.layout import BlockLayout
-from semlink.ofdm.mismatch import MAX_INTERVALS, equivalent_gains, latencies_over_intervals
+from semlink.channel.chain import transmit, transmit_estimated, transmit_redrawn
+from semlink.channel.layout import BlockLayout
+from semlink.channel.mismatch import MAX_INTERVALS, equivalent_gains, latencies_over_intervals
+from semlink.channel.ofdm import Numerology, beamforming, draw_channel, estimated_channel, subchannel_gains
 
 SMALL = Numerology(subcarriers=24, streams=3)
 POWERS = np.random.default_rng(3).uniform(0.2, 2, (24, 3))

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semlink.ofdm import Numerology, Plan, plan
-from semlink.ofdm.recipe import draw_gains, draw_scores
-from semlink.ofdm.transmission_plan import RULES
+from semlink.access.planner import plan
+from semlink.access.recipe import draw_gains, draw_scores
+from semlink.access.transmission_plan import RULES, Plan
+from semlink.channel.ofdm import Numerology
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from semlink.ofdm import Numerology, PlanMethod, plan
-from semlink.ofdm.mapping import gains_of_blocks
-from semlink.ofdm.recipe import draw_gains, draw_scores
+from semlink.access.mapping import gains_of_blocks
+from semlink.access.planner import PlanMethod, plan
+from semlink.access.recipe import draw_gains, draw_scores
+from semlink.channel.ofdm import Numerology
 
 SEEDS, SNRS = range(5), range(-5, 50, 5)
 IMPORTANCE_WEIGHTED = [PlanMethod.IA_QSMPA_LC, PlanMethod.FIXED_P_IAQ, PlanMethod.FIXED_P_TOP_BETA]

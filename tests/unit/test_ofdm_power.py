@@ -8,11 +8,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 
-from semlink.ofdm.baselines import capacity_water_filling, uniform_power
-from semlink.ofdm.blocks import Blocks
-from semlink.ofdm.equal_finish import equal_finish, least_power
-from semlink.ofdm.rates import dispersion_penalty
-from semlink.ofdm.theorem_2 import theorem_2_power
+from semlink.access.baselines import capacity_water_filling, uniform_power
+from semlink.access.blocks import Blocks
+from semlink.access.equal_finish import equal_finish, least_power
+from semlink.access.theorem_2 import theorem_2_power
+from semlink.channel.rates import dispersion_penalty
 
 PENALTY = dispersion_penalty(1e-3, 800)
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
-from semlink.ofdm import flat
-from semlink.ofdm.error_rate import awgn_bit_error_rate, rayleigh_bit_error_rate
-from semlink.ofdm.qam import (
+from semlink.channel import flat
+from semlink.channel.error_rate import awgn_bit_error_rate, rayleigh_bit_error_rate
+from semlink.channel.qam import (
     ORDERS,
     bits_per_symbol,
     constellation,

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from semlink.ofdm.rates import (
+from semlink.channel.rates import (
     bit_error_rate,
     dispersion,
     dispersion_penalty,

@@ -4,7 +4,7 @@ import sys
 import pytest
 from PIL import Image
 
-from semlink.photos import PhotosError, find_photos
+from semlink.vision.photos import PhotosError, find_photos
 
 
 @pytest.fixture
@@ -39,7 +39,9 @@ def test_scikit_images_photographs_are_found_by_name_without_importing_it():
         (path,) = find_photos([name])
         with Image.open(path) as photo:
             assert min(photo.size) >= 224
-    code = "import sys; from semlink.photos import find_photos; find_photos(['chelsea']); print(*sys.modules)"
+    code = (
+        "import sys; from semlink.vision.photos import find_photos; find_photos(['chelsea']); print(*sys.modules)"
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

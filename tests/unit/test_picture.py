@@ -6,7 +6,7 @@ from PIL import Image
 
 from device.encoder import Encoded
 from device.picture import CAPTION_HEIGHT, MARGIN, draw_view
-from semlink import iaq
+from semlink.source.iaq import coder as iaq
 
 SIDE = 224
 RNG = np.random.default_rng(7)

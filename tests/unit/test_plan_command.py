@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from semlink.cli import app
-from semlink.ofdm import Numerology, PlanMethod, plan
-from semlink.ofdm.recipe import draw_gains, draw_scores
+from cli.main import app
+from semlink.access.planner import PlanMethod, plan
+from semlink.access.recipe import draw_gains, draw_scores
+from semlink.channel.ofdm import Numerology
 
 
 def run(*arguments):

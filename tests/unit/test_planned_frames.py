@@ -11,13 +11,13 @@ from channel_emulator.planned_frame import PlanRefused
 from channel_emulator.randomness import random_stream
 from channel_emulator.settings import Settings
 from channel_emulator.transmission import transmit, transmit_planned
-from semlink.bitstream import Frame, FrameError
-from semlink.iaq import encode_with
-from semlink.ofdm import plan
-from semlink.ofdm.channel import subchannel_gains
-from semlink.ofdm.error_rate import awgn_bit_error_rate, rayleigh_bit_error_rate
-from semlink.ofdm.recipe import draw_scores
-from semlink.runtime.settings import read_settings
+from semlink.access.planner import plan
+from semlink.access.recipe import draw_scores
+from semlink.channel.error_rate import awgn_bit_error_rate, rayleigh_bit_error_rate
+from semlink.channel.ofdm import subchannel_gains
+from semlink.frame import Frame, FrameError
+from semlink.service.settings import read_settings
+from semlink.source.iaq.coder import encode_with
 from semlink.v1.link_pb2 import TransmissionPlan
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semlink.posterior import posterior_mean
-from semlink.quantizer import dequantize, quantize
+from semlink.source.iaq.posterior import posterior_mean
+from semlink.source.iaq.quantizer import dequantize, quantize
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
-from semlink.runtime.correlation import RequestMiddleware
-from semlink.runtime.problems import install_problems
+from semlink.service.correlation import RequestMiddleware
+from semlink.service.problems import install_problems
 
 
 def test_an_unforeseen_error_is_told_by_the_id_of_its_request_alone():

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from semlink.quantizer import dequantize, quantize
+from semlink.source.iaq.quantizer import dequantize, quantize
 
 EVERY_WIDTH = np.arange(9)
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semlink.allocation import attention_sum_threshold, attention_threshold, fixed, top_k
+from semlink.source.iaq.allocation import attention_sum_threshold, attention_threshold, fixed, top_k
 
 # Few distinct values, so that ties are common; sums of eighths are exact.
 scores_with_ties = st.lists(st.integers(0, 8).map(lambda eighths: eighths / 8), min_size=1, max_size=30)

@@ -11,7 +11,7 @@ import pytest
 
 from channel_emulator.settings import Settings as ChannelSettings
 from device.settings import DeviceSettings
-from semlink.runtime.settings import read_settings, repeat_flags
+from semlink.service.settings import read_settings, repeat_flags
 from server.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ import pytest
 from collector import attributes, collecting
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from semlink.runtime import otlp, tracing
-from semlink.runtime.settings import ProcessSettings
+from semlink.service import otlp, tracing
+from semlink.service.settings import ProcessSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,8 +36,8 @@ def spans_of(monkeypatch):
 def test_what_is_not_asked_for_notes_nothing_and_loads_nothing():
     code = """
 import sys
-from semlink.runtime import tracing
-from semlink.runtime.settings import ProcessSettings
+from semlink.service import tracing
+from semlink.service.settings import ProcessSettings
 with tracing.traced(ProcessSettings(), "device"):
     tracing.tracer.begin("frame", frame_id=1)
     with tracing.tracer.span("step", caller={"traceparent": "nonsense"}):

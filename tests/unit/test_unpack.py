@@ -16,10 +16,10 @@ from PIL import Image
 from rich.progress import Progress
 from typer.testing import CliRunner
 
-from semlink.cli import app
-from semlink.images import open_image
-from semlink.learning import cifar, unpack
-from semlink.learning.image_sets import ImageSetError, load_image_set
+from cli.main import app
+from experiments.data import cifar, unpack
+from experiments.data.image_sets import ImageSetError, load_image_set
+from semlink.vision.images import open_image
 
 
 class PythonTwo(pickle._Pickler):

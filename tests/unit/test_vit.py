@@ -10,13 +10,13 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-import semlink.vit
-import semlink.weights
-from semlink.images import model_pixels, open_image
-from semlink.learning.growth import grow_with_mirror
-from semlink.photos import find_photos
-from semlink.vit import class_attention, class_names, load_vit, logits_of_patches, normalise
-from semlink.weights import DEVICE_MODEL, SERVER_MODEL, WeightsError, find_weights
+import semlink.vision.vit
+import semlink.vision.weights
+from semlink.vision.growth import grow_with_mirror
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.photos import find_photos
+from semlink.vision.vit import class_attention, class_names, load_vit, logits_of_patches, normalise
+from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL, WeightsError, find_weights
 
 PHOTOS = ("chelsea", "coffee", "astronaut", "rocket")
 
@@ -43,8 +43,8 @@ def nowhere(monkeypatch, tmp_path) -> Path:
     repository = tmp_path / "house" / "repository"
     (repository / "models").mkdir(parents=True)
     (repository.parent / "shared" / "weights").mkdir(parents=True)
-    monkeypatch.setattr(semlink.weights, "REPOSITORY", repository)
-    monkeypatch.setattr(semlink.weights, "_from_hub", lambda model: f"no hub for {model}")
+    monkeypatch.setattr(semlink.vision.weights, "REPOSITORY", repository)
+    monkeypatch.setattr(semlink.vision.weights, "_from_hub", lambda model: f"no hub for {model}")
     monkeypatch.delenv("SEMLINK_WEIGHTS", raising=False)
     return repository
 
@@ -136,8 +136,8 @@ def small(tiny_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     (folder / f"{DEVICE_MODEL}.safetensors").symlink_to(tiny_file)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semlink.weights, "REPOSITORY", folder / "no" / "repository")
-        patch.setattr(semlink.weights, "_from_hub", lambda model: f"no hub for {model}")
+        patch.setattr(semlink.vision.weights, "REPOSITORY", folder / "no" / "repository")
+        patch.setattr(semlink.vision.weights, "_from_hub", lambda model: f"no hub for {model}")
         return load_vit(SERVER_MODEL, weights=folder)
 
 
@@ -249,7 +249,7 @@ class TestLoad:
 
     def test_too_large_a_file(self, nowhere, tmp_path, monkeypatch, tiny_file):
         (tmp_path / f"{DEVICE_MODEL}.safetensors").symlink_to(tiny_file)
-        monkeypatch.setattr(semlink.vit, "MAX_WEIGHTS_BYTES", 1000)
+        monkeypatch.setattr(semlink.vision.vit, "MAX_WEIGHTS_BYTES", 1000)
         with pytest.raises(WeightsError, match="larger"):
             load_vit(DEVICE_MODEL, weights=tmp_path)
 
@@ -282,7 +282,7 @@ class TestFindWeights:
             (place / f"{DEVICE_MODEL}.safetensors").touch()
         monkeypatch.setenv("SEMLINK_WEIGHTS", str(places["environment"]))
         hub = tmp_path / "model.safetensors"
-        monkeypatch.setattr(semlink.weights, "_from_hub", lambda model: hub)
+        monkeypatch.setattr(semlink.vision.weights, "_from_hub", lambda model: hub)
         return {**places, "hub": hub}
 
     def test_order(self, places, monkeypatch):
@@ -357,7 +357,7 @@ class TestHub:
     @pytest.fixture
     def hub(self, monkeypatch, tmp_path):
         """The hub, as its client shows it: nothing in the cache, nothing fetched unless a test says so."""
-        monkeypatch.setattr(semlink.weights, "REPOSITORY", tmp_path / "a" / "b")
+        monkeypatch.setattr(semlink.vision.weights, "REPOSITORY", tmp_path / "a" / "b")
         monkeypatch.delenv("SEMLINK_WEIGHTS", raising=False)
         calls = SimpleNamespace(cached=None, file=OSError("the network is down"), asked=[])
 

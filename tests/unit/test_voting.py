@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from semlink.voting import majority_vote
+from semlink.decision.voting import majority_vote
 
 
 def exact_vote(labels: list[int], confidences: list[float]) -> int:

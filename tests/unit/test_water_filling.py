@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 
-from semlink.allocation import incremental, water_filling
-from semlink.allocation.water_filling import relaxed_bits
-from semlink.distortion import one_error_bound
+from semlink.source.iaq.allocation import incremental, water_filling
+from semlink.source.iaq.allocation.water_filling import relaxed_bits
+from semlink.source.iaq.distortion import one_error_bound
 
 RATES = [0.0, 0.01, 0.05, 0.1, 0.2]
 

@@ -1,0 +1,1 @@
+"""Evaluation: accuracy of the link over image sets, as rows of results."""

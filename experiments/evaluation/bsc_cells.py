@@ -1,0 +1,176 @@
+"""Cells of an evaluation whose images cross a binary symmetric channel, as in IAQ: frames and pictures."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.data.prepared import Prepared
+from experiments.evaluation.coders import CODECS, PROTECTED, Received, send_frame, send_picture
+from experiments.evaluation.ldpc import TARGET, Code, best_code
+from semlink.source.iaq import coder as iaq
+from semlink.source.iaq.allocation.methods import Method, allocate
+from semlink.vision.vit import IMAGE_SIZE
+
+CLEAN = "clean"
+"""The cell without any link: the model on the undamaged images."""
+
+
+class Receiver(StrEnum):
+    """What a server may do about damage, without more bits.
+
+    `PLAIN` is the papers': cell centres, and a mid-grey patch where there are no bits. `POSTERIOR_MEAN` knows μ
+    and takes the value to expect. `DROP_EMPTY` does not look at patches without bits.
+    """
+
+    PLAIN = "plain"
+    POSTERIOR_MEAN = "posterior-mean"
+    DROP_EMPTY = "drop-empty"
+    BOTH = "posterior-mean+drop-empty"
+
+    @property
+    def takes_posterior_mean(self) -> bool:
+        """Values are posterior means, not cell centres."""
+        return self in (Receiver.POSTERIOR_MEAN, Receiver.BOTH)
+
+    @property
+    def drops_empty(self) -> bool:
+        """Patches without bits are not looked at."""
+        return self in (Receiver.DROP_EMPTY, Receiver.BOTH)
+
+
+@dataclass(frozen=True)
+class BscCell:
+    """One setting of the link over a binary symmetric channel; also none, for the clean cell.
+
+    Attributes:
+        method: an allocation method, a codec, a codec behind an LDPC code, or clean.
+        rho: compression ratio ρ of the payload; a codec gets as many bits in all as the frame of this ρ has.
+        gamma: shape of the weight function (31).
+        ber: bit error rate μ of the channel.
+        design_ber: bit error rate that the allocation assumes.
+        threshold: of the methods that have one.
+        receiver: what the server makes of a frame beside reading it.
+    """
+
+    method: str
+    rho: float = 1.0
+    gamma: float = 1.0
+    ber: float = 0.0
+    design_ber: float = 0.0
+    threshold: float | None = None
+    receiver: Receiver = Receiver.PLAIN
+
+    @property
+    def title(self) -> str:
+        """In words, for whoever waits."""
+        return f"{self.method}, ρ = {self.rho:g}, μ = {self.ber:g}"
+
+    @property
+    def drops_empty(self) -> bool:
+        """The server does not look at patches without bits."""
+        return self.receiver.drops_empty
+
+    def shared(self) -> Code | None:
+        """The code of protected pictures."""
+        return best_code(self._budget, self.ber) if self.method in PROTECTED and self.ber > 0 else None
+
+    def send(self, code: Code | None, prepared: Prepared, image: int, seed: int) -> Received:
+        """An image as it arrives; cells of one seed meet the same errors image by image."""
+        pixels, generator = prepared.pixels[image], np.random.default_rng((seed, image))
+        if self.method == CLEAN:
+            return Received(pixels, 8 * pixels.size, None, lost=False)
+        if self.method in CODECS or self.method in PROTECTED:
+            codec = PROTECTED.get(self.method, self.method)
+            return send_picture(pixels, codec, self._budget, self.ber, generator, code)
+        return send_frame(
+            pixels,
+            prepared.attention[image],
+            self.ber,
+            generator,
+            posterior=self.receiver.takes_posterior_mean,
+            method=self.method,
+            rho=self.rho,
+            gamma=self.gamma,
+            design_ber=self.design_ber,
+            threshold=self.threshold,
+        )
+
+    def told(self, code: Code | None, seen: Mapping[str, NDArray]) -> dict:
+        """The code of protected pictures, for the row."""
+        return {"code": None if code is None else asdict(code) | {"rate": code.k / code.n, "target": TARGET}}
+
+    @property
+    def _budget(self) -> int:
+        """Bits of a picture on the air: those of a frame with its header."""
+        return iaq.HEADER_BITS + int(8 * IMAGE_SIZE * IMAGE_SIZE * 3 * self.rho)
+
+
+def grid(
+    methods: Iterable[str],
+    rhos: Iterable[float],
+    gammas: Iterable[float],
+    bers: Iterable[float],
+    receivers: Iterable[Receiver] = (Receiver.PLAIN,),
+    *,
+    modified: bool,
+    thresholds: Mapping[tuple[str, float], float],
+) -> list[BscCell]:
+    """Every combination, each once, and the clean cell.
+
+    Args:
+        methods: names of allocation methods and codecs; a protected codec is the plain one where μ = 0. The clean
+            cell, which there always is, may be named too.
+        rhos: ratios ρ.
+        gammas: shapes γ, for the methods that weigh.
+        bers: bit error rates μ of the channel.
+        receivers: what the server does; of codecs all are plain.
+        modified: adds the paper's modified methods, which know μ.
+        thresholds: by method and ρ, for the methods that have one.
+    """
+    cells: dict[BscCell, None] = {BscCell(CLEAN): None}
+    sent_by = [method for method in methods if method != CLEAN]
+    for method, rho, gamma, ber, receiver in itertools.product(sent_by, rhos, gammas, bers, receivers):
+        weighs = method in (Method.INCREMENTAL, Method.WATER_FILLING)
+        threshold = thresholds.get((method, rho))
+        sent = BscCell(method, rho, gamma if weighs else 1.0, ber, threshold=threshold)
+        cells[replace(sent, receiver=_matters(receiver, sent))] = None
+        if modified and weighs and ber > 0:
+            cells[replace(sent, design_ber=ber, receiver=receiver)] = None
+    return list(cells)
+
+
+def _matters(receiver: Receiver, cell: BscCell) -> Receiver:
+    """The plainest receiver that does the same in this cell."""
+    if cell.method not in list(Method):
+        return Receiver.PLAIN
+    if cell.ber == 0:  # the posterior mean is the cell's centre
+        return Receiver.DROP_EMPTY if receiver.drops_empty else Receiver.PLAIN
+    return receiver
+
+
+def tune_threshold(method: Method, attention: NDArray, rho: float) -> float:
+    """The threshold at which a method spends ρ on average over images (IAQ, Section V), by bisection.
+
+    Args:
+        method: attention-threshold or attention-sum-threshold.
+        attention: (B, N) attention of images that are not measured on.
+        rho: wanted mean compression ratio of the payload.
+    """
+
+    def mean_rho(threshold: float) -> float:
+        bits = [allocate(method, scores, 0, threshold=threshold) for scores in attention]
+        return float(np.mean(bits)) / iaq.MAX_BITS
+
+    low, high = 0.0, 1.0
+    rises = method == Method.ATTENTION_SUM_THRESHOLD
+    for _ in range(30):
+        middle = (low + high) / 2
+        if (mean_rho(middle) < rho) == rises:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2

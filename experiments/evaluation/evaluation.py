@@ -1,0 +1,171 @@
+"""Accuracy of the whole link over a set of images: a grid of cells, each one setting of a link."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from experiments.data.image_sets import Example
+from experiments.data.prepared import Prepared, open_prepared
+from experiments.evaluation.coders import Received
+from experiments.evaluation.intervals import accuracy
+from experiments.evaluation.rows import Setting, to_hex
+from experiments.evaluation.run import Run
+from semlink.decision.voting import majority_vote
+from semlink.vision.vit import IMAGE_SIZE, load_vit, logits_of_patches, normalise
+
+SHARD = 32
+"""Images of one task: large enough for the model to work in batches, small enough to share out evenly."""
+BATCH = 16
+VIEWS = 4
+
+
+class Cell(Setting, Protocol):
+    """One setting of a link: a dataclass that knows how an image travels."""
+
+    @property
+    def title(self) -> str:
+        """In words, for whoever waits."""
+
+    @property
+    def drops_empty(self) -> bool:
+        """The server does not look at patches without bits."""
+
+    def shared(self) -> Any:
+        """What serves all images and is found once, before the first; it goes to other processes."""
+
+    def send(self, shared: Any, prepared: Prepared, image: int, seed: int) -> Received:
+        """An image as it arrives.
+
+        Args:
+            shared: what `shared` gave.
+            prepared: pixels and attention.
+            image: its number among them.
+            seed: of the channel.
+        """
+
+    def told(self, shared: Any, seen: Mapping[str, NDArray]) -> dict[str, Any]:
+        """What a row says of cells of this kind alone; `seen` has `Received.more` of all images by name."""
+
+
+AnyCell = TypeVar("AnyCell", bound=Cell)
+
+
+def evaluate(
+    run: Run, examples: Sequence[Example], cells: Sequence[AnyCell], prepared: Path, progress: Progress
+) -> Iterator[tuple[AnyCell, dict[str, Any]]]:
+    """Measures cells one after the other, each by all processes of the run.
+
+    Args:
+        run: models, precision, seed and processes.
+        examples: the images, in the order in which they were prepared.
+        cells: what to measure.
+        prepared: folder of pixels and attention.
+        progress: where to show how far it is.
+
+    Yields:
+        Each cell and what its row says: its accuracy with 95 % interval (`single`, over things; `four_view`, the
+        majority over views of one object, where the manifest has groups of four), which images were answered
+        correctly (`correct`, a bit each, see `to_hex`, so that cells can be compared image by image), and which
+        votes were correct (`correct_votes`, in the order of `groups_of_views`), the mean bits on the air with and
+        without header, the share of pictures that could not be decoded, the share of payload bits that fell on
+        the object, where there are masks, and what the cell tells of its own.
+    """
+    shards = [list(range(start, min(start + SHARD, len(examples)))) for start in range(0, len(examples), SHARD)]
+    task = progress.add_task("evaluating", total=len(cells) * len(shards))
+    context = get_context("spawn")  # torch does not survive a fork
+    with ProcessPoolExecutor(run.processes, context, initializer=_start, initargs=(run, prepared)) as pool:
+        for cell in cells:
+            progress.update(task, description=cell.title)
+            shared = cell.shared()
+            futures = {pool.submit(_measure, cell, shared, shard): number for number, shard in enumerate(shards)}
+            parts: list[dict[str, list]] = [{}] * len(shards)
+            for future in as_completed(futures):
+                parts[futures[future]] = future.result()
+                progress.advance(task)
+            seen = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            yield cell, _summary(seen, examples) | cell.told(shared, seen)
+
+
+_worker: tuple[Run, Prepared, Any]
+
+
+def _start(run: Run, prepared: Path) -> None:
+    global _worker
+    torch.set_num_threads(1)
+    _worker = (run, open_prepared(prepared), load_vit(run.server_model, weights=run.server_weights))
+
+
+def _measure(cell: Cell, shared: Any, images: list[int]) -> dict[str, list]:
+    """What the server makes of some images in this cell."""
+    run, prepared, model = _worker
+    received = [cell.send(shared, prepared, image, run.seed) for image in images]
+    labels: list[int] = []
+    confidences: list[float] = []
+    # Images that keep different numbers of tokens make no batch.
+    batch = 1 if cell.drops_empty else BATCH
+    precision = torch.autocast("cpu", torch.bfloat16, enabled=run.bfloat16)
+    with torch.inference_mode(), precision:
+        for start in range(0, len(images), batch):
+            chosen = received[start : start + batch]
+            pixels = normalise(model, np.stack([each.pixels for each in chosen]))
+            kept = chosen[0].bits_per_patch if cell.drops_empty else None
+            logits = model(pixels) if kept is None else logits_of_patches(model, pixels, kept)
+            best = logits.float().softmax(-1).max(-1)
+            labels += best.indices.tolist()
+            confidences += best.values.tolist()
+    return {
+        "label": labels,
+        "confidence": confidences,
+        "bits": [each.bits for each in received],
+        "payload_bits": [0 if each.bits_per_patch is None else each.bits_per_patch.sum() for each in received],
+        "object_bits": [
+            np.nan if each.bits_per_patch is None else each.bits_per_patch @ prepared.cover[image]
+            for each, image in zip(received, images, strict=True)
+        ],
+        "lost": [each.lost for each in received],
+        **{name: [each.more[name] for each in received] for name in received[0].more},
+    }
+
+
+def _summary(seen: dict[str, NDArray], examples: Sequence[Example]) -> dict:
+    correct = [label == example.label for label, example in zip(seen["label"], examples, strict=True)]
+    groups = groups_of_views(examples)
+    votes = _votes(seen, examples, groups)
+    image_bits = 8 * IMAGE_SIZE * IMAGE_SIZE * 3
+    masked = np.isfinite(seen["object_bits"])
+    on_masked = seen["payload_bits"][masked].sum()
+    return {
+        "single": accuracy(correct, [example.thing for example in examples]),
+        "correct": to_hex(correct),
+        "four_view": accuracy(votes, [examples[first].thing for first, *_ in groups]) if groups else None,
+        "correct_votes": to_hex(votes) if groups else None,
+        "bits": float(seen["bits"].mean()),
+        "rho": float(seen["payload_bits"].mean() / image_bits),
+        "true_ratio": float(seen["bits"].mean() / image_bits),
+        "object_share": float(seen["object_bits"][masked].sum() / on_masked) if on_masked else None,
+        "lost": float(seen["lost"].mean()),
+    }
+
+
+def _votes(seen: dict[str, NDArray], examples: Sequence[Example], groups: Sequence[list[int]]) -> list[bool]:
+    """Whether the majority of each group is right."""
+    return [
+        majority_vote(seen["label"][members].tolist(), seen["confidence"][members]) == examples[members[0]].label
+        for members in groups
+    ]
+
+
+def groups_of_views(examples: Sequence[Example]) -> list[list[int]]:
+    """Which examples vote together: the groups of the manifest that have four, by their first one."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, example in enumerate(examples):
+        if example.group is not None:
+            groups.setdefault((example.thing, example.group), []).append(number)
+    return [members for members in groups.values() if len(members) == VIEWS]

@@ -1,0 +1,1 @@
+"""Training of vision transformers: fine-tuning and self-distillation."""

@@ -1,0 +1,223 @@
+"""Adapting a model to what the link does to images: self-distillation, without labels.
+
+Fine-tuning the server on damaged images is Section IV-C of the transformer-aided paper (arXiv 2405.01521), with
+labels and masked images. Here the model itself is the teacher: it sees a clean crop, the student sees the same
+crop after importance-aware quantization and a binary symmetric channel, and its first blocks learn to give every
+patch the token that it would have had. The blocks after them stay as they are, so what they know of a thousand
+classes can't be forgotten for the sake of a few hundred photos. In the end the weights from before and after are
+averaged (Wortsman et al., Robust fine-tuning of zero-shot models, arXiv 2109.01903), for the same reason.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import Progress
+from timm.models import VisionTransformer
+from torch import Tensor
+from torch.nn.functional import layer_norm, mse_loss
+
+from experiments.data.image_sets import ImageSet
+from experiments.evaluation.coders import send_frame
+from experiments.training.card import write_card
+from experiments.training.checkpoint import load_checkpoint, save_checkpoint
+from experiments.training.precision import device_and_precision
+from experiments.training.train import measure
+from semlink.vision.images import open_image
+from semlink.vision.storage import save_small
+from semlink.vision.vit import IMAGE_SIZE, class_attention, class_names, first_blocks, load_vit, normalise
+from semlink.vision.weights import DEVICE_MODEL
+
+log = structlog.get_logger(__name__)
+
+KIND = "link-trained"
+CROPS = 12
+"""Crops of each image; the clean models look at each once."""
+SMALLEST_CROP = 0.3
+"""Share of the photo's short side, squared, that a crop has at least."""
+RHOS = (1 / 16, 1 / 2)
+"""The payload's ratio ρ is drawn between these, evenly on a logarithmic scale."""
+LARGEST_BER = 0.1
+CLEAN_SHARE = 0.1
+"""Share of the crops that the student too sees undamaged, so that it stays good at these."""
+ERROR_FREE_SHARE = 0.4
+"""Share of the damaged crops that are only quantized."""
+WARM_UP = 0.05
+ADAPTED_SHARE = 0.5
+"""Share of the adapted weights in the final ones; the other share is that of the weights from before."""
+CHECKPOINT_STEPS = 100
+
+
+@dataclass(frozen=True)
+class LinkTrainOptions:
+    """How to adapt; see `semlink link-train --help`."""
+
+    model: str
+    weights: Path | None
+    device_weights: Path | None
+    blocks: int
+    steps: int
+    batch: int
+    learning_rate: float
+    seed: int
+
+
+def link_train(
+    options: LinkTrainOptions, data: ImageSet, held_out: ImageSet, folder: Path, progress: Progress
+) -> dict:
+    """Adapts a model to damaged images and writes it and its card into `folder`; resumes from its checkpoint.
+
+    Args:
+        options: how.
+        data: images to learn from; their labels are not looked at.
+        held_out: undamaged images to measure on, once, at the end.
+        folder: gets NAME.safetensors and NAME.json, the card, and NAME.checkpoint while it trains.
+        progress: where to show how far it is.
+
+    Returns:
+        The card: what it was made from, accuracy on undamaged images with its 95 % interval, options, data,
+        command, versions, machine.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    out = folder / f"{options.model}.safetensors"
+    torch.manual_seed(options.seed)
+    where, _ = device_and_precision()
+    teacher = load_vit(options.model, weights=options.weights).to(where)
+    student = load_vit(options.model, weights=options.weights).to(where)
+    checkpoint = out.with_suffix(".checkpoint")
+    _adapt(student, teacher, options, data, checkpoint, progress)
+    with torch.no_grad():
+        for weight, before in zip(student.parameters(), teacher.parameters(), strict=True):
+            weight.lerp_(before, 1 - ADAPTED_SHARE)
+    save_small(out, student.state_dict(), tuple(class_names(teacher)), KIND)
+    facts = {
+        "kind": KIND,
+        "from": str(teacher.origin),
+        "data": data.name,
+        "classes": student.num_classes,
+        "trained_on": len(data.examples),
+        "held_out": measure(load_vit(options.model, weights=folder), held_out.examples, progress),
+    }
+    card = write_card(out, options, facts)
+    checkpoint.unlink(missing_ok=True)
+    return card
+
+
+def _adapt(
+    student: VisionTransformer,
+    teacher: VisionTransformer,
+    options: LinkTrainOptions,
+    data: ImageSet,
+    checkpoint: Path,
+    progress: Progress,
+) -> None:
+    where, precision = device_and_precision()
+    student.requires_grad_(False)
+    adapted = [student.patch_embed, *student.blocks[: options.blocks]]
+    parameters = [
+        student.pos_embed,
+        student.cls_token,
+        *(weight for part in adapted for weight in part.parameters()),
+    ]
+    for weight in parameters:
+        weight.requires_grad_(True)
+    optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, options.steps))
+    step = 0
+    if saved := load_checkpoint(checkpoint, options):
+        student.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        schedule.load_state_dict(saved["schedule"])
+        step = saved["step"]
+    if step == options.steps:
+        return
+    pool = _pool(data, teacher, options, progress)
+    task = progress.add_task("link-training", total=options.steps, completed=step)
+    losses = []
+    student.train()
+    while step < options.steps:
+        generator = np.random.default_rng((options.seed, step))  # so that a resumed run goes on as it would have
+        chosen = generator.integers(len(pool.crops), size=options.batch)
+        damaged = np.stack([_damaged(pool.crops[index], pool.attention[index], generator) for index in chosen])
+        with precision:
+            tokens = first_blocks(student, normalise(student, damaged).to(where), options.blocks)
+        loss = mse_loss(_normed(tokens), _normed(pool.tokens[chosen].to(where)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        step += 1
+        losses.append(loss.item())
+        progress.advance(task)
+        if step % CHECKPOINT_STEPS == 0 or step == options.steps:
+            log.info("steps", step=step, loss=round(float(np.mean(losses)), 4))
+            losses = []
+            state = {
+                "model": student.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "step": step,
+            }
+            save_checkpoint(checkpoint, options, state)
+
+
+def _rate(step: int, steps: int) -> float:
+    """Learning rate as a share of the largest: a short rise, then half a cosine down to zero."""
+    return min(1.0, (step + 1) / max(1.0, WARM_UP * steps)) * (1 + math.cos(math.pi * min(1.0, step / steps))) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """Crops, and what the clean models make of them."""
+
+    crops: NDArray[np.uint8]
+    attention: NDArray[np.float32]
+    tokens: Tensor
+
+
+def _pool(
+    data: ImageSet,
+    teacher: VisionTransformer,
+    options: LinkTrainOptions,
+    progress: Progress,
+) -> _Pool:
+    generator = np.random.default_rng(options.seed)
+    where, precision = device_and_precision()
+    attending = load_vit(DEVICE_MODEL, weights=options.device_weights).to(where)
+    crops, attention, tokens = [], [], []
+    for example in progress.track(data.examples, description="teacher"):
+        photo = open_image(example.path)
+        crops.append(np.stack([_crop(photo, generator) for _ in range(CROPS)]))
+        with torch.inference_mode(), precision:
+            images = normalise(teacher, crops[-1]).to(where)
+            tokens.append(first_blocks(teacher, images, options.blocks).half().cpu())
+            attention.append(class_attention(attending, images).float().cpu().numpy())
+    return _Pool(np.concatenate(crops), np.concatenate(attention), torch.cat(tokens))
+
+
+def _normed(tokens: Tensor) -> Tensor:
+    """(B, 1+N, D) tokens as the next block sees them: a few channels are far larger than all others."""
+    return layer_norm(tokens.float(), tokens.shape[-1:])
+
+
+def _crop(photo: Image.Image, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """A random square of a photo, half of them mirrored: (224, 224, 3)."""
+    side = min(photo.size) * math.sqrt(generator.uniform(SMALLEST_CROP, 1))
+    left, top = generator.uniform(0, photo.width - side), generator.uniform(0, photo.height - side)
+    box = (left, top, left + side, top + side)
+    pixels = np.asarray(photo.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC, box=box))
+    return pixels[:, ::-1] if generator.random() < 0.5 else pixels
+
+
+def _damaged(pixels: NDArray[np.uint8], attention: NDArray, generator: np.random.Generator) -> NDArray:
+    """What the server sees of a crop: (224, 224, 3)."""
+    if generator.random() < CLEAN_SHARE:
+        return pixels
+    rho = float(np.exp(generator.uniform(*np.log(RHOS))))
+    ber = 0.0 if generator.random() < ERROR_FREE_SHARE else generator.uniform(0, LARGEST_BER)
+    return send_frame(pixels, attention, ber, generator, rho=rho).pixels

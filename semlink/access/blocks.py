@@ -1,0 +1,85 @@
+"""The subchannels of every block as power and latency see them, and the worst-case latency T_d."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from semlink.channel.rates import finite_blocklength_rate
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What one OFDM symbol offers to N blocks of K subchannels each; all subchannels of a block share its power.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    gains: NDArray[np.float64]
+    """(N, K) singular values λ, finite, above 0."""
+    noise_power: float
+    """σ², above 0."""
+    total_power: float
+    """P_tot over all N·K subchannels, above 0."""
+    bandwidth: float
+    """Of one subchannel in Hz: Δf0, above 0."""
+    bits_per_level: int = 768
+    """D = P²C, the payload bits that one quantization bit B[i] costs."""
+    penalty: float = 0.0
+    """`dispersion_penalty` of the finite block length, ≥ 0; 0 for the ideal transmission."""
+
+    def __post_init__(self) -> None:
+        """Refuses values out of range."""
+        gains = np.asarray(self.gains, dtype=np.float64)
+        if gains.ndim != 2 or gains.size == 0:
+            raise ValueError(f"gains must have shape (N, K), not {gains.shape}")
+        if not ((gains > 0) & np.isfinite(gains)).all():
+            raise ValueError("gains must be finite and above 0")
+        object.__setattr__(self, "gains", gains)
+        for name in ("noise_power", "total_power", "bandwidth", "bits_per_level"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise ValueError(f"{name} must be finite and above 0, not {getattr(self, name)}")
+        if not 0 <= self.penalty < np.inf:
+            raise ValueError(f"penalty must be finite and at least 0, not {self.penalty}")
+
+    @property
+    def count(self) -> int:
+        """N, called G in the paper."""
+        return len(self.gains)
+
+    @property
+    def power_budget(self) -> float:
+        """What the powers P[i] of the blocks may add up to: P_tot·G/(N_s·F) (IA-QSMPA, equation 20)."""
+        return self.total_power / self.gains.shape[1]
+
+    def averaged(self) -> "Blocks":
+        """The paper's approximation: each block as one wide subchannel of the mean gain (equations 8 and 11)."""
+        subchannels = self.gains.shape[1]
+        return Blocks(
+            self.gains.mean(axis=1, keepdims=True),
+            self.noise_power,
+            self.power_budget,
+            self.bandwidth * subchannels,
+            self.bits_per_level,
+            self.penalty,
+        )
+
+    def rates(self, power: ArrayLike) -> NDArray[np.float64]:
+        """(N,) bit/s of each block at powers P[i] ≥ 0 (N,): IA-QSMPA, equations 24 and 38."""
+        snr = np.asarray(power, dtype=np.float64)[:, None] * self.gains**2 / self.noise_power
+        return self.bandwidth * finite_blocklength_rate(snr, self.penalty).sum(axis=1)
+
+    def latencies(self, bits: ArrayLike, power: ArrayLike) -> NDArray[np.float64]:
+        """(N,) seconds that each block takes, D·B[i]/R[i]; the largest is T_d (IA-QSMPA, equations 24 and 25).
+
+        Infinite for a block that has bits and no rate, 0 for one without bits.
+
+        Args:
+            bits: (N,) quantization bits B[i], ≥ 0.
+            power: (N,) power P[i] of each subchannel of block i, ≥ 0.
+        """
+        load = self.bits_per_level * np.asarray(bits, dtype=np.float64)
+        rates = self.rates(power)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(load == 0, 0.0, load / rates)

@@ -1,0 +1,186 @@
+"""Uncoded transmission over MIMO-OFDM: which bits of a payload arrive (IA-QSMPA, Section II).
+
+Everything here happens on subcarriers: y_f = H_f·x_f + v_f, equation (5). A waveform with a cyclic prefix over a
+channel of few taps comes to exactly that, which `waveform` is there to show; the paper's H_f, independent from one
+subcarrier to the next, has an impulse response as long as the OFDM symbol and fits no prefix, so for it equation
+(5) is the model itself.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from semlink.channel.flat import complex_normal
+from semlink.channel.layout import BlockLayout
+from semlink.channel.mismatch import effective_channel
+from semlink.channel.ofdm import beamforming
+from semlink.checks import integer_within
+
+_LEAST_AMPLITUDE = 1e-18
+"""What an equaliser divides by where nothing arrives: the noise then decides."""
+
+
+def transmit(
+    bits: NDArray[np.uint8],
+    layout: BlockLayout,
+    gains: NDArray[np.float64],
+    powers: ArrayLike,
+    noise_power: float,
+    generator: np.random.Generator,
+) -> NDArray[np.uint8]:
+    """Bits as they arrive when both ends know the channel: ỹ = λ·√p·x + ṽ on each subchannel, by hard decision.
+
+    IA-QSMPA, equations (6)-(7), with Gray-labelled QAM and no code, as in its Table I. `transmit_estimated` with a
+    perfect estimate meets the same noise and gives the same bits, the long way round.
+
+    Args:
+        bits: (Σ layout.bits,) payload, uint8 values 0 and 1.
+        layout: which block each subchannel carries.
+        gains: (F, N_s) singular values λ of the channel.
+        powers: (F, N_s) p ≥ 0 of each subchannel, or one number for all; P[i] of the blocks (equation 10) is
+            `P[layout.block_of_subchannel]`. A subchannel without power is received as noise alone.
+        noise_power: σ² of the complex noise, ≥ 0.
+        generator: the source of all randomness: two normal draws for a QAM symbol, in the payload's order.
+
+    Returns:
+        (Σ layout.bits,) uint8 values 0 and 1.
+
+    Raises:
+        ValueError: an argument is outside these ranges.
+    """
+    amplitudes = _checked_gains(gains, layout) * sent_amplitudes(powers, layout)
+    received = layout.modulate(bits)
+    received *= amplitudes.take(layout.subchannels)
+    return _decide(received, layout, amplitudes, noise_power, generator)
+
+
+def transmit_estimated(
+    bits: NDArray[np.uint8],
+    layout: BlockLayout,
+    channel: NDArray[np.complex128],
+    estimate: NDArray[np.complex128],
+    powers: ArrayLike,
+    noise_power: float,
+    generator: np.random.Generator,
+) -> NDArray[np.uint8]:
+    """Bits as they arrive when both ends have only an estimate of the channel: streams then disturb each other.
+
+    Precoder, combiner and equaliser are those of the estimate, so that W_R^H·H·W_T is no longer diagonal: all
+    streams that are active at the same OFDM symbol pass through it. The combiner is unitary and leaves the noise
+    white. The paper assumes a perfect estimate.
+
+    Args:
+        bits: (Σ layout.bits,) payload, uint8 values 0 and 1.
+        layout: which block each subchannel carries, in terms of the estimate's streams.
+        channel: (F, N_s, N_s) H as it is.
+        estimate: (F, N_s, N_s) H as both ends believe it to be.
+        powers: (F, N_s) p ≥ 0 of each subchannel, or one number for all.
+        noise_power: σ² of the complex noise, ≥ 0.
+        generator: the source of all randomness: two normal draws for a QAM symbol, in the payload's order.
+
+    Returns:
+        (Σ layout.bits,) uint8 values 0 and 1.
+
+    Raises:
+        ValueError: an argument is outside these ranges.
+    """
+    beams = beamforming(estimate)
+    if np.shape(channel) != np.shape(estimate):
+        raise ValueError(f"channel must have the estimate's shape {np.shape(estimate)}, not {np.shape(channel)}")
+    sent = sent_amplitudes(powers, layout)
+    amplitudes = _checked_gains(beams.gains, layout) * sent
+    effective = effective_channel(channel, beams)
+    grid = layout.to_grid(layout.modulate(bits) * sent.take(layout.subchannels))
+    # (F, N_s, T): on each subcarrier one matrix product serves all OFDM symbols.
+    received = (effective @ grid.transpose(1, 2, 0)).transpose(2, 0, 1)
+    return _decide(layout.from_grid(received), layout, amplitudes, noise_power, generator)
+
+
+def transmit_redrawn(
+    bits: NDArray[np.uint8],
+    layout: BlockLayout,
+    channels: Callable[[int], NDArray[np.complex128]],
+    estimate: NDArray[np.complex128],
+    powers: ArrayLike,
+    noise_power: float,
+    generator: np.random.Generator,
+    *,
+    interval: int,
+) -> NDArray[np.uint8]:
+    """Bits as they arrive when the channel changes every `interval` OFDM symbols and the beams do not follow.
+
+    `transmit_estimated` with another H for each interval, in memory that does not grow with their number; the same
+    H for all of them gives the same bits as there.
+
+    Args:
+        bits: (Σ layout.bits,) payload, uint8 values 0 and 1.
+        layout: which block each subchannel carries, in terms of the estimate's streams.
+        channels: number of an interval, from 0 -> (F, N_s, N_s) H as it is then. Called once for each, in order.
+        estimate: (F, N_s, N_s) H as both ends believe it to be all the time.
+        powers: (F, N_s) p ≥ 0 of each subchannel, or one number for all.
+        noise_power: σ² of the complex noise, ≥ 0.
+        generator: the source of the noise: two normal draws for a QAM symbol, in the payload's order.
+        interval: OFDM symbols between two changes, at least 1: the paper's T.
+
+    Returns:
+        (Σ layout.bits,) uint8 values 0 and 1.
+
+    Raises:
+        ValueError: an argument is outside these ranges.
+    """
+    interval = integer_within("interval", interval, 1, 2**31)
+    beams = beamforming(estimate)
+    sent = sent_amplitudes(powers, layout)
+    amplitudes = _checked_gains(beams.gains, layout) * sent
+    values = layout.modulate(bits) * sent.take(layout.subchannels)
+    received = np.empty_like(values)
+    intervals = layout.times // interval
+    order = np.argsort(intervals, kind="stable")
+    ends = np.cumsum(np.bincount(intervals))
+    for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        here = order[begin:end]
+        place = layout.times[here] - number * interval, layout.subchannels[here]
+        grid = np.zeros((int(place[0].max()) + 1, sent.size), np.complex128)
+        grid[place] = values[here]
+        streams = grid.reshape(-1, *sent.shape).transpose(1, 2, 0)
+        arrived = effective_channel(channels(number), beams) @ streams
+        received[here] = arrived.transpose(2, 0, 1).reshape(grid.shape)[place]
+    return _decide(received, layout, amplitudes, noise_power, generator)
+
+
+def sent_amplitudes(powers: ArrayLike, layout: BlockLayout) -> NDArray[np.float64]:
+    """(F, N_s) √p of each subchannel, of powers as `transmit` takes them."""
+    powers = np.asarray(powers, dtype=np.float64)
+    if powers.shape not in {(), layout.block_of_subchannel.shape}:
+        raise ValueError(f"powers must have shape {layout.block_of_subchannel.shape} or (), not {powers.shape}")
+    if not ((powers >= 0) & np.isfinite(powers)).all():
+        raise ValueError("powers must be finite and at least 0")
+    return np.sqrt(np.broadcast_to(powers, layout.block_of_subchannel.shape))
+
+
+def _checked_gains(gains: NDArray[np.float64], layout: BlockLayout) -> NDArray[np.float64]:
+    gains = np.asarray(gains, dtype=np.float64)
+    if gains.shape != layout.block_of_subchannel.shape:
+        raise ValueError(
+            f"gains must have the layout's shape {layout.block_of_subchannel.shape}, not {gains.shape}"
+        )
+    if not ((gains >= 0) & np.isfinite(gains)).all():
+        raise ValueError("gains must be finite and at least 0")
+    return gains
+
+
+def _decide(
+    received: NDArray[np.complex128],
+    layout: BlockLayout,
+    amplitudes: NDArray[np.float64],
+    noise_power: float,
+    generator: np.random.Generator,
+) -> NDArray[np.uint8]:
+    """Bits of what arrives for each QAM symbol, before the noise, which is added here; equalised by λ·√p."""
+    if not 0 <= noise_power < math.inf:
+        raise ValueError(f"noise_power must be finite and at least 0, not {noise_power}")
+    received += complex_normal(received.size, generator) * math.sqrt(noise_power)
+    received *= (1 / np.maximum(amplitudes, _LEAST_AMPLITUDE)).take(layout.subchannels)
+    return layout.demodulate(received)

@@ -1,0 +1,1 @@
+"""Decision: votes over several views."""

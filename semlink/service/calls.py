@@ -1,0 +1,182 @@
+"""Calls over gRPC as strangers make them: admitted first, bounded in number, read in time, failing quietly."""
+
+import asyncio
+import inspect
+import urllib.parse
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, NoReturn
+
+import grpc
+import structlog
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health
+from grpc_status import rpc_status
+
+from semlink.service.admission import Admission, Busy, NotAdmitted
+from semlink.service.correlation import begin_call, current_request
+
+log = structlog.get_logger(__name__)
+
+MESSAGE_SECONDS = 30.0
+"""How long a request's message may take to arrive."""
+MAX_WAIT_SECONDS = 60.0
+"""Longest that one call may ask to wait for a vote."""
+MAX_SIDE_CALLS = 16
+"""Calls of health and reflection at once, streams that nobody ends included; the others keep their own room."""
+MAX_CHECKS = 16
+"""Calls at once of what an orchestrator asks, which those streams must not keep out."""
+CHECK = f"/{health.SERVICE_NAME}/Check"
+
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]]
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Stands before every method of a server.
+
+    Each is served as a stream in both directions, which looks the same from outside, so that who calls is
+    looked at before any message is read, and the message has a deadline of its own.
+    """
+
+    def __init__(self, admission: Admission, max_calls: int, main_services: tuple[str, ...]) -> None:
+        """At most `max_calls` of `main_services` at once, MAX_CHECKS of CHECK, MAX_SIDE_CALLS of all others."""
+        self._admission, self._main_services = admission, main_services
+        places = max_calls, MAX_CHECKS, MAX_SIDE_CALLS
+        self._main, self._checks, self._side = (Room(count, "are served") for count in places)
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler | None:
+        """The method, guarded."""
+        handler, method = await continuation(handler_call_details), handler_call_details.method
+        if handler is None:
+            return None
+        service = method.strip("/").partition("/")[0]
+        other = self._checks if method == CHECK else self._side
+        room = self._main if service in self._main_services else other
+
+        async def serve(messages: Any, context: grpc.aio.ServicerContext) -> None:
+            async with answering(method, context, self._admission):
+                if service != health.SERVICE_NAME:
+                    admit(self._admission, context)
+                with room.one_more():
+                    request = messages if handler.request_streaming else await _read(handler, method, context)
+                    await _answer(handler, request, context)
+
+        return grpc.stream_stream_rpc_method_handler(
+            serve,
+            # A stream's messages are parsed as they come, a single one once it is known to be there.
+            request_deserializer=handler.request_deserializer if handler.request_streaming else None,
+            response_serializer=handler.response_serializer,
+        )
+
+
+@asynccontextmanager
+async def answering(method: str, context: grpc.aio.ServicerContext, admission: Admission) -> AsyncIterator[None]:
+    """A call of `method`, from its begin as a request; whatever goes wrong aborts it, and tells no secrets."""
+    begin_call(context)
+    try:
+        yield
+    except NotAdmitted as refusal:
+        admission.count("grpc", refusal)
+        await abort(context, refusal.code, str(refusal), refusal.retry_after)
+    except (grpc.aio.AbortError, grpc.aio.BaseError):
+        raise
+    except Exception as error:
+        if context.done():  # the caller has gone, or has been told something else already
+            raise
+        log.error("unforeseen error", method=method, exc_info=error)
+        await abort(context, grpc.StatusCode.INTERNAL, f"the error has been logged as {current_request()}")
+
+
+def admit(admission: Admission, context: grpc.aio.ServicerContext) -> None:
+    """Lets a call pass that is admitted; log lines then name its key.
+
+    Raises:
+        NotAdmitted: it is not.
+    """
+    given = dict(context.invocation_metadata() or ()).get("authorization")
+    name = admission.admit(given if isinstance(given, str) else None, address_of(context.peer()))
+    if name:
+        structlog.contextvars.bind_contextvars(key=name)
+
+
+async def abort(
+    context: grpc.aio.ServicerContext, code: grpc.StatusCode, message: str, retry_after: float | None = None
+) -> NoReturn:
+    """Aborts a call; with `retry_after`, in seconds, google.rpc.RetryInfo is among the status details."""
+    trailing = tuple(context.trailing_metadata() or ())
+    if retry_after is not None:
+        delay = Duration()
+        delay.FromMilliseconds(round(1e3 * retry_after))
+        detail = AnyMessage()
+        detail.Pack(RetryInfo(retry_delay=delay))
+        status = rpc_status.to_status(Status(code=code.value[0], message=message, details=[detail]))
+        trailing += tuple(status.trailing_metadata)
+    await context.abort(code, message, trailing)
+    raise AssertionError("abort has raised already")
+
+
+class Room:
+    """Counts calls of one kind."""
+
+    def __init__(self, places: int, doing: str) -> None:
+        """At most so many at once; what they are `doing` is told to one more."""
+        self._places, self._doing, self._taken = places, doing, 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        """Counts one more while the block runs.
+
+        Raises:
+            Busy: there are as many as may be.
+        """
+        if self._taken >= self._places:
+            raise Busy(f"{self._places} calls {self._doing} at once, and no more may", retry_after=1.0)
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+
+async def _read(handler: grpc.RpcMethodHandler, method: str, context: grpc.aio.ServicerContext) -> Any:
+    """The call's one message."""
+    # Never cancelled: gRPC's core writes into what a read holds until the call ends, and the abort ends it.
+    reading = asyncio.ensure_future(context.read())
+    reading.add_done_callback(lambda read: read.cancelled() or read.exception())
+    await asyncio.wait({reading}, timeout=MESSAGE_SECONDS)
+    if not reading.done():
+        await abort(
+            context,
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            f"the message did not arrive within {MESSAGE_SECONDS:.0f} s",
+        )
+    message = reading.result()
+    if message is grpc.aio.EOF:
+        await abort(context, grpc.StatusCode.INVALID_ARGUMENT, "there is no message")
+    try:
+        return handler.request_deserializer(message)
+    except Exception:
+        await abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"the message is none that {method} takes")
+
+
+async def _answer(handler: grpc.RpcMethodHandler, request: Any, context: grpc.aio.ServicerContext) -> None:
+    behaviour = handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
+    if inspect.isasyncgenfunction(behaviour):
+        async for response in behaviour(request, context):
+            await context.write(response)
+    elif handler.response_streaming:
+        await behaviour(request, context)
+    else:
+        await context.write(await behaviour(request, context))
+
+
+def address_of(peer: str) -> str:
+    """IP address of `ipv4:127.0.0.1:40000` or `ipv6:%5B::1%5D:40000`; what is neither stays as it is."""
+    family, _, rest = peer.partition(":")
+    host = urllib.parse.unquote(rest.rpartition(":")[0]).strip("[]")
+    return host if family in ("ipv4", "ipv6") else peer

@@ -1,0 +1,199 @@
+"""A process that listens: gRPC and HTTP in one event loop, health on both, a graceful end."""
+
+import asyncio
+import json
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import grpc
+import structlog
+from fastapi import APIRouter, FastAPI, HTTPException
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from semlink.service.admission import Admission
+from semlink.service.calls import MAX_CHECKS, MAX_SIDE_CALLS, Guard
+from semlink.service.http_server import HttpServer
+from semlink.service.problems import problem_responses
+from semlink.service.settings import ListenSettings
+from semlink.service.startup import StartupError
+from semlink.service.tls import server_context, server_credentials
+from semlink.v1 import link_pb2, link_pb2_grpc
+
+log = structlog.get_logger(__name__)
+
+MAX_MESSAGE_BYTES = 2 << 20
+"""Largest gRPC message taken; a frame of 1 MiB fits."""
+GRACE_SECONDS = 5.0
+"""How long calls under way may take to end after SIGTERM."""
+WATCH_SECONDS = 1.0
+"""How often a watcher of the health is told what has changed."""
+LINK_SERVICE = link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name
+CHANNEL_SERVICE = link_pb2.DESCRIPTOR.services_by_name["ChannelService"].full_name
+
+_OPTIONS = [
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # TLS, and what HTTP/2 says first.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    # Who says nothing for so long connects anew; who reads no answers is rid of once its connection is old.
+    ("grpc.max_connection_idle_ms", 600_000),
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 90_000),
+    # Somebody who vanished without a word.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+]
+
+
+@dataclass
+class Health:
+    """Whether the process is ready to serve; it is alive as long as it answers."""
+
+    ready: bool = False
+
+    def router(self) -> APIRouter:
+        """The health endpoints of the Open Inference Protocol."""
+        router = APIRouter(prefix="/v2/health", tags=["health"])
+        not_ready = problem_responses(service_unavailable="Still starting, or about to stop.")
+
+        @router.get("/live", summary="Is the process alive?")
+        async def live() -> dict[str, bool]:
+            return {"live": True}
+
+        @router.get("/ready", summary="Is the process ready to serve?", responses=not_ready)
+        async def ready() -> dict[str, bool]:
+            if not self.ready:
+                raise HTTPException(503, "not ready yet: still starting, or about to stop")
+            return {"ready": True}
+
+        return router
+
+
+class _GrpcHealth(health.aio.HealthServicer):
+    """gRPC's own, but for a watcher who reads nothing: that one would hold up everybody who asks or tells."""
+
+    _ends = False
+
+    async def enter_graceful_shutdown(self) -> None:
+        """Tells that nothing is served any more, and lets watchers go."""
+        await super().enter_graceful_shutdown()
+        self._ends = True
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext) -> None:
+        """Tells the status now, and whenever it has changed."""
+        told = None
+        while True:
+            unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            status = self._server_status.get(request.service, unknown)
+            if status != told:
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+                told = status
+            if self._ends:
+                return
+            await asyncio.sleep(WATCH_SECONDS)
+
+
+async def listen(
+    servicer: link_pb2_grpc.LinkServiceServicer,
+    app: FastAPI,
+    health_state: Health,
+    admission: Admission,
+    settings: ListenSettings,
+    *,
+    prepare: Callable[[], Awaitable[None]],
+    stopping: Callable[[], None] = lambda: None,
+    channel_servicer: link_pb2_grpc.ChannelServiceServicer | None = None,
+) -> None:
+    """Serves `servicer` (and `channel_servicer`) over gRPC and `app` over HTTP until SIGTERM or SIGINT.
+
+    Port 0 means any free one. Once both listen, one JSON line on standard output says where:
+    {"event": "listening", "grpc": "HOST:PORT", "http": "HOST:PORT"}. Health answers from then on; ready is
+    told after `prepare` is done. Whom gRPC serves, `admission` says; over HTTP, `app` has to ask it itself.
+    Calls under way at the end have GRACE_SECONDS; `stopping` has those end that would wait for longer.
+
+    Raises:
+        StartupError: a port is taken, a file for TLS is unfit, or `prepare` failed so.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    tls = server_context(settings)
+    services = [LINK_SERVICE] if channel_servicer is None else [LINK_SERVICE, CHANNEL_SERVICE]
+    # Those that wait for votes can take no more than their own share, so the rest is left for frames.
+    max_calls = settings.max_concurrent_calls + settings.max_waiting_calls
+    server = grpc.aio.server(
+        interceptors=[Guard(admission, max_calls, tuple(services))],
+        maximum_concurrent_rpcs=max_calls + MAX_SIDE_CALLS + MAX_CHECKS,
+        options=[*_OPTIONS, ("grpc.max_allowed_incoming_connections", settings.max_grpc_connections)],
+    )
+    link_pb2_grpc.add_LinkServiceServicer_to_server(servicer, server)
+    grpc_health = _GrpcHealth()
+    health_pb2_grpc.add_HealthServicer_to_server(grpc_health, server)
+    if channel_servicer is not None:
+        link_pb2_grpc.add_ChannelServiceServicer_to_server(channel_servicer, server)
+    reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    bound_grpc_port = _add_port(server, settings)
+    with _bind(settings.host, settings.http_port) as http_socket:
+        bound_http_port = http_socket.getsockname()[1]
+        await _set_serving(grpc_health, services, serving=False)
+        await server.start()
+        http = HttpServer(app, settings.max_http_connections, tls)
+        http_task = asyncio.create_task(http.serve(sockets=[http_socket]))
+        host = _in_url(settings.host)
+        where = {"grpc": f"{host}:{bound_grpc_port}", "http": f"{host}:{bound_http_port}"}
+        print(json.dumps({"event": "listening", **where}), flush=True)
+        log.info("listening", **where, tls=tls is not None, keys=admission.wants_keys)
+
+        preparing = asyncio.ensure_future(prepare())
+        told_to_stop = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({preparing, told_to_stop, http_task}, return_when=asyncio.FIRST_COMPLETED)
+            if preparing.done():
+                preparing.result()
+                health_state.ready = True
+                await _set_serving(grpc_health, services, serving=True)
+                log.info("ready")
+                await asyncio.wait({told_to_stop, http_task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            log.info("stopping")
+            health_state.ready = False
+            preparing.cancel()
+            told_to_stop.cancel()
+            await grpc_health.enter_graceful_shutdown()
+            stopping()
+            http.should_exit = True
+            await asyncio.gather(server.stop(GRACE_SECONDS), http_task)
+            log.info("stopped")
+
+
+async def _set_serving(servicer: health.aio.HealthServicer, services: Sequence[str], *, serving: bool) -> None:
+    status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    for service in ("", *services):
+        await servicer.set(service, status)
+
+
+def _add_port(server: grpc.aio.Server, settings: ListenSettings) -> int:
+    address, credentials = f"{_in_url(settings.host)}:{settings.grpc_port}", server_credentials(settings)
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError:
+        raise StartupError(f"cannot listen on {address} (--grpc-port): is it taken?") from None
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise StartupError(f"cannot listen on {_in_url(host)}:{port} (--http-port): {error.strerror}") from None
+
+
+def _in_url(host: str) -> str:
+    """As it stands before a port: an address of IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,118 @@
+"""TLS 1.2 or newer from PEM files, and mutual TLS: checked once, when the process starts."""
+
+import ssl
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import grpc
+
+from semlink.service.settings import CallSettings, IdentitySettings, ListenSettings
+from semlink.service.startup import StartupError
+
+_CERTIFICATE, _PRIVATE_KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
+
+
+class _Identity(NamedTuple):
+    certificate: bytes
+    key: bytes
+
+
+def server_credentials(settings: ListenSettings) -> grpc.ServerCredentials | None:
+    """How gRPC is served: over TLS, to clients with a certificate if there is an authority for them; None: plain.
+
+    Raises:
+        StartupError: a file is missing, is not what it should be, or is of no use without another.
+    """
+    identity, clients = _identity(settings), _clients(settings)
+    if identity is None:
+        return None
+    return grpc.ssl_server_credentials(
+        [(identity.key, identity.certificate)], root_certificates=clients, require_client_auth=clients is not None
+    )
+
+
+def server_context(settings: ListenSettings) -> ssl.SSLContext | None:
+    """The same for HTTP.
+
+    Raises:
+        StartupError: as of `server_credentials`.
+    """
+    identity, clients = _identity(settings), _clients(settings)
+    if identity is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load_identity(context, settings)
+    if clients is not None:
+        context.load_verify_locations(cadata=clients.decode("ascii", "replace"))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def channel_credentials(settings: CallSettings) -> grpc.ChannelCredentials | None:
+    """How another process is called: over TLS if there is an authority for its certificate; None: plain.
+
+    Raises:
+        StartupError: a file is missing, is not what it should be, or is of no use without another.
+    """
+    identity = _identity(settings)
+    if settings.tls_server_authority is None:
+        return None
+    servers = _authority(settings.tls_server_authority, "--tls-server-authority")
+    key, certificate = (identity.key, identity.certificate) if identity else (None, None)
+    return grpc.ssl_channel_credentials(servers, key, certificate)
+
+
+def _clients(settings: ListenSettings) -> bytes | None:
+    if settings.tls_client_authority is None:
+        return None
+    if settings.tls_certificate is None:
+        raise StartupError("--tls-client-authority needs --tls-certificate and --tls-key: there is no TLS without")
+    return _authority(settings.tls_client_authority, "--tls-client-authority")
+
+
+def _identity(settings: IdentitySettings) -> _Identity | None:
+    if settings.tls_certificate is None and settings.tls_key is None:
+        return None
+    if settings.tls_certificate is None or settings.tls_key is None:
+        given, missing = ("key", "certificate") if settings.tls_certificate is None else ("certificate", "key")
+        raise StartupError(f"--tls-{given} needs --tls-{missing} beside it")
+    certificate = _read(settings.tls_certificate, "--tls-certificate", _CERTIFICATE, "certificate")
+    key = _read(settings.tls_key, "--tls-key", _PRIVATE_KEY, "private key")
+    _load_identity(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), settings)
+    return _Identity(certificate, key)
+
+
+def _load_identity(context: ssl.SSLContext, settings: IdentitySettings) -> None:
+    assert settings.tls_certificate is not None
+    assert settings.tls_key is not None
+
+    def locked() -> NoReturn:
+        raise StartupError(f"{settings.tls_key} (--tls-key) is locked with a passphrase: give a key without one")
+
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key, password=locked)
+    except ssl.SSLError as error:
+        pair = f"{settings.tls_certificate} (--tls-certificate) and {settings.tls_key} (--tls-key)"
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise StartupError(f"{pair} don't belong together: the key is another certificate's") from None
+        raise StartupError(f"{pair} can't be used: {error.reason or error}") from None
+
+
+def _authority(path: Path, flag: str) -> bytes:
+    data = _read(path, flag, _CERTIFICATE, "certificate")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=data.decode("ascii", "replace"))
+    except ssl.SSLError as error:
+        raise StartupError(f"{path} ({flag}) can't be used: {error.reason or error}") from None
+    return data
+
+
+def _read(path: Path, flag: str, holds: bytes, what: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StartupError(f"cannot read {path} ({flag}): {error.strerror}") from None
+    if holds not in data:
+        raise StartupError(f"{path} ({flag}) holds no {what} in PEM form")
+    return data

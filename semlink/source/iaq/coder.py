@@ -1,0 +1,122 @@
+"""Importance-aware quantization, end to end: pixels and attention into a frame, a frame into pixels."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from semlink.frame import Frame, Geometry, header_bits
+from semlink.source.iaq.allocation.methods import Method, allocate
+from semlink.source.iaq.patches import to_image, to_patches
+from semlink.source.iaq.posterior import posterior_mean
+from semlink.source.iaq.quantizer import quantize
+
+PATCH_SIZE = 16
+MAX_BITS = 8
+HEADER_BITS = header_bits(Geometry(14, 14, PATCH_SIZE, 3), MAX_BITS)
+"""Bits of the header of a 224 × 224 colour image's frame."""
+
+
+def encode(
+    image: NDArray[np.uint8],
+    scores: ArrayLike,
+    *,
+    method: Method | str = Method.INCREMENTAL,
+    rho: float = 0.25,
+    total_bits: int | None = None,
+    gamma: float = 1.0,
+    design_ber: float = 0.0,
+    threshold: float | None = None,
+) -> Frame:
+    """Quantizes an image by the importance of its patches (IAQ, Section III, and IV-C for `design_ber` > 0).
+
+    Args:
+        image: (H, W, C) 8-bit pixels, C 1 or 3, sides multiples of 16.
+        scores: (N,) importance of each patch, in raster order.
+        method: how the bits are allocated, see `semlink.source.iaq.allocation.methods`.
+        rho: compression ratio ρ of the payload to the 8-bit image, in [0, 1].
+        total_bits: B_target of equation (10), for header and payload together; then `rho` is not looked at.
+        gamma: shape of the weight function (31), > 0.
+        design_ber: bit error rate μ that the allocation assumes, in [0, 3/13].
+        threshold: of the methods that have one.
+
+    Raises:
+        ValueError: an argument is outside these ranges, or `total_bits` does not pay for the header.
+        FrameError: the image has a shape that no frame carries.
+    """
+    if image.dtype != np.uint8:
+        raise ValueError(f"image must be 8-bit, not {image.dtype}")
+    if not 0 <= rho <= 1:
+        raise ValueError(f"rho must be within [0, 1], not {rho}")
+    patches = to_patches(image, PATCH_SIZE)
+    if np.shape(scores) != (len(patches),):
+        raise ValueError(f"scores must be one per patch: {len(patches)}, not {np.size(scores)}")
+    height, width, channels = image.shape
+    geometry = Geometry(height // PATCH_SIZE, width // PATCH_SIZE, PATCH_SIZE, channels)
+    bits = allocate(
+        method,
+        scores,
+        _steps(geometry, rho, total_bits),
+        gamma=gamma,
+        bit_error_rate=design_ber,
+        threshold=threshold,
+        max_bits=MAX_BITS,
+    )
+    return _frame(image, patches, bits, geometry)
+
+
+def encode_with(image: NDArray[np.uint8], bits: NDArray[np.int64]) -> Frame:
+    """The frame of an image whose bits are chosen already, as by a transmission plan.
+
+    Args:
+        image: (H, W, C) 8-bit pixels, C 1 or 3, sides multiples of 16.
+        bits: (N,) bits M_i of each patch, 0..8, in raster order.
+
+    Raises:
+        ValueError: an argument is outside these ranges.
+        FrameError: the image has a shape that no frame carries.
+    """
+    if image.dtype != np.uint8:
+        raise ValueError(f"image must be 8-bit, not {image.dtype}")
+    patches = to_patches(image, PATCH_SIZE)
+    if np.shape(bits) != (len(patches),):
+        raise ValueError(f"bits must be one per patch: {len(patches)}, not {np.size(bits)}")
+    height, width, channels = image.shape
+    return _frame(image, patches, bits, Geometry(height // PATCH_SIZE, width // PATCH_SIZE, PATCH_SIZE, channels))
+
+
+def _frame(
+    image: NDArray[np.uint8], patches: NDArray[np.uint8], bits: NDArray[np.int64], geometry: Geometry
+) -> Frame:
+    low, high = int(image.min()), int(image.max())
+    return Frame.from_codes(
+        quantize(patches, bits, low, high),
+        bits,
+        geometry=geometry,
+        low=low,
+        high=high,
+        max_bits=MAX_BITS,
+    )
+
+
+def _steps(geometry: Geometry, rho: float, total_bits: int | None) -> int:
+    """What the budget pays for: the sum of all M_i, each of which costs P·P·C bits."""
+    most = MAX_BITS * geometry.patches
+    if total_bits is None:
+        # The lift is for ratios of whole steps: 1568·(8/1568) is a little below 8, and must not lose a step.
+        return int(most * rho + 1e-6)
+    header = header_bits(geometry, MAX_BITS)
+    if total_bits < header:
+        raise ValueError(f"total_bits must pay for the header: at least {header}, not {total_bits}")
+    return min(most, (total_bits - header) // geometry.values_per_patch)
+
+
+def decode(frame: Frame, *, bit_error_rate: float = 0.0) -> NDArray[np.float64]:
+    """Pixels of a received frame: (H, W, C) within [u_min, u_max], unrounded.
+
+    Args:
+        frame: as it arrived.
+        bit_error_rate: μ of the channel. At 0 each value is the centre of its cell (IAQ, Section III-A), otherwise
+            its posterior mean, see `semlink.source.iaq.posterior`.
+    """
+    geometry = frame.geometry
+    patches = posterior_mean(frame.codes, frame.bits, frame.low, frame.high, bit_error_rate)
+    return to_image(patches, geometry.rows, geometry.columns, geometry.patch_size)

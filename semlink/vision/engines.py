@@ -1,0 +1,97 @@
+"""What runs a vision transformer: OpenVINO, the fastest measured (benchmarks/inference.py), or torch itself."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # torch takes seconds to load
+    from timm.models import VisionTransformer
+    from torch import Tensor
+
+EngineName = Literal["openvino", "torch"]
+Answer = Literal["attention", "logits"]
+
+TOLERANCE = 1e-3
+"""Of the largest value of torch's answer: float32 stays far below, another model or bfloat16 does not."""
+
+
+class EngineError(RuntimeError):
+    """The model cannot be run so; the message says what to do."""
+
+
+def load_engine(
+    name: EngineName, model: "VisionTransformer", answer: Answer, *, threads: int = 0, batch: int | None = None
+) -> "Callable[[Tensor], Tensor]":
+    """A function of normalised images (B, 3, H, W) that gives their class attention or their logits, in float32.
+
+    It is warm: it has answered a picture, and as torch does. One caller at a time may use it.
+
+    Args:
+        name: which engine.
+        model: as `semlink.vision.vit.load_vit` gives it.
+        answer: "attention" (B, N), see `semlink.vision.vit.class_attention`, or "logits" (B, classes).
+        threads: CPU threads of the engine; 0: its own choice. Beside OpenVINO, torch keeps to one in this process.
+        batch: B, if it is always the same; that runs somewhat faster.
+
+    Raises:
+        EngineError: OpenVINO is not installed, or does not answer as torch does.
+    """
+    import torch
+
+    from semlink.vision.vit import class_attention
+
+    def with_torch(images: "Tensor") -> "Tensor":
+        if answer == "attention":
+            return class_attention(model, images)
+        with torch.inference_mode():
+            return model(images)
+
+    picture = torch.randn(batch or 1, 3, *model.patch_embed.img_size, generator=torch.Generator().manual_seed(0))
+    if name == "torch":
+        if threads:
+            torch.set_num_threads(threads)
+        with_torch(picture)
+        return with_torch
+    torch.set_num_threads(1)
+    instead = "; --engine torch does without"
+    try:
+        with_openvino = _compiled(model, answer, threads, batch)
+        found, wanted = with_openvino(picture), with_torch(picture)
+    except ImportError as error:
+        raise EngineError(f"OpenVINO cannot be loaded ({error}): pip install openvino{instead}") from error
+    except (AttributeError, RuntimeError, ValueError) as error:
+        raise EngineError(f"OpenVINO cannot run {model.origin.model}: {error}{instead}") from error
+    difference = float((found - wanted).abs().max() / wanted.abs().max())
+    if not difference <= TOLERANCE:
+        raise EngineError(
+            f"OpenVINO's {answer} of {model.origin.model} differ from torch's by {difference:.1e} of the largest"
+            f"{instead}"
+        )
+    return with_openvino
+
+
+def _compiled(
+    model: "VisionTransformer", answer: Answer, threads: int, batch: int | None
+) -> "Callable[[Tensor], Tensor]":
+    import torch
+
+    from semlink.vision.openvino_graph import (  # first: it keeps OpenVINO from reporting
+        attention_graph,
+        logits_graph,
+    )
+
+    import openvino  # isort: skip
+
+    build = attention_graph if answer == "attention" else logits_graph
+    settings: dict[str, object] = {
+        "INFERENCE_PRECISION_HINT": "f32",  # where the CPU has it, bfloat16 is the default
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # processes that share a machine would be pinned to the same cores
+    }
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    request = openvino.Core().compile_model(build(model, batch or -1), "CPU", settings).create_infer_request()
+
+    def run(images: "Tensor") -> "Tensor":
+        return torch.from_numpy(request.infer([images.numpy()], share_inputs=True)[0])
+
+    return run

@@ -1,0 +1,159 @@
+"""The two vision transformers of the link, and the class token's attention (torch, timm)."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import structlog
+import timm
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from timm.data import ImageNetInfo
+from timm.models import VisionTransformer
+from torch import Tensor
+from torch.nn.functional import linear
+
+from semlink.vision.growth import grow_with_mirror
+from semlink.vision.images import IMAGE_SIZE
+from semlink.vision.storage import read_weights
+from semlink.vision.weights import MAX_WEIGHTS_BYTES, Weights, WeightsError, find_weights
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a loaded model is, so that nobody takes it for something else."""
+
+    model: str
+    weights: Weights
+    kind: str = ""
+
+    @property
+    def grown(self) -> bool:
+        """The model is a smaller one, widened; not the release of its name."""
+        return self.weights.model != self.model
+
+    def __str__(self) -> str:
+        """In words, such as: link-trained deit_tiny_patch16_224 (--weights)."""
+        name = f"{self.kind} {self.model}".strip()
+        if self.grown:
+            return f"{name} grown from {self.weights.model}, not the release ({self.weights.place})"
+        return f"{name} ({self.weights.place})"
+
+
+def load_vit(name: str, *, weights: Path | None = None) -> VisionTransformer:
+    """A pretrained timm vision transformer, ready for inference; logs which weights it uses.
+
+    Its `origin` attribute says what it is. Where weights are searched: `semlink.vision.weights.find_weights`.
+
+    Args:
+        name: timm's name: deit_tiny_patch16_224 or deit_small_patch16_224.
+        weights: folder to look in first.
+
+    Raises:
+        WeightsError: no weights, or a file that does not fit the model; the message says what to do.
+    """
+    found = find_weights(name, weights)
+    if found.path.stat().st_size > MAX_WEIGHTS_BYTES:
+        raise WeightsError(f"{found.path} is larger than {MAX_WEIGHTS_BYTES >> 30} GiB")
+    try:
+        stored = read_weights(found.path)
+        origin = Origin(name, found, stored.kind)
+        state = grow_with_mirror(stored.state) if origin.grown else stored.state
+        model = timm.create_model(name, num_classes=len(state["head.bias"]))
+        model.load_state_dict(state)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        raise WeightsError(f"{found.path} holds no weights for {name}: {error}") from error
+    if not isinstance(model, VisionTransformer) or model.patch_embed.img_size != (IMAGE_SIZE, IMAGE_SIZE):
+        raise WeightsError(f"{name} is no vision transformer for pictures of {IMAGE_SIZE} x {IMAGE_SIZE} pixels")
+    log.info("weights", model=str(origin), path=str(found.path))
+    model.origin, model.class_names = origin, stored.classes
+    return model.eval()
+
+
+def first_blocks(model: VisionTransformer, images: Tensor, blocks: int) -> Tensor:
+    """(B, 1+N, D) tokens of (B, 3, H, W) normalised images behind the first so many blocks."""
+    tokens = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+    for block in model.blocks[:blocks]:
+        tokens = block(tokens)
+    return tokens
+
+
+@torch.inference_mode()
+def class_attention(model: VisionTransformer, images: Tensor) -> Tensor:
+    """Mean attention a of the last block's class token on the N patches (IAQ, equations 3-4).
+
+    The softmax runs over the patches' keys only, per head; the heads are then averaged. Nothing is computed
+    that this does not need: of the last block only the class token's query and the patches' keys, no values,
+    projection or MLP; no final norm and no head.
+
+    Args:
+        model: a timm vision transformer with a class token.
+        images: (B, 3, H, W) normalised images, see `normalise`.
+
+    Returns:
+        (B, N) attention, each row sums to 1.
+    """
+    last = model.blocks[-1]
+    tokens = last.norm1(first_blocks(model, images, len(model.blocks) - 1))
+    attention = last.attn
+    query_weight, key_weight, _ = attention.qkv.weight.chunk(3)
+    query_bias, key_bias, _ = attention.qkv.bias.chunk(3)
+    per_head = (attention.num_heads, -1)
+    query = attention.q_norm(linear(tokens[:, 0], query_weight, query_bias).unflatten(-1, per_head))
+    keys = attention.k_norm(
+        linear(tokens[:, model.num_prefix_tokens :], key_weight, key_bias).unflatten(-1, per_head)
+    )
+    scores = torch.einsum("bhd,bnhd->bhn", query * attention.scale, keys)
+    return scores.softmax(dim=-1).mean(dim=1)
+
+
+def logits_of_patches(model: VisionTransformer, image: Tensor, kept: NDArray) -> Tensor:
+    """Logits of one image of which only some patches are looked at.
+
+    Args:
+        model: a timm vision transformer with a class token.
+        image: (1, 3, H, W) normalised image.
+        kept: (N,) which patches to look at; the tokens of the others are dropped before the first block.
+
+    Returns:
+        (1, classes) logits.
+    """
+    tokens = model._pos_embed(model.patch_embed(image))
+    prefix = model.num_prefix_tokens
+    chosen = torch.from_numpy(np.flatnonzero(kept)) + prefix
+    tokens = model.norm_pre(torch.cat([tokens[:, :prefix], tokens[:, chosen]], dim=1))
+    for block in model.blocks:
+        tokens = block(tokens)
+    return model.forward_head(model.norm(tokens))
+
+
+def normalise(model: VisionTransformer, pixels: NDArray) -> Tensor:
+    """(B, H, W, 3) pixels in [0, 255], any real dtype -> (B, 3, H, W) float32 input of `model`."""
+    mean, std = _moments(model)
+    images = torch.empty(len(pixels), 3, *pixels.shape[1:3])
+    images.copy_(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    return images.sub_(mean[:, None, None]).div_(std[:, None, None])
+
+
+def class_names(model: VisionTransformer) -> list[str]:
+    """Name of every class: as its weights file says, or ImageNet-1k's for 1000 classes, or the bare numbers."""
+    if model.class_names is not None and len(model.class_names) == model.num_classes:
+        return list(model.class_names)
+    if model.num_classes == 1000:
+        return _imagenet_names()
+    return [str(label) for label in range(model.num_classes)]
+
+
+def _moments(model: VisionTransformer) -> tuple[Tensor, Tensor]:
+    configuration = model.pretrained_cfg
+    return 255 * torch.tensor(configuration["mean"]), 255 * torch.tensor(configuration["std"])
+
+
+@cache
+def _imagenet_names() -> list[str]:
+    info = ImageNetInfo("imagenet-1k")
+    return [info.index_to_description(label).split(",")[0] for label in range(info.num_classes())]
