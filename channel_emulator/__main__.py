@@ -10,12 +10,10 @@ from channel_emulator.metrics import Metrics
 from channel_emulator.proxy import ImpairingProxy
 from channel_emulator.settings import Settings
 from semlink.service.admission import Admission
-from semlink.service.connection import connect
 from semlink.service.listener import Health, listen
 from semlink.service.logs import configure_logs
-from semlink.service.settings import read_settings
-from semlink.service.startup import StartupError
-from semlink.service.tls import channel_credentials
+from semlink.service.settings import StartupError, read_settings
+from semlink.service.tls import channel_credentials, connect
 from semlink.service.tracing import traced
 
 log = structlog.get_logger("channel_emulator")

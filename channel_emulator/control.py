@@ -12,9 +12,7 @@ from channel_emulator.impairments import Impairment
 from channel_emulator.metrics import Metrics
 from semlink.service.admission import Admission
 from semlink.service.correlation import RequestMiddleware
-from semlink.service.http_bodies import BodyLimits
-from semlink.service.http_guard import install_guard
-from semlink.service.http_paths import NAME
+from semlink.service.http_server import NAME, BodyLimits, install_admission
 from semlink.service.listener import Health
 from semlink.service.problems import install_problems, problem_responses
 
@@ -75,7 +73,7 @@ def control_plane(impairments: Impairments, metrics: Metrics, health: Health, ad
     install_problems(app)
     app.include_router(health.router())
     app.add_middleware(BodyLimits, longest=lambda headers: MAX_BODY_BYTES, room=MAX_HELD_BYTES)
-    install_guard(app, admission)
+    install_admission(app, admission)
     app.add_middleware(RequestMiddleware)
 
     def replace(new: Impairments) -> Impairments:

@@ -16,8 +16,9 @@ from channel_emulator.transmission import transmit, transmit_planned
 from channel_emulator.upstream import pass_on, patience
 from semlink.frame import FrameError
 from semlink.service import tracing
-from semlink.service.calls import MAX_WAIT_SECONDS, Room
+from semlink.service.admission import ConcurrencyLimit
 from semlink.service.correlation import served
+from semlink.service.interceptor import MAX_WAIT_SECONDS
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         self._settings = settings
         self._impairments = impairments
         self._metrics = metrics
-        self._waiting = Room(settings.max_waiting_calls, "wait for votes")
+        self._waiting = ConcurrencyLimit(settings.max_waiting_calls, "wait for votes")
         self._workers = ThreadPoolExecutor(WORKERS)
 
     @served
@@ -93,7 +94,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         """Passes the call on untouched, if no more wait than may."""
         # More than may be asked for is refused upstream at once, as is a NaN.
         wait_seconds = request.wait_seconds if 0 <= request.wait_seconds <= MAX_WAIT_SECONDS else 0
-        with self._waiting.one_more():
+        with self._waiting:
             return await pass_on(self._upstream, "WaitVote", request, context, self._settings, wait_seconds)
 
     async def _impair(self, request: link_pb2.ClassifyRequest) -> tuple[bytes, link_pb2.ChannelReport]:

@@ -7,7 +7,7 @@ import structlog
 
 from channel_emulator.settings import Settings
 from semlink.service import tracing
-from semlink.service.metadata import outgoing
+from semlink.service.correlation import outgoing
 
 log = structlog.get_logger(__name__)
 

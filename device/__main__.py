@@ -9,10 +9,9 @@ from device.settings import DeviceSettings
 from device.show_spool import ShowSpoolSettings, show_spool
 from device.spool import Spool
 from device.spool_file import SpoolError
-from semlink.service.header_keys import device_key
+from semlink.service.header_tag import device_key
 from semlink.service.logs import configure_logs
-from semlink.service.settings import read_settings
-from semlink.service.startup import StartupError
+from semlink.service.settings import StartupError, read_settings
 from semlink.service.tracing import traced
 from semlink.vision.engines import EngineError
 from semlink.vision.photos import PhotosError, find_photos

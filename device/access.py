@@ -8,8 +8,8 @@ import structlog
 from pydantic import SecretStr
 
 from device.settings import DeviceSettings
-from semlink.service.api_keys import own_key
-from semlink.service.startup import StartupError
+from semlink.service.admission import own_key
+from semlink.service.settings import StartupError
 from semlink.service.tls import channel_credentials
 
 log = structlog.get_logger(__name__)

@@ -21,8 +21,8 @@ from tenacity import (
 
 from device.access import Access
 from semlink.service import tracing
-from semlink.service.connection import connect
-from semlink.service.metadata import outgoing
+from semlink.service.correlation import outgoing
+from semlink.service.tls import connect
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 

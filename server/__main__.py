@@ -8,8 +8,7 @@ import sys
 
 from semlink.service.listener import listen
 from semlink.service.logs import configure_logs
-from semlink.service.settings import read_settings
-from semlink.service.startup import StartupError
+from semlink.service.settings import StartupError, read_settings
 from semlink.service.tracing import traced
 from semlink.vision.engines import EngineError
 from semlink.vision.weights import WeightsError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from semlink.service.admission import Admission
-from semlink.service.header_keys import keys_of_devices
+from semlink.service.header_tag import keys_of_devices
 from semlink.service.listener import Health
 from server.classifier import Classifier
 from server.header_keys import HeaderKeys

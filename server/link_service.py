@@ -8,13 +8,13 @@ import grpc
 from pydantic import ValidationError
 
 from semlink.frame import Frame
-from semlink.service.calls import MAX_WAIT_SECONDS, abort
+from semlink.service.admission import Refusal
 from semlink.service.correlation import served
+from semlink.service.interceptor import MAX_WAIT_SECONDS, abort
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 from server.metrics import Metrics
 from server.recognition import Recognizer, ViewRequest
-from server.refusals import Refusal
 from server.sessions import Sessions, Standing, Vote
 
 T = TypeVar("T")

@@ -9,8 +9,7 @@ from http import HTTPStatus
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from semlink.frame import FRAME_RULES
-from semlink.service.admission import refusal_counter
-from server.refusals import Refusal
+from semlink.service.admission import Refusal, refusal_counter
 
 PROTOCOLS = ("grpc", "http")
 OUTCOMES = ("answered", "refused", "overloaded", "expired", "cancelled", "unavailable", "failed")

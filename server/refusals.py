@@ -4,14 +4,7 @@ from http import HTTPStatus
 
 import grpc
 
-
-class Refusal(Exception):
-    """A request that can't be served; the message says why and what would help."""
-
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    status = HTTPStatus.BAD_REQUEST
-    retry_after: float | None = None
-    """Seconds until it may go better, where that is known."""
+from semlink.service.admission import Refusal
 
 
 class BadFrame(Refusal):

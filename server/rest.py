@@ -14,19 +14,16 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
 from semlink.frame import MAX_FRAME_BYTES
-from semlink.service.admission import Admission
-from semlink.service.calls import MAX_WAIT_SECONDS
+from semlink.service.admission import Admission, Refusal
 from semlink.service.correlation import RequestMiddleware
-from semlink.service.http_bodies import BodyLimits
-from semlink.service.http_guard import install_guard
-from semlink.service.http_paths import NAME
+from semlink.service.http_server import NAME, BodyLimits, install_admission
+from semlink.service.interceptor import MAX_WAIT_SECONDS
 from semlink.service.listener import Health
 from semlink.service.problems import install_problems, problem_responses
 from semlink.vision.images import MAX_IMAGE_BYTES, ImageError
 from server.http_requests import CLASSIFY_PATH, CountingMiddleware
 from server.metrics import CALLER_GONE, Metrics
 from server.recognition import Answer, Recognizer, ViewRequest
-from server.refusals import Refusal
 from server.sessions import Sessions, Standing, Vote
 
 FRAME_TYPE = "application/vnd.semlink.frame"
@@ -104,7 +101,7 @@ def create_app(
     # The last one added comes first.
     app.add_middleware(BodyLimits, longest=_longest_body, room=max_held_bytes)
     app.add_middleware(CountingMiddleware, metrics=metrics)
-    install_guard(app, admission)
+    install_admission(app, admission)
     app.add_middleware(RequestMiddleware)
 
     @app.exception_handler(CallerGone)

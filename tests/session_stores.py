@@ -145,4 +145,4 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def until_waiting(kept: Sessions, callers: int) -> None:
     """Returns once so many callers wait for votes."""
-    await until(lambda: kept._waiting._now == callers)
+    await until(lambda: kept._waiting._limit.current == callers)

@@ -1,29 +1,51 @@
-"""Whom a process that listens answers: who shows a key, and does not call too often."""
+"""Admission control: API keys, rate limit, concurrency limit; the refusals with their gRPC and HTTP status."""
 
+import hashlib
+import hmac
 import ipaddress
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from pathlib import Path
 
 import grpc
 import structlog
 from prometheus_client import CollectorRegistry, Counter
+from pydantic import SecretStr
 
-from semlink.service.api_keys import ApiKeys, read_keys
-from semlink.service.rate_limit import RateLimit
-from semlink.service.settings import ListenSettings
+from semlink.service.settings import ListenSettings, SecretsInEnvironment, StartupError, read_secret
 
 log = structlog.get_logger(__name__)
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Hosts that only this machine reaches."""
+MAX_CALLERS = 10_000
+"""Callers remembered at once; beyond, the one that called longest ago is forgotten, and starts afresh."""
+SHORTEST_KEY = 16
+"""Characters; `openssl rand -hex 32` gives 64."""
+_KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""What may follow "Bearer" (RFC 6750, section 2.1)."""
+_SCHEME = "bearer "
 
 
-class NotAdmitted(Exception):
-    """A call that is not served; the message says why, and never what was shown."""
+class Refusal(Exception):
+    """A request that can't be served; the message says why and what would help."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    status = HTTPStatus.BAD_REQUEST
+    retry_after: float | None = None
+    """Seconds until it may go better, where that is known."""
+
+
+class NotAdmitted(Refusal):
+    """A call without a good key; the message never tells what was shown."""
 
     reason = "key"
+    """The label of the metric that counts it."""
     code = grpc.StatusCode.UNAUTHENTICATED
     status = HTTPStatus.UNAUTHORIZED
-    retry_after: float | None = None
 
 
 class TooManyCalls(NotAdmitted):
@@ -59,6 +81,110 @@ def refusal_counter(prefix: str, registry: CollectorRegistry) -> Counter:
     for reason in ("key", "rate", "busy"):
         counter.labels("grpc", reason)
     return counter
+
+
+class ConcurrencyLimit:
+    """Counts the calls of one kind that are under way; a context manager around each of them."""
+
+    def __init__(self, limit: int, activity: str) -> None:
+        """At most `limit` at once; `activity` says in the refusal what the calls do, such as "are served"."""
+        self._limit, self._activity = limit, activity
+        self.current = 0
+
+    def __enter__(self) -> None:
+        """Counts one more.
+
+        Raises:
+            Busy: `limit` calls are under way.
+        """
+        if self.current >= self._limit:
+            raise Busy(f"{self._limit} calls {self._activity} at once, and no more may", retry_after=1.0)
+        self.current += 1
+
+    def __exit__(self, *error: object) -> None:
+        """Counts one less."""
+        self.current -= 1
+
+
+class RateLimit:
+    """The generic cell rate algorithm (ITU-T I.371, virtual scheduling): one number a caller.
+
+    That number is when the caller's next call would be due if calls came evenly; a burst may run ahead of it.
+    """
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """`rate`: calls a second, > 0; `burst`: calls at once, ≥ 1, after a pause; `clock`: seconds."""
+        self._interval, self._ahead, self._clock = 1 / rate, (burst - 1) / rate, clock
+        self._due: OrderedDict[str, float] = OrderedDict()
+
+    def wait(self, caller: str) -> float:
+        """0 if the caller may call now, which is counted; else seconds until it may."""
+        now = self._clock()
+        due = max(self._due.get(caller, now), now)
+        if due - now > self._ahead + 1e-9:
+            return due - now - self._ahead
+        self._due[caller] = due + self._interval
+        self._due.move_to_end(caller)
+        if len(self._due) > MAX_CALLERS:
+            self._due.popitem(last=False)
+        return 0.0
+
+
+class ApiKeys:
+    """The keys that are accepted, by name."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        """`keys`: name → key."""
+        self._digests = {name: _digest(key) for name, key in keys.items()}
+
+    def name_of(self, authorization: str) -> str | None:
+        """Whose key an `authorization` value ("Bearer KEY") bears; None: nobody's.
+
+        How long it takes does not tell how much of a key was right, nor which.
+        """
+        scheme, given = authorization[: len(_SCHEME)], _digest(authorization[len(_SCHEME) :].strip())
+        found = None
+        for name, digest in self._digests.items():
+            if hmac.compare_digest(given, digest):
+                found = name
+        return found if scheme.lower() == _SCHEME else None
+
+
+def read_keys(file: Path | None) -> ApiKeys | None:
+    """The keys of a file, and those in SEMLINK_API_KEYS; None if there is neither.
+
+    Either has a `NAME KEY` a line, or between commas in the environment; what follows # is no key.
+
+    Raises:
+        StartupError: the file can't be read, or a key is unfit. The message never shows one.
+    """
+    given = SecretsInEnvironment().api_keys
+    if file is None and given is None:
+        return None
+    keys: dict[str, str] = {}
+    if file is not None:
+        _add(keys, read_secret(file, "--api-keys-file").splitlines(), f"{file} (--api-keys-file)")
+    if given is not None:
+        _add(keys, re.split(r"[\n,]", given.get_secret_value()), "SEMLINK_API_KEYS")
+    if not keys:
+        raise StartupError("--api-keys-file and SEMLINK_API_KEYS hold no key: write `NAME KEY`, or leave both out")
+    return ApiKeys(keys)
+
+
+def own_key(file: Path | None) -> SecretStr | None:
+    """The key that a process shows: all that a file holds, or SEMLINK_API_KEY; None if there is neither.
+
+    Raises:
+        StartupError: there are both, the file can't be read, or the key is unfit.
+    """
+    given, where = SecretsInEnvironment().api_key, "SEMLINK_API_KEY"
+    if file is not None:
+        if given is not None:
+            raise StartupError("either --api-key-file or SEMLINK_API_KEY may be set, not both")
+        given, where = SecretStr(read_secret(file, "--api-key-file").strip()), f"{file} (--api-key-file)"
+    if given is not None:
+        _check_key(given.get_secret_value(), where)
+    return given
 
 
 class Admission:
@@ -141,3 +267,34 @@ def _network(address: str) -> str:
     except ValueError:
         return address
     return str(known) if known.version == 4 else str(ipaddress.ip_network((int(known) >> 64 << 64, 64)))
+
+
+def _check_key(key: str, where: str) -> None:
+    """Raises StartupError, which does not show it, where `key` is no key that anybody should use."""
+    if len(key) < SHORTEST_KEY:
+        raise StartupError(
+            f"{where}: the key has {len(key)} characters; at least {SHORTEST_KEY} are wanted: openssl rand -hex 32"
+        )
+    if not _KEY.fullmatch(key):
+        raise StartupError(f"{where}: a key has letters, digits, . _ ~ + / - and, at its end, = only")
+
+
+def _add(keys: dict[str, str], lines: list[str], source: str) -> None:
+    for number, line in enumerate(lines, 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        where = f"{source}, line {number}"
+        if len(words) != 2:
+            raise StartupError(f"{where}: must be `NAME KEY`, not {len(words)} words")
+        name, key = words
+        _check_key(key, where)
+        if name in keys:
+            raise StartupError(f"{where}: {name!r} has a key already")
+        if key in keys.values():
+            raise StartupError(f"{where}: {name!r} has the key of another name")
+        keys[name] = key
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

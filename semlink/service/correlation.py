@@ -1,4 +1,4 @@
-"""One id for each request, in every line that every process logs for it, and in its answer."""
+"""Request id (correlation id): in the answer, in every log line of every process, and passed on to the next."""
 
 import re
 import uuid
@@ -22,6 +22,9 @@ MAX_NAME_LENGTH = 128
 """What names a request may come from a stranger: log lines take no more of it."""
 NAMES = ("object_id", "device_id", "frame_id")
 """Fields of a message that name what it is about."""
+PASSED_ON = ("authorization", REQUEST_ID, "traceparent", "tracestate")
+"""Who calls; and the ids under which one request is found in the logs and traces of every process on its way."""
+Metadata = tuple[tuple[str, str], ...]
 _ACCEPTED = re.compile(r"[!-~]{1,128}")
 
 Servicer = TypeVar("Servicer")
@@ -107,3 +110,16 @@ class RequestMiddleware:
                 await self._app(scope, receive, send_with_id)
         else:
             await self._app(scope, receive, send_with_id)
+
+
+def outgoing(context: grpc.aio.ServicerContext | None = None) -> Metadata:
+    """The metadata of a call that is made for the request that this task has begun.
+
+    Args:
+        context: the call that is passed on, if one is; what it brought along of PASSED_ON goes on.
+    """
+    received = (context and context.invocation_metadata()) or ()
+    sent = {name: value for name, value in received if name in PASSED_ON}
+    if request_id := current_request():
+        sent[REQUEST_ID] = request_id
+    return tuple((sent | tracing.tracer.headers()).items())

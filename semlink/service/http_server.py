@@ -1,20 +1,26 @@
-"""uvicorn for strangers: connections bounded in number, and closed when they keep the process waiting."""
+"""HTTP server (uvicorn) for untrusted clients, and the ASGI middleware before the applications."""
 
 import asyncio
 import contextlib
+import math
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import h11
+import structlog
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import FastAPI, HTTPException
+from starlette.convertors import PathConvertor, register_url_convertor
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from semlink.service.problems import problem_response
+from semlink.service.admission import Admission, NotAdmitted
+from semlink.service.problems import problem_response, problem_responses
 
 HEAD_SECONDS = 10.0
 """How long a TLS handshake may take, the head of a request, and what is left of one that has been answered."""
@@ -130,3 +136,170 @@ async def _busy(scope: Scope, receive: Receive, send: Send) -> None:
     detail, headers = "as many connections are open as may be", {"Retry-After": "1"}
     refusal = problem_response(scope["path"], HTTPStatus.SERVICE_UNAVAILABLE, detail, headers)
     await refusal(scope, receive, send)
+
+
+HEALTH_PATHS = ("/v2/health/live", "/v2/health/ready")
+"""Asked for by who may know no key, such as an orchestrator, as often as it likes."""
+DOCUMENT_PATHS = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
+"""Say nothing that the published sources don't, and a browser sends no key for them."""
+_SCHEME = "API key"
+
+
+class AdmissionMiddleware:
+    """Answers 401 or 429 to requests that are not admitted, and passes the others on."""
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        """Around `app`."""
+        self._app, self._admission = app, admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] == "http" and scope["path"] not in HEALTH_PATHS:
+            client = scope.get("client")
+            try:
+                name = self._admission.admit(
+                    Headers(scope=scope).get("authorization"), client[0] if client else ""
+                )
+                structlog.contextvars.bind_contextvars(**({"key": name} if name else {}))
+            except NotAdmitted as refusal:
+                if refusal.status is not HTTPStatus.UNAUTHORIZED or scope["path"] not in DOCUMENT_PATHS:
+                    self._admission.count("http", refusal)
+                    await _refusal(scope["path"], refusal)(scope, receive, send)
+                    return
+        await self._app(scope, receive, send)
+
+
+def install_admission(app: FastAPI, admission: Admission) -> None:
+    """Has every request to `app` admitted first, and says so in its OpenAPI document."""
+    app.add_middleware(AdmissionMiddleware, admission=admission)
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = describe()
+        components = document.setdefault("components", {})
+        components["securitySchemes"] = {
+            _SCHEME: {"type": "http", "scheme": "bearer", "description": "a key, where the process wants one"}
+        }
+        for path, operations in document["paths"].items():
+            if path not in HEALTH_PATHS:
+                for operation in operations.values():
+                    _describe(operation, admission)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _describe(operation: dict[str, Any], admission: Admission) -> None:
+    operation["security"] = [{_SCHEME: []}] if admission.wants_keys else [{}, {_SCHEME: []}]
+    refusals: dict[str, str] = {}
+    if admission.wants_keys:
+        refusals["unauthorized"] = "There is no key with the request, or no good one."
+    if admission.has_rates:
+        refusals["too_many_requests"] = "Too many requests at once, or of this caller; see Retry-After."
+    for status, response in problem_responses(**refusals).items():
+        operation["responses"][str(status)] = response
+
+
+def _refusal(path: str, refusal: NotAdmitted) -> ASGIApp:
+    if refusal.retry_after is None:
+        headers = {"WWW-Authenticate": 'Bearer realm="semlink"'}
+    else:
+        headers = {"Retry-After": str(max(1, math.ceil(refusal.retry_after)))}
+    return problem_response(path, refusal.status, str(refusal), headers)
+
+
+BODY_SECONDS = 30.0
+"""How long a body may take to arrive."""
+
+
+class BodyLimits:
+    """Refuses bodies that are too long, too slow, or one too many, by what is announced and by what arrives.
+
+    What has arrived counts as held until the request is answered.
+    """
+
+    def __init__(self, app: ASGIApp, longest: Callable[[Headers], int], room: int) -> None:
+        """Around `app`. `longest`: most bytes of a body with these headers; `room`: most of all bodies at once."""
+        self._app, self._longest, self._room = app, longest, room
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        body = _Body(self._longest(headers))
+        try:
+            body.check_length(int(headers.get("content-length", 0)))
+            if "content-length" in headers or "transfer-encoding" in headers:
+                self._check_room()
+        except HTTPException as refusal:
+            answer = problem_response(scope["path"], refusal.status_code, refusal.detail, refusal.headers)
+            await answer(scope, receive, send)
+            return
+
+        async def receive_within_limits() -> Message:
+            message = await body.next(receive)
+            if message["type"] == "http.request":
+                self._held += len(message.get("body", b""))
+                body.received += len(message.get("body", b""))
+                body.check_length(body.received)
+                self._check_room()
+            return message
+
+        try:
+            await self._app(scope, receive_within_limits, send)
+        finally:
+            self._held -= body.received
+
+    def _check_room(self) -> None:
+        if self._held > self._room:
+            raise HTTPException(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"bodies of {self._room} bytes in all are held, and no more may be: try again",
+                {"Retry-After": "1"},
+            )
+
+
+class _Body:
+    """One body as it arrives."""
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+        self._deadline: float | None = None
+        self._complete = False
+        self.received = 0
+
+    def check_length(self, length: int) -> None:
+        if length > self._longest:
+            raise HTTPException(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {self._longest} bytes are taken (oversized)"
+            )
+
+    async def next(self, receive: Receive) -> Message:
+        """The next message; once the body is complete, there is no hurry any more."""
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + BODY_SECONDS
+        try:
+            async with asyncio.timeout_at(None if self._complete else self._deadline):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(
+                HTTPStatus.REQUEST_TIMEOUT,
+                f"the body did not arrive within {BODY_SECONDS:.0f} s",
+                {"Connection": "close"},  # the rest would be as slow
+            ) from None
+        self._complete = not message.get("more_body", False)
+        return message
+
+
+NAME = "name"
+"""Kind of a path's last parameter: `/v1/things/{thing:name}` takes slashes, and unlike `path` line breaks too."""
+
+
+class _NameConvertor(PathConvertor):
+    regex = "(?s:.*)"
+
+
+register_url_convertor(NAME, _NameConvertor())

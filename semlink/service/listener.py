@@ -14,11 +14,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from semlink.service.admission import Admission
-from semlink.service.calls import MAX_CHECKS, MAX_SIDE_CALLS, Guard
 from semlink.service.http_server import HttpServer
+from semlink.service.interceptor import MAX_CHECKS, MAX_SIDE_CALLS, AuthInterceptor
 from semlink.service.problems import problem_responses
-from semlink.service.settings import ListenSettings
-from semlink.service.startup import StartupError
+from semlink.service.settings import ListenSettings, StartupError
 from semlink.service.tls import server_context, server_credentials
 from semlink.v1 import link_pb2, link_pb2_grpc
 
@@ -126,7 +125,7 @@ async def listen(
     # Those that wait for votes can take no more than their own share, so the rest is left for frames.
     max_calls = settings.max_concurrent_calls + settings.max_waiting_calls
     server = grpc.aio.server(
-        interceptors=[Guard(admission, max_calls, tuple(services))],
+        interceptors=[AuthInterceptor(admission, max_calls, tuple(services))],
         maximum_concurrent_rpcs=max_calls + MAX_SIDE_CALLS + MAX_CHECKS,
         options=[*_OPTIONS, ("grpc.max_allowed_incoming_connections", settings.max_grpc_connections)],
     )

@@ -1,16 +1,24 @@
-"""Settings of a process: flags, then SEMLINK_* environment variables, then defaults."""
+"""Settings of a process: flags, then SEMLINK_* environment variables, then defaults; secrets from files."""
 
 import importlib.util
 import inspect
 import os
+import stat
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+import structlog
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+
+log = structlog.get_logger(__name__)
+
+
+class StartupError(Exception):
+    """The process can't start; the message says why and what to do."""
 
 
 def _host_and_port(address: str) -> str:
@@ -192,3 +200,37 @@ def _problem(settings_class: type[ProcessSettings], item: dict) -> str:
     if item["type"] == "missing":
         return f"{flag} (or {variable}) is required: {settings_class.model_fields[name].description}"
     return f"{flag} (or {variable}): {item['msg']}, not {item['input']!r}"
+
+
+class SecretsInEnvironment(BaseSettings):
+    """SEMLINK_API_KEYS and so on. Not flags: whoever lists a machine's processes reads those.
+
+    Attributes:
+        api_keys: those that are accepted.
+        api_key: the one that a process shows.
+        header_key: of a device, for its header tags.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SEMLINK_", env_ignore_empty=True)
+
+    api_keys: SecretStr | None = None
+    api_key: SecretStr | None = None
+    header_key: SecretStr | None = None
+
+
+def read_secret(file: Path, flag: str) -> str:
+    """What the file of secrets that `flag` names holds; warns if others may read it too.
+
+    Raises:
+        StartupError: it can't be read, or is no text.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        mode = file.stat().st_mode
+    except OSError as error:
+        raise StartupError(f"cannot read {file} ({flag}): {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise StartupError(f"{file} ({flag}) is not text in UTF-8") from None
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        log.warning("others on this machine may read the file of keys", file=str(file), advice=f"chmod 600 {file}")
+    return text

@@ -1,4 +1,4 @@
-"""TLS 1.2 or newer from PEM files, and mutual TLS: checked once, when the process starts."""
+"""TLS 1.2 or newer from PEM files, mutual TLS, and the gRPC channel to another process."""
 
 import ssl
 from pathlib import Path
@@ -6,8 +6,7 @@ from typing import NamedTuple, NoReturn
 
 import grpc
 
-from semlink.service.settings import CallSettings, IdentitySettings, ListenSettings
-from semlink.service.startup import StartupError
+from semlink.service.settings import CallSettings, IdentitySettings, ListenSettings, StartupError
 
 _CERTIFICATE, _PRIVATE_KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
 
@@ -116,3 +115,26 @@ def _read(path: Path, flag: str, holds: bytes, what: str) -> bytes:
     if holds not in data:
         raise StartupError(f"{path} ({flag}) holds no {what} in PEM form")
     return data
+
+
+_OPTIONS = [
+    # A server that comes back is found within about a second, also under a new address.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # A host that vanished without a word is noticed while calls wait for it. More often than every 30 s,
+    # a server would take the pings for abuse and hang up.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # A ping that measures the connection keeps that one back, by default for a minute; a call waits no longer.
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    # The other end is a neighbour: a web proxy named in the environment is not on the way.
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+def connect(target: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """The one connection to HOST:PORT, made when first needed and again whenever it is lost; None: without TLS."""
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    return grpc.aio.secure_channel(target, credentials, options=_OPTIONS)

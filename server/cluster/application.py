@@ -6,7 +6,7 @@ from ray import serve
 from ray.serve import Application
 
 from semlink.service.listener import GRACE_SECONDS
-from semlink.service.startup import StartupError
+from semlink.service.settings import StartupError
 from server.cluster.replica import Replica
 from server.settings import ServerSettings
 

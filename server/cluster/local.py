@@ -20,9 +20,9 @@ import structlog
 from ray import serve
 from ray.serve.config import HTTPOptions, gRPCOptions
 
-from semlink.service.calls import MAX_WAIT_SECONDS
+from semlink.service.interceptor import MAX_WAIT_SECONDS
 from semlink.service.listener import MAX_MESSAGE_BYTES
-from semlink.service.startup import StartupError
+from semlink.service.settings import StartupError
 from server.cluster.application import application, cpus_of_replica
 from server.settings import ServerSettings
 

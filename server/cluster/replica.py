@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 from ray.serve.grpc_util import RayServegRPCContext
 
 from semlink.service.admission import LOOPBACK, NotAdmitted
-from semlink.service.calls import address_of, admit, answering
+from semlink.service.interceptor import address_of, admit, answering
 from semlink.service.logs import configure_logs
 from semlink.service.tracing import traced
 from semlink.v1 import link_pb2 as pb

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from semlink.service.startup import StartupError
+from semlink.service.settings import StartupError
 from server.metrics import Metrics
 from server.sessions.memory import MemorySessions
 from server.sessions.views import Rules, Sessions

@@ -5,9 +5,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from semlink.service.admission import ConcurrencyLimit
 from server.pending import Pending
 from server.predictions import Recognition
-from server.refusals import AlreadyViewed, Overloaded, Stopping, UnknownObject, WrongViews
+from server.refusals import AlreadyViewed, Stopping, UnknownObject, WrongViews
 from server.sessions.votes import Standing
 
 T = TypeVar("T")
@@ -104,7 +105,7 @@ class Sessions(Protocol):
 
         Raises:
             UnknownObject: no view of it has arrived, or it has been forgotten.
-            Overloaded: as many wait as may.
+            Busy: as many wait as may.
             Stopping: `end_waits` was called.
             StoreAway: where the views are kept can't be reached.
         """
@@ -118,7 +119,7 @@ class Waiting:
 
     def __init__(self, most: int) -> None:
         """At most so many may."""
-        self._most, self._now = most, 0
+        self._limit = ConcurrencyLimit(most, "wait for votes")
         self._ended = asyncio.Event()
 
     def end(self) -> None:
@@ -129,21 +130,18 @@ class Waiting:
         """What is waited for, as `find` finds it; None after `seconds`.
 
         Raises:
-            Overloaded: as many wait as may.
+            Busy: as many wait as may.
             Stopping: `end` was called.
         """
-        if self._now >= self._most:
-            raise Overloaded(f"{self._now} calls wait for votes, and no more may", retry_after=1.0)
-        self._now += 1
-        finding, ending = asyncio.create_task(find()), asyncio.create_task(self._ended.wait())
-        try:
-            await asyncio.wait({finding, ending}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if finding.done():
-                return finding.result()
-            if ending.done():
-                raise Stopping
-            return None
-        finally:
-            self._now -= 1
-            finding.cancel()
-            ending.cancel()
+        with self._limit:
+            finding, ending = asyncio.create_task(find()), asyncio.create_task(self._ended.wait())
+            try:
+                await asyncio.wait({finding, ending}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                if finding.done():
+                    return finding.result()
+                if ending.done():
+                    raise Stopping
+                return None
+            finally:
+                finding.cancel()
+                ending.cancel()

@@ -19,10 +19,9 @@ from channel_emulator.planned_frame import PlannedFrame, PlanRefused
 from channel_emulator.settings import Settings as EmulatorSettings
 from device.settings import DeviceSettings
 from semlink.frame import Frame
-from semlink.service.api_keys import ApiKeys, read_keys
-from semlink.service.header_keys import keys_of_devices
-from semlink.service.settings import read_settings
-from semlink.service.startup import StartupError
+from semlink.service.admission import ApiKeys, read_keys
+from semlink.service.header_tag import keys_of_devices
+from semlink.service.settings import StartupError, read_settings
 from semlink.source.iaq.coder import encode
 from semlink.v1.link_pb2 import TransmissionPlan
 from server.settings import ServerSettings

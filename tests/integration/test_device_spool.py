@@ -31,7 +31,7 @@ from device.spool_file import insert, spool_contents
 from device.spooled_rounds import SpooledRounds
 from device.uplink import LONGEST_RETRY_DELAY_SECONDS, Uplink, UplinkError
 from device.votes import MAX_VOTES_AWAITED
-from semlink.service import connection
+from semlink.service import tls
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 from semlink.vision.photos import find_photos
@@ -346,10 +346,9 @@ async def test_a_server_that_says_when_to_come_back_is_left_in_peace_until_then(
 @in_loop
 async def test_a_connection_that_falls_silent_is_given_up_for_a_new_one(monkeypatch):
     faster = [
-        (name, value // 10 if "ping" in name or "keepalive" in name else value)
-        for name, value in connection._OPTIONS
+        (name, value // 10 if "ping" in name or "keepalive" in name else value) for name, value in tls._OPTIONS
     ]
-    monkeypatch.setattr(connection, "_OPTIONS", faster)
+    monkeypatch.setattr(tls, "_OPTIONS", faster)
     link = CountingLink()
     async with serving(link) as server:
         with Relay([server]) as relay:

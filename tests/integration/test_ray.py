@@ -21,7 +21,7 @@ from grpc_status import rpc_status
 from processes import START_SECONDS, Running, running, skip_without, wait_until
 from redis_server import running_redis
 
-from semlink.service.startup import StartupError
+from semlink.service.settings import StartupError
 from semlink.source.iaq.coder import encode
 from semlink.v1.link_pb2 import ClassifyRequest, ClassifyResponse, WaitVoteRequest
 from semlink.vision.images import model_pixels, open_image

@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from device.access import Access
 from device.settings import DeviceSettings
 from device.uplink import Uplink, UplinkError
-from semlink.service.startup import StartupError
+from semlink.service.settings import StartupError
 from semlink.v1 import link_pb2_grpc
 from semlink.v1.link_pb2 import ClassifyRequest, WaitVoteRequest
 
@@ -54,11 +54,9 @@ server.__main__.main()
 HASTY = """
 import runpy
 from channel_emulator import proxy
-from semlink.service import calls
-from semlink.service import http_bodies
-from semlink.service import http_server
+from semlink.service import http_server, interceptor
 
-calls.MESSAGE_SECONDS, http_server.HEAD_SECONDS, http_bodies.BODY_SECONDS = 1.0, 2.0, 1.0
+interceptor.MESSAGE_SECONDS, http_server.HEAD_SECONDS, http_server.BODY_SECONDS = 1.0, 2.0, 1.0
 
 async def fail(self, request):
     raise RuntimeError("the inside of the proxy")

@@ -48,7 +48,7 @@ CATS = range(281, 286)
 # A server that loads its model once a file exists, and waits for a body but a second.
 HELD = """
 import pathlib, sys, time
-import semlink.service.http_bodies, semlink.service.listener, semlink.vision.vit
+import semlink.service.http_server, semlink.service.listener, semlink.vision.vit
 load_vit, gate = semlink.vision.vit.load_vit, pathlib.Path(sys.argv.pop(1))
 
 def held(*arguments, **named):
@@ -56,7 +56,7 @@ def held(*arguments, **named):
         time.sleep(0.01)
     return load_vit(*arguments, **named)
 
-semlink.vision.vit.load_vit, semlink.service.http_bodies.BODY_SECONDS = held, 1.0
+semlink.vision.vit.load_vit, semlink.service.http_server.BODY_SECONDS = held, 1.0
 semlink.service.listener.GRACE_SECONDS = 60.0  # the calls of a busy machine end too
 import server.__main__
 server.__main__.main()

@@ -7,6 +7,7 @@ import random
 import pytest
 from session_stores import Eye, RedisStore, add, memory_store, recognition, running, until, until_waiting
 
+from semlink.service.admission import Busy
 from server.metrics import Metrics
 from server.refusals import AlreadyViewed, Expired, Overloaded, Stopping, UnknownObject, WrongViews
 from server.sessions import Sessions, Vote
@@ -440,7 +441,7 @@ class TestWait:
         await add(kept, Eye(), "a", views=2)
         waiting = [asyncio.create_task(kept.wait("cup", 60)) for _ in range(2)]
         await until_waiting(kept, 2)
-        with pytest.raises(Overloaded, match="2 calls wait for votes"):
+        with pytest.raises(Busy, match="2 calls wait for votes"):
             await kept.wait("cup", 60)
         assert await kept.wait("cup", 0) == 1  # asking without waiting is always answered
         waiting[0].cancel()

@@ -15,13 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channel_emulator.settings import Settings
-from semlink.service import rate_limit
-from semlink.service.admission import Admission, NotAdmitted, TooManyCalls
-from semlink.service.api_keys import ApiKeys, own_key, read_keys
-from semlink.service.http_bodies import BodyLimits
+from semlink.service import admission
+from semlink.service.admission import Admission, ApiKeys, NotAdmitted, RateLimit, TooManyCalls, own_key, read_keys
+from semlink.service.http_server import BodyLimits
 from semlink.service.problems import install_problems
-from semlink.service.rate_limit import RateLimit
-from semlink.service.startup import StartupError
+from semlink.service.settings import StartupError
 from semlink.service.tls import channel_credentials, server_context, server_credentials
 
 KEYS = {"alice": "correct-horse-battery", "bob": "staple-0123456789=="}
@@ -131,7 +129,7 @@ class TestRate:
                 tokens -= 1
 
     def test_callers_are_apart_and_their_number_is_bounded(self, monkeypatch):
-        monkeypatch.setattr(rate_limit, "MAX_CALLERS", 3)
+        monkeypatch.setattr(admission, "MAX_CALLERS", 3)
         limit = RateLimit(1, 1, clock=lambda: 0.0)
         assert [limit.wait(caller) for caller in "abca"] == [0, 0, 0, 1]
         assert limit.wait("d") == 0

@@ -11,9 +11,8 @@ from pydantic import SecretBytes
 from structlog.testing import capture_logs
 
 from semlink.frame import Frame, Geometry
-from semlink.service.header_keys import device_key, keys_of_devices
-from semlink.service.header_tag import header_tag
-from semlink.service.startup import StartupError
+from semlink.service.header_tag import device_key, header_tag, keys_of_devices
+from semlink.service.settings import StartupError
 from server.header_keys import HeaderKeys
 from server.refusals import BadTag
 

@@ -1,10 +1,10 @@
-"""Calls over gRPC as strangers make them: admitted first, bounded in number, read in time, failing quietly."""
+"""Interceptor of gRPC calls: admission, concurrency limits, a deadline for the message, errors without secrets."""
 
 import asyncio
 import inspect
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
 import grpc
@@ -16,7 +16,7 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health
 from grpc_status import rpc_status
 
-from semlink.service.admission import Admission, Busy, NotAdmitted
+from semlink.service.admission import Admission, ConcurrencyLimit, NotAdmitted
 from semlink.service.correlation import begin_call, current_request
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ MESSAGE_SECONDS = 30.0
 MAX_WAIT_SECONDS = 60.0
 """Longest that one call may ask to wait for a vote."""
 MAX_SIDE_CALLS = 16
-"""Calls of health and reflection at once, streams that nobody ends included; the others keep their own room."""
+"""Calls of health and reflection at once, streams that nobody ends included; the others keep their own limit."""
 MAX_CHECKS = 16
 """Calls at once of what an orchestrator asks, which those streams must not keep out."""
 CHECK = f"/{health.SERVICE_NAME}/Check"
@@ -34,7 +34,7 @@ CHECK = f"/{health.SERVICE_NAME}/Check"
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]]
 
 
-class Guard(grpc.aio.ServerInterceptor):
+class AuthInterceptor(grpc.aio.ServerInterceptor):
     """Stands before every method of a server.
 
     Each is served as a stream in both directions, which looks the same from outside, so that who calls is
@@ -45,7 +45,7 @@ class Guard(grpc.aio.ServerInterceptor):
         """At most `max_calls` of `main_services` at once, MAX_CHECKS of CHECK, MAX_SIDE_CALLS of all others."""
         self._admission, self._main_services = admission, main_services
         places = max_calls, MAX_CHECKS, MAX_SIDE_CALLS
-        self._main, self._checks, self._side = (Room(count, "are served") for count in places)
+        self._main, self._checks, self._side = (ConcurrencyLimit(count, "are served") for count in places)
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -56,13 +56,13 @@ class Guard(grpc.aio.ServerInterceptor):
             return None
         service = method.strip("/").partition("/")[0]
         other = self._checks if method == CHECK else self._side
-        room = self._main if service in self._main_services else other
+        limit = self._main if service in self._main_services else other
 
         async def serve(messages: Any, context: grpc.aio.ServicerContext) -> None:
             async with answering(method, context, self._admission):
                 if service != health.SERVICE_NAME:
                     admit(self._admission, context)
-                with room.one_more():
+                with limit:
                     request = messages if handler.request_streaming else await _read(handler, method, context)
                     await _answer(handler, request, context)
 
@@ -118,29 +118,6 @@ async def abort(
         trailing += tuple(status.trailing_metadata)
     await context.abort(code, message, trailing)
     raise AssertionError("abort has raised already")
-
-
-class Room:
-    """Counts calls of one kind."""
-
-    def __init__(self, places: int, doing: str) -> None:
-        """At most so many at once; what they are `doing` is told to one more."""
-        self._places, self._doing, self._taken = places, doing, 0
-
-    @contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Counts one more while the block runs.
-
-        Raises:
-            Busy: there are as many as may be.
-        """
-        if self._taken >= self._places:
-            raise Busy(f"{self._places} calls {self._doing} at once, and no more may", retry_after=1.0)
-        self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
 
 
 async def _read(handler: grpc.RpcMethodHandler, method: str, context: grpc.aio.ServicerContext) -> Any:
