@@ -3,13 +3,14 @@
 # make setup   set up .venv only; TORCH_INDEX_URL=... takes torch from another package index (a CPU build)
 # make load    put load on a server and a channel emulator, check every answer; ARGS=--help explains
 # make bench   how fast, beside what one would use instead; ARGS="NAME ..." takes some of benchmarks/ only
+# make docs    build the documentation site into runs/site; ARGS=serve serves it instead
 # make proto   regenerate the gRPC stubs from proto/
 PYTHON ?= python3
 TORCH_INDEX_URL ?=
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo test lint load bench proto clean
+.PHONY: setup demo test lint load bench docs proto clean
 
 setup: .venv/installed
 
@@ -36,6 +37,9 @@ load: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: setup
+	$(BIN)/mkdocs $(if $(ARGS),$(ARGS),build --strict --quiet)
 
 proto: setup
 	$(BIN)/python -m grpc_tools.protoc --proto_path=proto --python_out=. --pyi_out=. --grpc_python_out=. \

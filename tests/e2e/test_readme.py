@@ -1,4 +1,4 @@
-"""The README's commands do what it says: its bash blocks are run as they stand."""
+"""Commands of the README and of docs/processes.md: their bash blocks are run as they stand."""
 
 import contextlib
 import json
@@ -14,13 +14,14 @@ import pytest
 from processes import skip_without
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PAGES = ("README.md", "docs/processes.md")
+TEXT = "\n".join((REPOSITORY / page).read_text(encoding="utf-8") for page in PAGES)
+BLOCKS = re.findall(r"^```bash\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
 def block_with(text: str) -> str:
     found = [block for block in BLOCKS if text in block]
-    assert len(found) == 1, f"the README must have one bash block with {text!r}"
+    assert len(found) == 1, f"{PAGES} must have one bash block with {text!r}"
     return found[0]
 
 

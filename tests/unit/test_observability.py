@@ -13,7 +13,7 @@ from test_compose import LISTENERS, ROOT, app_of, module_of, service_of, setting
 
 from semlink.service.listener import Health
 
-FOLDER = ROOT / "observability"
+FOLDER = ROOT / "deploy" / "observability"
 PROVISIONING = FOLDER / "grafana" / "provisioning"
 DASHBOARD = json.loads((FOLDER / "grafana" / "dashboards" / "semlink.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
