@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import take_turns
-from semlink.access.planner import PlanMethod, plan
+from semlink.access.planner import PlanMethod, PredictedPlan, plan
 from semlink.access.recipe import draw_scores
-from semlink.access.transmission_plan import Plan
 from semlink.channel.ofdm import Numerology, draw_channel, subchannel_gains
 from semlink.vision.weights import DEVICE_MODEL
 
@@ -38,7 +37,7 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
 
     def whole(
         method: PlanMethod, block_error_rate: float | None = None, latency_weight: float = 1.0
-    ) -> Callable[[], Plan]:
+    ) -> Callable[[], PredictedPlan]:
         return lambda: plan(
             scores,
             subchannel_gains(channel),

@@ -7,16 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channel_emulator.held_channel import HeldChannel
-from semlink.access.blocks import Blocks
-from semlink.access.mapping import gains_of_blocks
-from semlink.access.transmission_plan import RULES, PlanError, check_rules
+from semlink.channel.blocks import Blocks, gains_of_blocks
 from semlink.channel.mismatch import equivalent_gains, latencies_over_intervals
 from semlink.channel.ofdm import Beamforming, beamforming
+from semlink.channel.plan import PLAN_RULES, Plan, PlanError
 from semlink.frame import Frame
 from semlink.v1.link_pb2 import TransmissionPlan
 
 MISSING, STALE = "missing", "stale"
-REASONS = (MISSING, STALE, *RULES)
+REASONS = (MISSING, STALE, *PLAN_RULES)
 """Why a plan is refused: there is none, it is for another state of the channel, or it breaks a rule."""
 
 
@@ -34,19 +33,11 @@ class PlanRefused(Exception):
         return self.rule in (MISSING, STALE, "latency")
 
 
-@dataclass(frozen=True, eq=False)
-class PlannedFrame:
-    """A frame's blocks with their subchannels and powers. Block i is patch i."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PlannedFrame(Plan):
+    """A plan with the channel that its frame meets. Block i is patch i."""
 
     held: HeldChannel
-    bits: NDArray[np.int64]
-    """(N,) B[i]."""
-    bits_per_level: int
-    """D, payload bits that each of B[i] costs."""
-    block_of_subchannel: NDArray[np.int64]
-    """(F, N_s)."""
-    power: NDArray[np.float64]
-    """(N,) P[i] of every subchannel of block i."""
 
     @classmethod
     def of(cls, frame: Frame, plan: TransmissionPlan | None, held: HeldChannel) -> "PlannedFrame":
@@ -67,35 +58,19 @@ class PlannedFrame:
         ):
             if entries != wanted:
                 raise PlanRefused("sizes", f"{name} must have {wanted} entries, not {entries}")
-        planned = cls(
-            held,
-            frame.bits.astype(np.int64),
-            frame.geometry.values_per_patch,
-            np.array(plan.block_of_subchannel, np.int64).reshape(numerology.subcarriers, numerology.streams),
-            np.array(plan.power, np.float64),
-        )
+        blocks = np.array(plan.block_of_subchannel, np.int64)
         try:
-            check_rules(numerology, plan.rho, planned.bits, planned.block_of_subchannel, planned.power)
+            return cls(
+                numerology=numerology,
+                rho=plan.rho,
+                bits=frame.bits.astype(np.int64),
+                block_of_subchannel=blocks.reshape(numerology.subcarriers, numerology.streams),
+                power=np.array(plan.power, np.float64),
+                values_per_segment=frame.geometry.values_per_patch,
+                held=held,
+            )
         except PlanError as error:
             raise PlanRefused(error.rule, str(error).partition(": ")[2]) from None
-        except ValueError as error:
-            raise PlanRefused("budget", str(error)) from None
-        return planned
-
-    @property
-    def load(self) -> NDArray[np.int64]:
-        """(N,) payload bits of each block, in the order in which the payload has them."""
-        return self.bits * self.bits_per_level
-
-    @property
-    def power_of_subchannel(self) -> NDArray[np.float64]:
-        """(F, N_s)."""
-        return self.power[self.block_of_subchannel]
-
-    @property
-    def codeword(self) -> int:
-        """L_c = N_s·F·T/G, the most symbols that a block sends within the coherence time."""
-        return self.block_of_subchannel.size // self.bits.size * self.held.numerology.coherence_symbols
 
     def latencies(self, penalty: float = 0.0) -> NDArray[np.float64]:
         """(N,) seconds of each block by equation (24), or (38) with a `dispersion_penalty`; possibly infinite.
@@ -129,6 +104,6 @@ class PlannedFrame:
             self.held.noise_power,
             numerology.total_power,
             numerology.spacing_hz,
-            self.bits_per_level,
+            self.values_per_segment,
             penalty,
         )

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cli.options import Allocation, WeightsFolder, fail, takes_allocation
 from semlink.access.planner import TARGET_BLOCK_ERROR_RATE, PlanMethod
-from semlink.access.transmission_plan import MIN_BITS
+from semlink.channel.plan import MIN_BITS
 from semlink.channel.qam import ORDERS
 
 

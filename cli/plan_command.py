@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from semlink.access.mapping import Mapping
-from semlink.access.planner import TARGET_BLOCK_ERROR_RATE, UNIT_VARIANCE_RANGE, PlanMethod, plan
+from semlink.access.planner import TARGET_BLOCK_ERROR_RATE, UNIT_VARIANCE_RANGE, PlanMethod, PredictedPlan, plan
 from semlink.access.recipe import draw_gains, draw_scores
-from semlink.access.transmission_plan import Plan
 from semlink.channel.ofdm import Numerology
 from semlink.vision.weights import DEVICE_MODEL, WeightsError
 
@@ -105,7 +104,7 @@ def plan_command(
         show(made, Console())
 
 
-def document(made: Plan, **more: Any) -> dict[str, Any]:
+def document(made: PredictedPlan, **more: Any) -> dict[str, Any]:
     """The plan for JSON; `more` is put in front of the blocks. An infinite latency is None.
 
     `mapping` is the block of each subchannel, subcarrier by subcarrier.
@@ -131,7 +130,7 @@ def document(made: Plan, **more: Any) -> dict[str, Any]:
     }
 
 
-def show(made: Plan, console: Console) -> None:
+def show(made: PredictedPlan, console: Console) -> None:
     """Prints the plan, one line for all blocks that have the same bits."""
     table = Table(title=f"{made.method}, {made.snr_db:g} dB, {made.numerology.streams} streams, ρ = {made.rho:g}")
     for name in ("bits", "blocks", "mean gain", "mean power", "latency ms"):

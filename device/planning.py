@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.encoder import Encoded
-from semlink.access.planner import PlanMethod, plan
-from semlink.access.transmission_plan import Plan
+from semlink.access.planner import PlanMethod, PredictedPlan, plan
 from semlink.channel.ofdm import Numerology, subchannel_gains
 from semlink.source.iaq.coder import encode_with
 from semlink.v1 import link_pb2 as pb
@@ -30,7 +29,7 @@ class Planned:
     """
 
     view: Encoded
-    plan: Plan
+    plan: PredictedPlan
     message: pb.TransmissionPlan
     plan_ms: float
 

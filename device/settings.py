@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from semlink.access.planner import PlanMethod
-from semlink.access.transmission_plan import MIN_BITS
+from semlink.channel.plan import MIN_BITS
 from semlink.service.settings import Address, CallSettings
 from semlink.source.iaq.allocation.methods import MethodName, check_threshold
 from semlink.source.iaq.coder import HEADER_BITS

@@ -37,10 +37,10 @@ class FiniteBlocklength(PlannedChannel):
 
     def arrive(self, values: NDArray[np.uint8], frame: PlannedFrame, generator: np.random.Generator) -> Arrival:
         """See `PlannedChannel`."""
-        latencies = finite(frame.latencies(dispersion_penalty(self.target_bler, frame.codeword)))
+        latencies = finite(frame.latencies(dispersion_penalty(self.target_bler, frame.block_length)))
         if self.errors == "block-loss":
             lost = np.flatnonzero(generator.random(frame.bits.size) < self.target_bler)
             return Arrival(values, latencies, latencies, lost)
         arrived = values.copy()
-        arrived[flip_positions(values.size, bit_error_rate(self.target_bler, frame.codeword), generator)] ^= 1
+        arrived[flip_positions(values.size, bit_error_rate(self.target_bler, frame.block_length), generator)] ^= 1
         return Arrival(arrived, latencies, latencies)

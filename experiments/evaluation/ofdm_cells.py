@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from experiments.data.prepared import Prepared
 from experiments.evaluation.coders import Received
 from semlink.access.mapping import Mapping as SubcarrierMapping
-from semlink.access.planner import PlanMethod, plan
-from semlink.access.transmission_plan import Plan
+from semlink.access.planner import PlanMethod, PredictedPlan, plan
 from semlink.channel.bsc import flip_positions
 from semlink.channel.chain import transmit
 from semlink.channel.layout import BlockLayout
@@ -87,7 +86,7 @@ class OfdmCell:
     def shared(self) -> None:
         """Nothing serves all images."""
 
-    def plan(self, scores: ArrayLike, seed: int, image: int) -> Plan:
+    def plan(self, scores: ArrayLike, seed: int, image: int) -> PredictedPlan:
         """The plan of an image for its channel, which all cells of one seed and number of streams share.
 
         Args:

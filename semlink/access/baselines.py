@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from semlink.access.blocks import Blocks
+from semlink.channel.blocks import Blocks
 
 
 def uniform_power(blocks: Blocks) -> NDArray[np.float64]:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semlink.access.blocks import Blocks
 from semlink.access.log_rates import LAST_STEP, MOST_STEPS, log_rates, powers_for_rates
+from semlink.channel.blocks import Blocks
 from semlink.checks import finite_vector
 
 FIRST_STEPS = 8
@@ -54,7 +54,7 @@ def equal_finish(bits: ArrayLike, blocks: Blocks) -> Finish:
         return Finish(power, finish.latency)
     if least_power(blocks).sum() >= blocks.power_budget:
         return Finish(np.zeros(bits.size), np.inf)
-    load = np.log(blocks.bits_per_level * bits)
+    load = np.log(blocks.values_per_segment * bits)
     budget = np.log(blocks.power_budget)
     snr = np.square(blocks.gains) / blocks.noise_power
     # With equal power for all, the slowest block is slower than at the optimum, the fastest is faster.

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semlink.access.blocks import Blocks
 from semlink.access.equal_finish import equal_finish
 from semlink.access.joint import Joint, joint_optimum
 from semlink.access.log_rates import log_rates, powers_for_rates
 from semlink.access.weighted_error import weighted_error
+from semlink.channel.blocks import Blocks
 from semlink.source.iaq.allocation.arguments import checked_problem
 from semlink.source.iaq.allocation.incremental import incremental, largest
 
@@ -164,7 +164,7 @@ def _whole_bits(
     lowest = np.clip(np.ceil(bits).astype(np.int64) - 2, min_bits, max_bits)
     levels = lowest + np.arange(LEVELS)[:, None]
     ratios = np.log(levels / bits)
-    rates = np.log(blocks.bits_per_level * bits / latency) + ratios
+    rates = np.log(blocks.values_per_segment * bits / latency) + ratios
     log_power, _ = powers_for_rates(
         rates.ravel(),
         (np.log(power) + ratios / elasticity).ravel(),

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semlink.access.blocks import Blocks
 from semlink.access.equal_finish import equal_finish
 from semlink.access.log_rates import power_curvature, powers_for_rates
+from semlink.channel.blocks import Blocks
 from semlink.source.iaq.allocation.arguments import checked_problem
 
 MOST_STEPS = 60
@@ -79,7 +79,7 @@ def joint_optimum(
     snr = np.square(blocks.gains) / blocks.noise_power
     log_power = np.log(power)
     # Time in units of the start's latency, the objective in units of its largest slope.
-    speed = np.log(blocks.bits_per_level / latency)
+    speed = np.log(blocks.values_per_segment / latency)
     scale = max((np.log(4) * cost * 0.25**bits).max(), latency_weight * latency / steps)
     cost, weight = cost / scale, latency_weight * latency / scale
     time = 1.0

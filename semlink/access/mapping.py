@@ -64,37 +64,3 @@ def map_subcarriers(
     blocks = np.empty(gains.size, np.int64)
     blocks[subchannels] = np.repeat(patches, gains.size // scores.size)
     return blocks.reshape(gains.shape)
-
-
-def gains_of_blocks(gains: ArrayLike, block_of_subchannel: ArrayLike, count: int) -> NDArray[np.float64]:
-    """(N, N_s·F/N) gains of the subchannels of each block; their mean is λ[i] of equation 8.
-
-    Args:
-        gains: (F, N_s) singular values.
-        block_of_subchannel: (F, N_s) blocks, each the same number of times, as from `map_subcarriers`.
-        count: number of blocks N.
-
-    Raises:
-        ValueError: the blocks do not share the subchannels evenly.
-    """
-    gains = np.asarray(gains, dtype=np.float64)
-    blocks = np.asarray(block_of_subchannel)
-    if blocks.shape != gains.shape:
-        raise ValueError(f"block_of_subchannel must have the shape of gains {gains.shape}, not {blocks.shape}")
-    check_even(blocks, count)
-    return gains.ravel()[np.argsort(blocks, axis=None, kind="stable")].reshape(count, -1)
-
-
-def check_even(block_of_subchannel: NDArray[np.int64], count: int) -> None:
-    """ValueError unless every block 0 to count - 1 has the same number of subchannels (IA-QSMPA, Section II)."""
-    blocks = np.asarray(block_of_subchannel).ravel()
-    if not np.issubdtype(blocks.dtype, np.integer):
-        raise ValueError("block_of_subchannel must be integers")
-    if blocks.size == 0 or blocks.min() < 0 or blocks.max() >= count:
-        raise ValueError(f"block_of_subchannel must be within [0, {count - 1}]")
-    shares = np.bincount(blocks, minlength=count)
-    if (shares != shares[0]).any():
-        raise ValueError(
-            f"block_of_subchannel must give every block {blocks.size / count:g} subchannels: "
-            f"block {int(np.argmin(shares))} has {shares.min()}, block {int(np.argmax(shares))} has {shares.max()}"
-        )

@@ -1,20 +1,21 @@
 """Every method by its name: from importance scores and a channel to a transmission plan."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semlink.access.baselines import capacity_water_filling, uniform_power
-from semlink.access.blocks import Blocks
 from semlink.access.equal_finish import equal_finish
 from semlink.access.exact import exact
-from semlink.access.mapping import Mapping, gains_of_blocks, map_subcarriers
+from semlink.access.mapping import Mapping, map_subcarriers
 from semlink.access.theorem_1 import ia_qsmpa_bits, top_beta
 from semlink.access.theorem_2 import theorem_2_power
-from semlink.access.transmission_plan import MAX_BITS, MIN_BITS, Plan, steps_of
 from semlink.access.weighted_error import error_costs, weighted_error
+from semlink.channel.blocks import Blocks, gains_of_blocks
 from semlink.channel.ofdm import Numerology
+from semlink.channel.plan import MAX_BITS, MIN_BITS, Plan, PlanError, bit_budget
 from semlink.channel.rates import dispersion_penalty
 from semlink.checks import finite_vector
 from semlink.source.iaq.allocation.selection import fixed
@@ -45,6 +46,55 @@ BITS_OF_THEIR_OWN = (PlanMethod.IA_QSMPA, PlanMethod.IA_QSMPA_LC, PlanMethod.FIX
 """Every printed method has the bits of one of these."""
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PredictedPlan(Plan):
+    """A plan with what it is expected to come to, by the method that made it.
+
+    Raises:
+        PlanError: the plan breaks a rule.
+        ValueError: the SNR is not finite.
+    """
+
+    method: str
+    """Name of the method that made it."""
+    snr_db: float
+    """SNR in dB for which it was made."""
+    latencies: NDArray[np.float64]
+    """(N,) predicted seconds of each block, from the first OFDM symbol; infinite where nothing gets through."""
+    mean_gains: NDArray[np.float64]
+    """(N,) λ[i], mean singular value of the block's subchannels (equation 8)."""
+    weighted_error: float
+    """E_Q (equation 12)."""
+    block_error_rate: float | None = None
+    """Target block error rate of the finite block length; None for the ideal transmission."""
+
+    def __post_init__(self) -> None:
+        """Refuses a plan that breaks a rule."""
+        super().__post_init__()
+        if not np.isfinite(self.snr_db):
+            raise ValueError(f"snr_db must be finite, not {self.snr_db}")
+        for name in ("latencies", "mean_gains"):
+            if np.shape(getattr(self, name)) != self.bits.shape:
+                raise PlanError("sizes", f"{name} must be one per block, not {np.shape(getattr(self, name))}")
+        if not (self.latencies >= 0).all():
+            raise PlanError("latency", "it must be at least 0")
+
+    @property
+    def t_d(self) -> float:
+        """Worst-case latency T_d in seconds, possibly infinite (equation 25)."""
+        return float(self.latencies.max())
+
+    @property
+    def coherence_seconds(self) -> float:
+        """How long the channel stays as it was: T OFDM symbols."""
+        return self.numerology.coherence_symbols * self.numerology.symbol_seconds
+
+    @property
+    def exceeds_coherence(self) -> bool:
+        """T_d is longer than the channel stays as it was."""
+        return self.t_d > self.coherence_seconds
+
+
 def plan(
     scores: ArrayLike,
     gains: ArrayLike,
@@ -59,7 +109,7 @@ def plan(
     latency_weight: float = 1.0,
     value_range: float = UNIT_VARIANCE_RANGE,
     values_per_patch: int = 768,
-) -> Plan:
+) -> PredictedPlan:
     """Bits, subchannels and powers of one frame, and how long each block will take.
 
     The methods: `ia-qsmpa` (Theorem 1 of IA-QSMPA), `ia-qsmpa-lc` (Top-β bits and the powers of P3); `fixed`
@@ -122,7 +172,7 @@ def plan(
     )
     weights = importance_weights(scores)
     costs = error_costs(weights, value_range=value_range, values_per_patch=values_per_patch)
-    steps = steps_of(rho, scores.size)
+    steps = bit_budget(rho, scores.size)
     if method == PlanMethod.EXACT:
         printed = [_bits(other, scores, weights, steps, blocks) for other in BITS_OF_THEIR_OWN]
         best = exact(
@@ -132,7 +182,7 @@ def plan(
     else:
         bits = _bits(method, scores, weights, steps, blocks)
         power = _power(method, bits, blocks, finite_blocklength=block_error_rate is not None)
-    return Plan(
+    return PredictedPlan(
         method=str(method),
         numerology=numerology,
         snr_db=float(snr_db),
@@ -144,7 +194,7 @@ def plan(
         mean_gains=per_block.mean(axis=1),
         weighted_error=weighted_error(costs, bits),
         block_error_rate=block_error_rate,
-        bits_per_level=values_per_patch,
+        values_per_segment=values_per_patch,
     )
 
 

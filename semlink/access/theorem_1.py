@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semlink.access.blocks import Blocks
 from semlink.access.equal_finish import equal_finish
+from semlink.channel.blocks import Blocks
 from semlink.checks import finite_vector, integer_within
 from semlink.source.iaq.allocation.arguments import checked_problem
 from semlink.source.iaq.allocation.selection import top_k
@@ -59,7 +59,7 @@ def theorem_1(
     for _ in range(rounds):
         bits = capped_bits(weights, steps, caps, min_bits)
         power, latency = equal_finish(bits, mean)
-        caps = np.minimum(latency * mean.rates(power) / mean.bits_per_level, max_bits)
+        caps = np.minimum(latency * mean.rates(power) / mean.values_per_segment, max_bits)
     return Descent(bits, power, latency)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from semlink.access.blocks import Blocks
 from semlink.access.equal_finish import Finish
+from semlink.channel.blocks import Blocks
 from semlink.checks import finite_vector
 
 
@@ -40,7 +40,7 @@ def theorem_2_power(bits: ArrayLike, blocks: Blocks) -> Finish:
     mean = blocks.averaged()
     inverse_gain = mean.noise_power / mean.gains[:, 0] ** 2
     low = blocks.power_budget / blocks.count / inverse_gain < 1
-    per_second = mean.bits_per_level * bits * np.log(2) / mean.bandwidth / np.where(low, alpha, 1)
+    per_second = mean.values_per_segment * bits * np.log(2) / mean.bandwidth / np.where(low, alpha, 1)
     constant = np.where(low, (1 - alpha) / alpha, 2 * (1 - alpha))
     left = blocks.power_budget - inverse_gain @ constant
     if left <= 0:

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from semlink.access.mapping import check_even
+from semlink.channel.blocks import check_even
 from semlink.channel.qam import bits_per_symbol, checked_bits, demodulate_hard, modulate
 
 

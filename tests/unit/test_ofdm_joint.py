@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from semlink.access.blocks import Blocks
 from semlink.access.equal_finish import equal_finish
 from semlink.access.exact import exact, pareto_front
 from semlink.access.joint import joint_optimum
 from semlink.access.theorem_1 import capped_bits, ia_qsmpa_bits, theorem_1, top_beta
 from semlink.access.weighted_error import error_costs, weighted_error
+from semlink.channel.blocks import Blocks
 from semlink.channel.rates import dispersion_penalty
 from semlink.source.iaq.allocation import incremental
 from semlink.source.iaq.importance import importance_weights

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semlink.access.mapping import Mapping, check_even, gains_of_blocks, map_subcarriers
+from semlink.access.mapping import Mapping, map_subcarriers
+from semlink.channel.blocks import check_even, gains_of_blocks
 
 problems = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from semlink.access.mapping import gains_of_blocks
 from semlink.access.planner import PlanMethod, plan
 from semlink.access.recipe import draw_gains, draw_scores
+from semlink.channel.blocks import gains_of_blocks
 from semlink.channel.ofdm import Numerology
 
 SEEDS, SNRS = range(5), range(-5, 50, 5)

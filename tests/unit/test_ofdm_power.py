@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 
 from semlink.access.baselines import capacity_water_filling, uniform_power
-from semlink.access.blocks import Blocks
 from semlink.access.equal_finish import equal_finish, least_power
 from semlink.access.theorem_2 import theorem_2_power
+from semlink.channel.blocks import Blocks
 from semlink.channel.rates import dispersion_penalty
 
 PENALTY = dispersion_penalty(1e-3, 800)
@@ -38,7 +38,7 @@ def latency_by_hand(bits, blocks, near):
     def power_for(latency):
         needed = []
         for count, gains in zip(bits, blocks.gains, strict=True):
-            wanted = blocks.bits_per_level * count / latency
+            wanted = blocks.values_per_segment * count / latency
             root = brentq(
                 lambda p, g=gains, w=wanted: rate_by_hand(np.exp(p), g, blocks) - w, -60, 300, xtol=1e-14
             )
@@ -182,7 +182,7 @@ def test_equal_finish_refuses_bits(bits):
         ("noise_power", 0.0),
         ("total_power", -1.0),
         ("bandwidth", np.inf),
-        ("bits_per_level", 0),
+        ("values_per_segment", 0),
         ("penalty", -0.1),
     ],
 )

@@ -1,4 +1,7 @@
-"""The subchannels of every block as power and latency see them, and the worst-case latency T_d."""
+"""Blocks of subchannels: which subchannels a block has, its rate, its latency, and the worst-case latency T_d.
+
+Segment i of a payload is carried by block i (IA-QSMPA, Section II).
+"""
 
 from dataclasses import dataclass
 
@@ -24,8 +27,8 @@ class Blocks:
     """P_tot over all N·K subchannels, above 0."""
     bandwidth: float
     """Of one subchannel in Hz: Δf0, above 0."""
-    bits_per_level: int = 768
-    """D = P²C, the payload bits that one quantization bit B[i] costs."""
+    values_per_segment: int = 768
+    """D, values of each segment of the payload: payload bits that each of B[i] costs."""
     penalty: float = 0.0
     """`dispersion_penalty` of the finite block length, ≥ 0; 0 for the ideal transmission."""
 
@@ -37,7 +40,7 @@ class Blocks:
         if not ((gains > 0) & np.isfinite(gains)).all():
             raise ValueError("gains must be finite and above 0")
         object.__setattr__(self, "gains", gains)
-        for name in ("noise_power", "total_power", "bandwidth", "bits_per_level"):
+        for name in ("noise_power", "total_power", "bandwidth", "values_per_segment"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(f"{name} must be finite and above 0, not {getattr(self, name)}")
         if not 0 <= self.penalty < np.inf:
@@ -61,7 +64,7 @@ class Blocks:
             self.noise_power,
             self.power_budget,
             self.bandwidth * subchannels,
-            self.bits_per_level,
+            self.values_per_segment,
             self.penalty,
         )
 
@@ -79,7 +82,41 @@ class Blocks:
             bits: (N,) quantization bits B[i], ≥ 0.
             power: (N,) power P[i] of each subchannel of block i, ≥ 0.
         """
-        load = self.bits_per_level * np.asarray(bits, dtype=np.float64)
+        load = self.values_per_segment * np.asarray(bits, dtype=np.float64)
         rates = self.rates(power)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(load == 0, 0.0, load / rates)
+
+
+def gains_of_blocks(gains: ArrayLike, block_of_subchannel: ArrayLike, count: int) -> NDArray[np.float64]:
+    """(N, N_s·F/N) gains of the subchannels of each block; their mean is λ[i] of equation 8.
+
+    Args:
+        gains: (F, N_s) singular values.
+        block_of_subchannel: (F, N_s) blocks, each the same number of times, as from `map_subcarriers`.
+        count: number of blocks N.
+
+    Raises:
+        ValueError: the blocks do not share the subchannels evenly.
+    """
+    gains = np.asarray(gains, dtype=np.float64)
+    blocks = np.asarray(block_of_subchannel)
+    if blocks.shape != gains.shape:
+        raise ValueError(f"block_of_subchannel must have the shape of gains {gains.shape}, not {blocks.shape}")
+    check_even(blocks, count)
+    return gains.ravel()[np.argsort(blocks, axis=None, kind="stable")].reshape(count, -1)
+
+
+def check_even(block_of_subchannel: NDArray[np.int64], count: int) -> None:
+    """ValueError unless every block 0 to count - 1 has the same number of subchannels (IA-QSMPA, Section II)."""
+    blocks = np.asarray(block_of_subchannel).ravel()
+    if not np.issubdtype(blocks.dtype, np.integer):
+        raise ValueError("block_of_subchannel must be integers")
+    if blocks.size == 0 or blocks.min() < 0 or blocks.max() >= count:
+        raise ValueError(f"block_of_subchannel must be within [0, {count - 1}]")
+    shares = np.bincount(blocks, minlength=count)
+    if (shares != shares[0]).any():
+        raise ValueError(
+            f"block_of_subchannel must give every block {blocks.size / count:g} subchannels: "
+            f"block {int(np.argmin(shares))} has {shares.min()}, block {int(np.argmax(shares))} has {shares.max()}"
+        )
