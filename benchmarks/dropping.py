@@ -40,7 +40,7 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     attention = [class_attention(device, normalise(device, each[None]))[0].numpy() for each in pixels]
     bits = {
         f"those with bits at ρ = 1/{1 / rho:.0f}, torch": [
-            iaq.encode(each, scores, rho=rho).bits for each, scores in zip(pixels, attention, strict=True)
+            iaq.encode(each, scores, rho=rho).frame.bits for each, scores in zip(pixels, attention, strict=True)
         ]
         for rho in RHOS
     }

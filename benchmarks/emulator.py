@@ -56,7 +56,9 @@ def run(rounds: int = ROUNDS, many: int = MANY) -> dict[str, object]:
         `many` frames (`rss_mib`); `load`: processes that waited for a core, on average, while it ran.
     """
     random = np.random.default_rng(0)
-    frame = iaq.encode(random.integers(0, 256, (224, 224, 3), np.uint8), random.random(196), rho=RHO).to_bytes()
+    frame = iaq.encode(
+        random.integers(0, 256, (224, 224, 3), np.uint8), random.random(196), rho=RHO
+    ).frame.to_bytes()
     cores = sorted(os.sched_getaffinity(0))
     one, rest = cores[:1], cores[1:] or cores
     with _upstream(rest) as upstream, _emulator(upstream, one) as (process, emulator, http):

@@ -207,7 +207,7 @@ def _agreement(name: str, answer: Answer) -> dict[str, int]:
 
 def _outcome(answer: Tensor, pixels: np.ndarray, kind: Answer) -> np.ndarray:
     if kind == "attention":
-        return iaq.encode(pixels, answer[0].numpy(), rho=RHO).bits
+        return iaq.encode(pixels, answer[0].numpy(), rho=RHO).frame.bits
     return answer.argmax(1).numpy()
 
 

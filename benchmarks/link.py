@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import take_turns
-from semlink.frame import Frame
 from semlink.source.iaq import coder as iaq
+from semlink.source.registry import decode, read_frame
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
 from semlink.vision.vit import class_attention, load_vit, normalise
@@ -30,7 +30,7 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     device, server = load_vit(DEVICE_MODEL), load_vit(SERVER_MODEL)
     device_input, server_input = normalise(device, pixels[None]), normalise(server, pixels[None])
     attention = class_attention(device, device_input)[0].numpy()
-    data = iaq.encode(pixels, attention, rho=RHO).to_bytes()
+    data = iaq.encode(pixels, attention, rho=RHO).frame.to_bytes()
 
     def forward(model: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
@@ -40,18 +40,18 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
         {
             "DeiT-Tiny, timm's whole forward": lambda: forward(device, device_input),
             "DeiT-Tiny, only what attention needs": lambda: class_attention(device, device_input),
-            "allocate + quantize + pack": lambda: iaq.encode(pixels, attention, rho=RHO).to_bytes(),
+            "allocate + quantize + pack": lambda: iaq.encode(pixels, attention, rho=RHO).frame.to_bytes(),
             "DeiT-Small, timm's whole forward": lambda: forward(server, server_input),
-            "unpack + dequantize + normalise": lambda: normalise(server, iaq.decode(Frame.from_bytes(data))[None]),
+            "unpack + dequantize + normalise": lambda: normalise(server, decode(read_frame(data))[None]),
         },
         rounds,
     )
     milliseconds = {name: 1e3 * float(np.median(values)) for name, values in seconds.items()}
-    tiny, short, encode, small, decode = milliseconds.values()
+    tiny, short, encoding, small, decoding = milliseconds.values()
     ratios = {
-        "device: allocate + quantize + pack / DeiT-Tiny forward": encode / tiny,
+        "device: allocate + quantize + pack / DeiT-Tiny forward": encoding / tiny,
         "device: only what attention needs / DeiT-Tiny forward": short / tiny,
-        "server: unpack + dequantize + normalise / DeiT-Small forward": decode / small,
+        "server: unpack + dequantize + normalise / DeiT-Small forward": decoding / small,
     }
     _print(milliseconds, ratios, rounds)
     return {"milliseconds": milliseconds, "ratios": ratios}

@@ -63,7 +63,7 @@ def run(seconds: float = SECONDS, rounds: int = ROUNDS) -> dict[str, Any]:
     pixels = model_pixels(open_image(find_photos(["chelsea"])[0]))
     scores = np.random.default_rng(SEED).random(196)
     views = (np.roll(pixels, 8 * shift, axis=1) for shift in range(FRAMES))
-    frames = [iaq.encode(view, scores, rho=RHO).to_bytes() for view in views]
+    frames = [iaq.encode(view, scores, rho=RHO).frame.to_bytes() for view in views]
     with running_server("--max-batch", BATCH) as where:
         measured = asyncio.run(_measure(where["grpc"], frames, seconds / rounds, rounds))
     results: dict[str, Any] = {

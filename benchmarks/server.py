@@ -47,7 +47,7 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     pixels = model_pixels(open_image(find_photos(["chelsea"])[0]))
     views = [np.roll(pixels, 8 * shift, axis=1) for shift in range(FRAMES)]
     scores = np.random.default_rng(0).random(196)
-    frames = [iaq.encode(view, scores, rho=RHO) for view in views]
+    frames = [iaq.encode(view, scores, rho=RHO).frame for view in views]
     data = [frame.to_bytes() for frame in frames]
     model = load_vit(SERVER_MODEL)
     images = normalise(model, np.stack([iaq.decode(frame) for frame in frames]))

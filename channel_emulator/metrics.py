@@ -3,8 +3,8 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from channel_emulator.planned_frame import REASONS
-from semlink.frame import FRAME_RULES
 from semlink.service.admission import refusal_counter
+from semlink.source.registry import frame_rules
 
 OUTCOMES = ("answered", "refused", "failed", "cancelled")
 
@@ -31,7 +31,7 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
-        for reason in FRAME_RULES:
+        for reason in frame_rules():
             self.frames_rejected.labels(reason)
         self.calls_refused = refusal_counter("semlink_channel", self.registry)
         self.bits_exposed = Counter(

@@ -11,7 +11,7 @@ from semlink.channel.blocks import Blocks, gains_of_blocks
 from semlink.channel.mismatch import equivalent_gains, latencies_over_intervals
 from semlink.channel.ofdm import Beamforming, beamforming
 from semlink.channel.plan import PLAN_RULES, Plan, PlanError
-from semlink.frame import Frame
+from semlink.source.iaq.frame import IaqFrame
 from semlink.v1.link_pb2 import TransmissionPlan
 
 MISSING, STALE = "missing", "stale"
@@ -40,7 +40,7 @@ class PlannedFrame(Plan):
     held: HeldChannel
 
     @classmethod
-    def of(cls, frame: Frame, plan: TransmissionPlan | None, held: HeldChannel) -> "PlannedFrame":
+    def of(cls, frame: IaqFrame, plan: TransmissionPlan | None, held: HeldChannel) -> "PlannedFrame":
         """Checks a plan that nobody vouches for.
 
         Raises:

@@ -8,7 +8,9 @@ from channel_emulator.held_channel import HeldChannel
 from channel_emulator.impairments import Awgn, Planned, Rayleigh, Unplanned
 from channel_emulator.planned_frame import PlannedFrame
 from semlink.channel.bsc import invert_bits
-from semlink.frame import MAX_FRAME_BYTES, Frame, FrameError
+from semlink.frame import MAX_FRAME_BYTES, FrameError
+from semlink.source.iaq.frame import IaqFrame
+from semlink.source.registry import read_frame
 from semlink.v1.link_pb2 import ChannelReport, TransmissionPlan
 
 
@@ -31,7 +33,7 @@ def transmit(
         FrameError: `frame` is longer than `MAX_FRAME_BYTES`, or breaks a rule of the format.
     """
     started = time.perf_counter()
-    sent = _read(frame)
+    sent = read_frame(frame, most_bytes=MAX_FRAME_BYTES)
     first = 0 if impair_header else sent.header_bits
     exposed = sent.header_bits + sent.payload_bits - first
     if isinstance(impairment, Awgn | Rayleigh):
@@ -75,7 +77,9 @@ def transmit_planned(
         PlanRefused: there is no plan, or it can't be carried out.
     """
     started = time.perf_counter()
-    sent = _read(frame)
+    sent = read_frame(frame, most_bytes=MAX_FRAME_BYTES)
+    if not isinstance(sent, IaqFrame):
+        raise FrameError("profile", f"a plan is for frames of profile {IaqFrame.profile}, not {sent.profile}")
     planned = PlannedFrame.of(sent, plan, held)
     values = np.unpackbits(np.frombuffer(sent.payload, np.uint8), count=sent.payload_bits)
     arrival = impairment.arrive(values, planned, generator)
@@ -101,9 +105,3 @@ def transmit_planned(
         channel_ms=1000 * (time.perf_counter() - started),
     )
     return bytes(received), report
-
-
-def _read(frame: bytes) -> Frame:
-    if len(frame) > MAX_FRAME_BYTES:
-        raise FrameError("oversized", f"a frame of {len(frame)} bytes; at most {MAX_FRAME_BYTES} are taken")
-    return Frame.from_bytes(frame)

@@ -62,7 +62,7 @@ def encode(
         pixels = model_pixels(open_image(find_photos([photo])[0]))
         model = load_vit(DEVICE_MODEL, weights=weights)
         attention = class_attention(model, normalise(model, pixels[None]))[0].numpy()
-        encoded = iaq.encode(pixels, attention, **asdict(allocation))
+        encoded = iaq.encode(pixels, attention, **asdict(allocation)).frame
         frame.parent.mkdir(parents=True, exist_ok=True)
         frame.write_bytes(encoded.to_bytes())
     except (PhotosError, ImageError, WeightsError, ValueError, OSError) as error:
@@ -82,11 +82,12 @@ def decode(
     import numpy as np
     from PIL import Image
 
-    from semlink.frame import Frame, FrameError
-    from semlink.source.iaq import coder as iaq
+    from semlink.frame import FrameError
+    from semlink.source.registry import decode as decode_frame
+    from semlink.source.registry import read_frame
 
     try:
-        pixels = iaq.decode(Frame.from_bytes(frame.read_bytes()))
+        pixels = decode_frame(read_frame(frame.read_bytes()))
         values = np.rint(pixels).astype(np.uint8)
         picture.parent.mkdir(parents=True, exist_ok=True)
         # A grey picture has no third axis for Pillow.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from device.encoder import Encoded
 from device.spool_file import Stored
-from semlink.frame import Frame
+from semlink.source.iaq import IaqFrame
 from semlink.source.iaq import coder as iaq
 
 
@@ -66,7 +66,7 @@ def to_stored(capture: Capture, *, with_pixels: bool) -> Stored:
 def from_stored(stored: Stored) -> Capture:
     """The capture as it was; where its pixels were not kept, they are what the frame shows."""
     details = json.loads(stored.details)
-    frame = Frame.from_bytes(stored.frame)
+    frame = IaqFrame.from_bytes(stored.frame)
     view = Encoded(
         pixels=_pixels(frame, stored.pixels),
         attention=np.frombuffer(stored.attention, "<f4").astype(np.float32),
@@ -88,7 +88,7 @@ def from_stored(stored: Stored) -> Capture:
     )
 
 
-def _pixels(frame: Frame, kept: bytes | None) -> NDArray[np.uint8]:
+def _pixels(frame: IaqFrame, kept: bytes | None) -> NDArray[np.uint8]:
     if kept is None:
         return np.clip(np.rint(iaq.decode(frame)), 0, 255).astype(np.uint8)
     grid = frame.geometry

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.settings import DeviceSettings
-from semlink.frame import Frame
 from semlink.service import tracing
+from semlink.source.iaq import IaqFrame
 from semlink.source.iaq import coder as iaq
 from semlink.vision.engines import load_engine
 from semlink.vision.vit import load_vit, normalise
@@ -29,7 +29,7 @@ class Encoded:
 
     pixels: NDArray[np.uint8]
     attention: NDArray[np.float32]
-    frame: Frame
+    frame: IaqFrame
     data: bytes
     attention_ms: float
     encode_ms: float
@@ -54,7 +54,7 @@ class Encoder:
         started = time.perf_counter()
         attention = self._attention(normalise(self._model, pixels[None]))[0].numpy()
         weighed = time.perf_counter()
-        frame = iaq.encode(pixels, attention, **self._settings.allocation)
+        frame = iaq.encode(pixels, attention, **self._settings.allocation).frame
         data = frame.to_bytes()
         done = time.perf_counter()
         tracing.tracer.record("attention", started, weighed)

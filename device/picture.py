@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from device.encoder import Encoded
 from semlink.frame import Frame
-from semlink.source.iaq import coder as iaq
+from semlink.source.registry import decode
 
 CAPTION_HEIGHT = 24
 MARGIN = 8
@@ -33,7 +33,7 @@ def draw_view(path: Path, view: Encoded, received: Frame, answer: str) -> None:
         (view.pixels, "photo"),
         (_map(attention / attention.max(), view.pixels), "attention"),
         (bit_map, f"bits, rho = {frame.rho:.3g}"),
-        (np.clip(np.rint(iaq.decode(received)), 0, 255).astype(np.uint8), f"received: {answer}"),
+        (np.clip(np.rint(decode(received)), 0, 255).astype(np.uint8), f"received: {answer}"),
     ]
     height, width, _ = view.pixels.shape
     sheet = Image.new("RGB", (len(panels) * (width + MARGIN) + MARGIN, height + CAPTION_HEIGHT + MARGIN), "white")

@@ -23,10 +23,11 @@ from device.report import answer_report
 from device.settings import DeviceSettings
 from device.uplink import Uplink, UplinkError, UplinkStopped
 from device.votes import Votes
-from semlink.frame import Frame, FrameError
+from semlink.frame import FrameError
 from semlink.service import tracing
 from semlink.service.correlation import begin_request
 from semlink.service.header_tag import header_tag
+from semlink.source.registry import read_frame
 from semlink.v1 import link_pb2 as pb
 from semlink.vision.images import ImageError
 
@@ -206,7 +207,7 @@ class Rounds:
         """Draws the view into a picture; one that can't be drawn is logged, and costs no answer."""
         path = folder / f"{request.object_id}-{request.device_id}.png".replace("/", "-")
         try:
-            received = Frame.from_bytes(response.received_frame)
+            received = read_frame(response.received_frame)
             await asyncio.to_thread(draw_view, path, view, received, response.predictions[0].name)
         except (OSError, FrameError) as error:
             log.error("no picture", picture=str(path), reason=str(error))

@@ -51,7 +51,7 @@ def main(data: Path | None) -> None:
         pixels = model_pixels(open_image(path))
         with torch.inference_mode():
             attention = class_attention(model, normalise(model, pixels[None]))[0].numpy()
-        bits = iaq.encode(pixels, attention, rho=RHO).bits
+        bits = iaq.encode(pixels, attention, rho=RHO).frame.bits
         *image, attended, bought = row[: -len(BERS)]
         for axes in image:
             axes.imshow(pixels)

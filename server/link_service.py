@@ -7,10 +7,10 @@ from typing import TypeVar
 import grpc
 from pydantic import ValidationError
 
-from semlink.frame import Frame
 from semlink.service.admission import Refusal
 from semlink.service.correlation import served
 from semlink.service.interceptor import MAX_WAIT_SECONDS, abort
+from semlink.source.registry import read_frame
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 from server.metrics import Metrics
@@ -102,7 +102,7 @@ def _view(request: pb.ClassifyRequest) -> ViewRequest:
 
 def _received(request: pb.ClassifyRequest) -> bytes:
     """The frame as it was looked at."""
-    return Frame.from_bytes(request.frame).without(request.lost_patches).to_bytes()
+    return read_frame(request.frame).without(request.lost_patches).to_bytes()
 
 
 async def _or_abort(context: grpc.aio.ServicerContext, answer: Awaitable[T]) -> T:

@@ -8,13 +8,13 @@ from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from semlink.frame import FRAME_RULES
 from semlink.service.admission import Refusal, refusal_counter
+from semlink.source.registry import frame_rules
 
 PROTOCOLS = ("grpc", "http")
 OUTCOMES = ("answered", "refused", "overloaded", "expired", "cancelled", "unavailable", "failed")
 VOTES = ("unanimous", "majority", "plurality")
-REASONS = (*FRAME_RULES, "lost_patches", "tag")
+REASONS = (*frame_rules(), "lost_patches", "tag")
 """Rules of frames and of the server that a frame may break."""
 CALLER_GONE = 499
 """Stands for the HTTP status of a response that nobody takes."""

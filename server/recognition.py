@@ -9,9 +9,9 @@ import numpy as np
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from semlink.frame import MAX_FRAME_BYTES, Frame, FrameError, Geometry
+from semlink.frame import MAX_FRAME_BYTES, Frame, FrameError
 from semlink.service import tracing
-from semlink.source.iaq import coder as iaq
+from semlink.source.registry import decode, read_frame
 from semlink.vision.images import IMAGE_SIZE, model_pixels, open_image
 from server.classifier import PATCHES, Classifier, Picture
 from server.header_keys import HeaderKeys
@@ -23,9 +23,7 @@ from server.sessions import Sessions, Standing, View
 
 log = structlog.get_logger(__name__)
 
-SIDE = IMAGE_SIZE // iaq.PATCH_SIZE
-MODEL_GEOMETRY = Geometry(rows=SIDE, columns=SIDE, patch_size=iaq.PATCH_SIZE, channels=3)
-
+MODEL_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
 
 VOUCHED_FOR = {"object_id", "device_id", "frame_id", "expected_views"}
 """Fields of a request that stand under its header's tag."""
@@ -115,11 +113,11 @@ class Recognizer:
                 self._metrics.frames_rejected.labels("tag").inc()
                 raise
 
-        def decode() -> Picture:
+        def make() -> Picture:
             arrived = frame.without(lost_patches)
-            return Picture(iaq.decode(arrived), arrived.bits > 0, request.top_k)
+            return Picture(decode(arrived), arrived.segment_bits > 0, request.top_k)
 
-        return await self._answer(request, header, decode, deadline)
+        return await self._answer(request, header, make, deadline)
 
     async def picture(self, data: bytes, request: ViewRequest, deadline: float) -> Answer:
         """Answers an ordinary JPEG or PNG, as if there were no link.
@@ -131,11 +129,11 @@ class Recognizer:
         if self._header_keys is not None:
             raise BadTag("a picture has no header with a tag: this server takes frames of its devices only")
 
-        def decode() -> Picture:
+        def make() -> Picture:
             pixels = model_pixels(open_image(data, ("JPEG", "PNG")), IMAGE_SIZE)
             return Picture(pixels, np.ones(PATCHES, bool), request.top_k)
 
-        return await self._answer(request, data, decode, deadline)
+        return await self._answer(request, data, make, deadline)
 
     async def _answer(
         self, request: ViewRequest, identity: bytes, decode: Callable[[], Picture], deadline: float
@@ -171,14 +169,16 @@ class Recognizer:
 
 def parse_frame(data: bytes) -> Frame:
     """A frame of the model's geometry, or BadFrame."""
-    if len(data) > MAX_FRAME_BYTES:
-        raise BadFrame(f"{len(data)} bytes; at most {MAX_FRAME_BYTES} are taken", "oversized")
     try:
-        frame = Frame.from_bytes(data)
+        frame = read_frame(data, most_bytes=MAX_FRAME_BYTES)
     except FrameError as error:
         raise BadFrame(str(error), error.reason) from None
-    if frame.geometry != MODEL_GEOMETRY:
-        raise BadFrame(f"the model takes {MODEL_GEOMETRY}, not {frame.geometry}", "geometry")
+    segments = frame.segment_bits.size
+    if frame.shape != MODEL_SHAPE or segments != PATCHES:
+        raise BadFrame(
+            f"the model takes {MODEL_SHAPE} pixels in {PATCHES} patches, not {frame.shape} in {segments}",
+            "geometry",
+        )
     return frame
 
 

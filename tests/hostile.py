@@ -10,7 +10,8 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from semlink.frame import Frame, FrameError
+from semlink.frame import FrameError
+from semlink.source.registry import read_frame
 from semlink.v1.link_pb2 import ClassifyRequest, TransmissionPlan, WaitVoteRequest
 
 HEADER_BYTES = 113
@@ -195,7 +196,7 @@ def vouched(frame: bytearray) -> bytearray:
 
 def is_frame(data: bytes) -> bool:
     try:
-        Frame.from_bytes(data)
+        read_frame(data)
     except FrameError:
         return False
     return True

@@ -79,4 +79,4 @@ class Server:
 
 
 def grey(label: int) -> bytes:
-    return encode(np.full((224, 224, 3), label, np.uint8), np.ones(196), rho=0).to_bytes()
+    return encode(np.full((224, 224, 3), label, np.uint8), np.ones(196), rho=0).frame.to_bytes()

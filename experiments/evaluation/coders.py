@@ -12,7 +12,6 @@ from PIL import Image
 
 from experiments.evaluation.ldpc import Code, transmit
 from semlink.channel.bsc import flip_positions, invert_bits
-from semlink.frame import Frame
 from semlink.source.iaq import coder as iaq
 
 CODECS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
@@ -64,14 +63,14 @@ def send_frame(
         posterior: the receiver knows μ and takes the posterior mean of each value.
         allocation: as of `semlink.source.iaq.coder.encode`.
     """
-    frame = iaq.encode(image, scores, **allocation)
+    frame = iaq.encode(image, scores, **allocation).frame
     payload = bytearray(frame.payload)
     invert_bits(payload, flip_positions(frame.payload_bits, ber, generator))
-    arrived = Frame(frame.geometry, frame.max_bits, frame.low, frame.high, frame.bits, bytes(payload))
+    arrived = frame.with_payload(bytes(payload))
     return Received(
         iaq.decode(arrived, bit_error_rate=ber if posterior else 0.0),
         frame.header_bits + 8 * len(payload),
-        frame.bits.astype(np.int64) * frame.geometry.values_per_patch,
+        frame.segment_bits,
         lost=False,
     )
 

@@ -1,7 +1,7 @@
 """Cells of an evaluation whose images cross a MIMO-OFDM channel under a transmission plan, as in IA-QSMPA."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
@@ -17,7 +17,7 @@ from semlink.channel.chain import transmit
 from semlink.channel.layout import BlockLayout
 from semlink.channel.ofdm import Numerology, draw_channel, subchannel_gains
 from semlink.channel.rates import bit_error_rate
-from semlink.frame import Frame
+from semlink.source.iaq import IaqFrame
 from semlink.source.iaq import coder as iaq
 
 KEPT_CHANNELS = 1024
@@ -173,9 +173,9 @@ def spread(values: NDArray[np.float64]) -> dict[str, float | None]:
     }
 
 
-def _decoded(frame: Frame, payload: NDArray[np.uint8], lost: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _decoded(frame: IaqFrame, payload: NDArray[np.uint8], lost: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Pixels of a frame whose payload arrived as these bits, but for lost blocks."""
-    arrived = replace(frame, payload=np.packbits(payload).tobytes())
+    arrived = frame.with_payload(np.packbits(payload).tobytes())
     return iaq.decode(arrived.without(np.flatnonzero(lost)))
 
 

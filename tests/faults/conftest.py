@@ -16,7 +16,7 @@ def frames() -> list[bytes]:
     """Four views of the cat, all patches alike."""
     cat = open_image(find_photos(["chelsea"])[0])
     views = cat, cat.crop((60, 20, 400, 290)), cat.rotate(5), cat.point(lambda value: int(0.8 * value))
-    return [encode(model_pixels(view), np.ones(196)).to_bytes() for view in views]
+    return [encode(model_pixels(view), np.ones(196)).frame.to_bytes() for view in views]
 
 
 @pytest.fixture(scope="session")

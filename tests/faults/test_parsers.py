@@ -18,15 +18,15 @@ from channel_emulator.impairments import MimoOfdm
 from channel_emulator.planned_frame import PlannedFrame, PlanRefused
 from channel_emulator.settings import Settings as EmulatorSettings
 from device.settings import DeviceSettings
-from semlink.frame import Frame
 from semlink.service.admission import ApiKeys, read_keys
 from semlink.service.header_tag import keys_of_devices
 from semlink.service.settings import StartupError, read_settings
 from semlink.source.iaq.coder import encode
+from semlink.source.iaq.frame import IaqFrame
 from semlink.v1.link_pb2 import TransmissionPlan
 from server.settings import ServerSettings
 
-FRAME = Frame.from_bytes(encode(np.zeros((224, 224, 3), np.uint8), np.ones(196), rho=0.5).to_bytes())
+FRAME = IaqFrame.from_bytes(encode(np.zeros((224, 224, 3), np.uint8), np.ones(196), rho=0.5).frame.to_bytes())
 HELD = MimoOfdm(snr_db=20.0).hold(0, "camera", 0)
 NUMBERS = st.sampled_from([0.0, -0.0, -1.0, 1e-320, 1e308, float("inf"), float("nan"), 0.5, 1.0]) | st.floats()
 LINES = st.lists(

@@ -27,8 +27,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_status import rpc_status
 from processes import Running, wait_until
 
-from semlink.frame import MAX_FRAME_BYTES, Frame
+from semlink.frame import MAX_FRAME_BYTES
 from semlink.source.iaq.coder import encode
+from semlink.source.iaq.frame import IaqFrame
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 WITHOUT_VISION = """
@@ -153,7 +154,7 @@ def emulator(one_emulator, upstream):
 @pytest.fixture(scope="module")
 def frame() -> bytes:
     rng = np.random.default_rng(0)
-    return encode(rng.integers(0, 256, (224, 224, 3), np.uint8), rng.random(196), rho=0.25).to_bytes()
+    return encode(rng.integers(0, 256, (224, 224, 3), np.uint8), rng.random(196), rho=0.25).frame.to_bytes()
 
 
 def request(frame: bytes, device_id: str = "camera-1", frame_id: int = 0, **fields) -> link_pb2.ClassifyRequest:
@@ -182,10 +183,10 @@ def test_only_the_payload_is_damaged_and_every_flip_is_reported(emulator, upstre
     report = emulator.link.Classify(request(frame), timeout=5).channel
     flipped = flips(frame, upstream.received[0].frame)
     assert report.impairment == "bsc"
-    assert report.bits_exposed == Frame.from_bytes(frame).payload_bits == 301_056
+    assert report.bits_exposed == IaqFrame.from_bytes(frame).payload_bits == 301_056
     assert report.bits_flipped == flipped.size
     assert 0.015 < flipped.size / report.bits_exposed < 0.025
-    assert flipped.min() >= Frame.from_bytes(frame).header_bits
+    assert flipped.min() >= IaqFrame.from_bytes(frame).header_bits
     assert report.channel_ms > 0
 
 

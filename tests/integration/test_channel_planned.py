@@ -16,8 +16,8 @@ from semlink.access.planner import plan
 from semlink.access.recipe import draw_scores
 from semlink.channel.error_rate import awgn_bit_error_rate, rayleigh_bit_error_rate
 from semlink.channel.ofdm import subchannel_gains
-from semlink.frame import Frame
 from semlink.source.iaq.coder import encode_with
+from semlink.source.iaq.frame import IaqFrame
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 
@@ -154,7 +154,7 @@ def test_ideal_coding_is_free_of_errors_and_takes_the_planned_time(emulator, ups
     made, request = planned(emulator)
     report = send(emulator, request)
     assert upstream.received[0] == request
-    assert (report.bits_flipped, report.bits_exposed) == (0, Frame.from_bytes(request.frame).payload_bits)
+    assert (report.bits_flipped, report.bits_exposed) == (0, IaqFrame.from_bytes(request.frame).payload_bits)
     np.testing.assert_allclose(report.block_air_ms, 1e3 * made.latencies, rtol=1e-9)
     assert report.air_ms == report.t_d_ms == pytest.approx(1e3 * made.t_d, rel=1e-9)
     assert report.power == pytest.approx(3136)
@@ -191,7 +191,7 @@ def test_lost_blocks_do_not_arrive(emulator, upstream):
     put(emulator, "finite_blocklength", snr_db=10, target_bler=0.2)
     made, request = planned(emulator)
     report = send(emulator, request)
-    sent, arrived = Frame.from_bytes(request.frame), Frame.from_bytes(upstream.received[0].frame)
+    sent, arrived = IaqFrame.from_bytes(request.frame), IaqFrame.from_bytes(upstream.received[0].frame)
     gone = list(report.lost_blocks)
     assert 10 < len(gone) < 80
     assert sorted(upstream.received[0].lost_patches) == gone
@@ -232,7 +232,7 @@ def test_qam_over_a_flat_channel_needs_no_plan(emulator, upstream, kind, rate):
     report = send(emulator, pb.ClassifyRequest(frame=frame, device_id="camera"))
     expected = rate(16, 10**0.9) * report.bits_exposed
     assert abs(report.bits_flipped - expected) < 6 * math.sqrt(8 * expected)
-    assert Frame.from_bytes(upstream.received[0].frame).bits.tolist() == [2] * 196
+    assert IaqFrame.from_bytes(upstream.received[0].frame).bits.tolist() == [2] * 196
 
 
 @pytest.mark.parametrize(

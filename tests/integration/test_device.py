@@ -25,7 +25,7 @@ from device.rounds import Rounds
 from device.settings import DeviceSettings
 from device.uplink import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Uplink, UplinkStopped
 from device.votes import MAX_VOTES_AWAITED
-from semlink.frame import Frame, Geometry
+from semlink.source.iaq.frame import Geometry, IaqFrame
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 from semlink.vision.photos import find_photos
@@ -147,7 +147,7 @@ async def test_a_view_becomes_a_valid_frame_and_its_answer_one_report(device, re
         await rounds.run()
     assert rounds.failures == 0
     (request,) = link.requests
-    frame = Frame.from_bytes(request.frame)
+    frame = IaqFrame.from_bytes(request.frame)
     assert frame.geometry == Geometry(14, 14, 16, 3)
     assert frame.payload_bits == 301_056
     assert (request.object_id, request.device_id, request.frame_id) == ("cup", "left", 0)

@@ -18,7 +18,7 @@ from device.planning import PlanningError, plan_view
 from device.rounds import Rounds
 from device.settings import DeviceSettings
 from semlink.access.planner import PlanMethod
-from semlink.frame import Frame
+from semlink.source.iaq.frame import IaqFrame
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 from semlink.vision.photos import find_photos
@@ -90,7 +90,7 @@ async def test_a_planned_view_becomes_a_report_with_power_and_latency(encoder, r
         await rounds.run()
     assert rounds.failures == 0
     (request,) = server.requests
-    frame = Frame.from_bytes(request.frame)
+    frame = IaqFrame.from_bytes(request.frame)
     assert (frame.bits.min(), frame.payload_bits) == (1, 301_056)
     (report,) = reports()
     sent = report["transmission"]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from processes import running, wait_until
 
-from semlink.frame import Frame
 from semlink.service.header_tag import header_tag
 from semlink.source.iaq.coder import encode
+from semlink.source.iaq.frame import IaqFrame
 from semlink.v1.link_pb2 import ClassifyRequest
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
@@ -21,7 +21,7 @@ from semlink.vision.weights import DEVICE_MODEL
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 PIXELS = model_pixels(open_image(find_photos(["chelsea"])[0]))
-FRAME = encode(PIXELS, np.random.default_rng(0).random(196))
+FRAME = encode(PIXELS, np.random.default_rng(0).random(196)).frame
 LOST = [0, 17, 17, 100, 195]
 REJECTED = 'semlink_server_frames_rejected_total{{reason="{}"}}'
 PICTURE = find_photos(["chelsea"])[0].read_bytes()
@@ -45,7 +45,7 @@ def server(files):
         assert KEY.hex() not in process.logs
 
 
-def tagged(frame: Frame = FRAME, key: bytes = KEY, **changes) -> ClassifyRequest:
+def tagged(frame: IaqFrame = FRAME, key: bytes = KEY, **changes) -> ClassifyRequest:
     view = {"object_id": "", "device_id": "camera", "frame_id": 0, "expected_views": 1} | changes
     data = frame.to_bytes()
     return ClassifyRequest(frame=data, header_tag=header_tag(key, data[: frame.header_bits // 8], **view), **view)
@@ -76,7 +76,7 @@ def test_a_frame_that_its_device_vouches_for_is_answered(server):
         {"object_id": "another"},
         {"frame_id": 1},
         {"expected_views": 2},
-        {"frame": encode(PIXELS, np.random.default_rng(1).random(196)).to_bytes()},
+        {"frame": encode(PIXELS, np.random.default_rng(1).random(196)).frame.to_bytes()},
     ],
     ids=lambda change: next(iter(change)),
 )

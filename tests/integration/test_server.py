@@ -30,8 +30,9 @@ from PIL import Image
 from processes import START_SECONDS, Running, running, wait_until
 
 import semlink.vision.weights
-from semlink.frame import MAX_FRAME_BYTES, Frame
+from semlink.frame import MAX_FRAME_BYTES
 from semlink.source.iaq.coder import decode, encode
+from semlink.source.iaq.frame import IaqFrame
 from semlink.source.iaq.patches import to_image, to_patches
 from semlink.v1.link_pb2 import ClassifyRequest, WaitVoteRequest
 from semlink.vision.images import MAX_IMAGE_BYTES, model_pixels, open_image
@@ -98,7 +99,7 @@ def pictures() -> list[np.ndarray]:
 def frames(pictures) -> list[bytes]:
     tiny = load_vit(DEVICE_MODEL)
     attention = class_attention(tiny, normalise(tiny, np.stack(pictures))).numpy()
-    return [encode(picture, scores).to_bytes() for picture, scores in zip(pictures, attention, strict=True)]
+    return [encode(picture, scores).frame.to_bytes() for picture, scores in zip(pictures, attention, strict=True)]
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +121,7 @@ def with_crc(data: bytes) -> bytes:
 class TestClassify:
     def test_predictions_are_the_models_own(self, server, model, frame):
         response = server.link.Classify(ClassifyRequest(frame=frame, top_k=7), timeout=20)
-        pixels = decode(Frame.from_bytes(frame))
+        pixels = decode(IaqFrame.from_bytes(frame))
         with torch.inference_mode():
             confidences, labels = model(normalise(model, pixels[None]))[0].softmax(-1).topk(7)
         assert [each.label for each in response.predictions] == labels.tolist()
@@ -163,7 +164,7 @@ class TestClassify:
         assert server.link.Classify(ClassifyRequest(frame=bytes(damaged)), timeout=20).predictions
 
     def test_without_any_payload(self, server, pictures):
-        data = encode(pictures[0], np.ones(196), rho=0).to_bytes()
+        data = encode(pictures[0], np.ones(196), rho=0).frame.to_bytes()
         assert server.link.Classify(ClassifyRequest(frame=data), timeout=20).predictions
 
     def test_many_at_once(self, server, frames):
@@ -192,7 +193,7 @@ class TestBatches:
     @pytest.mark.parametrize("drop_empty", [False, True])
     def test_together_or_alone_pictures_are_answered_alike(self, load, frames, drop_empty):
         classifier = load(drop_empty=drop_empty)
-        frames = [Frame.from_bytes(data) for data in frames]
+        frames = [IaqFrame.from_bytes(data) for data in frames]
         pictures = [Picture(decode(each), each.bits > 0, top_k) for top_k, each in enumerate(frames, 1)]
         together = classifier._look(pictures).predictions
         alone = [classifier._look([picture]).predictions[0] for picture in pictures]
@@ -355,7 +356,7 @@ class TestWaitVote:
 
 
 def of_another_shape() -> bytes:
-    return encode(np.zeros((112, 112, 3), np.uint8), np.ones(49)).to_bytes()
+    return encode(np.zeros((112, 112, 3), np.uint8), np.ones(49)).frame.to_bytes()
 
 
 BAD_FRAMES = {

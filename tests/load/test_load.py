@@ -153,7 +153,7 @@ def workload(tmp_path_factory) -> Path:
     for photo, grey in (("dim", 40), ("bright", 200)):
         for number in range(1, VIEWS + 1):
             name, pixels = f"{photo}-{number}", np.full((224, 224, 3), grey + number // 3, np.uint8)
-            (folder / f"{name}.slf").write_bytes(encode(pixels, np.ones(196), rho=0.1).to_bytes())
+            (folder / f"{name}.slf").write_bytes(encode(pixels, np.ones(196), rho=0.1).frame.to_bytes())
             jpeg = io.BytesIO()
             Image.fromarray(pixels).save(jpeg, "JPEG")
             (folder / f"{name}.jpg").write_bytes(jpeg.getvalue())

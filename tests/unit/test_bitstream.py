@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from channel_emulator.metrics import Metrics as ChannelMetrics
-from semlink.frame import FRAME_RULES, MAX_VALUES, Frame, FrameError, Geometry
+from semlink.frame import MAX_VALUES, FrameError
+from semlink.source.iaq.frame import Geometry, IaqFrame
+from semlink.source.registry import frame_rules
 from server.metrics import Metrics as ServerMetrics
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +44,7 @@ def seal(header: bytes, payload: bytes = b"") -> bytes:
     return header + crc32(header).to_bytes(4, "big") + payload
 
 
-def naive_frame(frame: Frame, codes: np.ndarray) -> bytes:
+def naive_frame(frame: IaqFrame, codes: np.ndarray) -> bytes:
     """The frame's bytes, straight from the description of the format."""
     geometry = frame.geometry
     fixed = [1, 0, geometry.rows, geometry.columns, geometry.patch_size, geometry.channels, frame.max_bits]
@@ -59,7 +61,7 @@ def naive_frame(frame: Frame, codes: np.ndarray) -> bytes:
 
 @st.composite
 def coded_images(draw):
-    """Arguments of `Frame.from_codes`: any geometry, bit map and codes, but few values."""
+    """Arguments of `IaqFrame.from_codes`: any geometry, bit map and codes, but few values."""
     geometry = Geometry(
         draw(st.integers(1, 6)), draw(st.integers(1, 6)), draw(st.integers(1, 4)), draw(st.sampled_from([1, 3]))
     )
@@ -73,16 +75,16 @@ def coded_images(draw):
     return codes, bits, {"geometry": geometry, "low": low, "high": high, "max_bits": max_bits}
 
 
-def frame_of(case) -> Frame:
+def frame_of(case) -> IaqFrame:
     codes, bits, rest = case
-    return Frame.from_codes(codes, bits, **rest)
+    return IaqFrame.from_codes(codes, bits, **rest)
 
 
-def small_frame(bits=(0, 1, 5, 8), max_bits: int = 8) -> Frame:
+def small_frame(bits=(0, 1, 5, 8), max_bits: int = 8) -> IaqFrame:
     """2×2 patches of 2×2 grey pixels, payload of 56 bits."""
     bits = np.array(bits)
     codes = np.random.default_rng(0).integers(0, 1 << bits[:, None], (4, 4))
-    return Frame.from_codes(codes, bits, geometry=Geometry(2, 2, 2, 1), low=3, high=200, max_bits=max_bits)
+    return IaqFrame.from_codes(codes, bits, geometry=Geometry(2, 2, 2, 1), low=3, high=200, max_bits=max_bits)
 
 
 def forge(position: int, value: int, *, length: int = 0) -> bytes:
@@ -94,7 +96,7 @@ def forge(position: int, value: int, *, length: int = 0) -> bytes:
 
 def reason_of(data: bytes) -> str:
     with pytest.raises(FrameError) as caught:
-        Frame.from_bytes(data)
+        IaqFrame.from_bytes(data)
     return caught.value.reason
 
 
@@ -103,7 +105,7 @@ class TestRoundTrip:
     def test_any_frame_comes_back(self, case):
         codes, bits, rest = case
         sent = frame_of(case)
-        received = Frame.from_bytes(sent.to_bytes())
+        received = IaqFrame.from_bytes(sent.to_bytes())
         assert received.geometry == rest["geometry"]
         assert (received.low, received.high, received.max_bits) == (rest["low"], rest["high"], rest["max_bits"])
         for frame in (sent, received):
@@ -121,7 +123,7 @@ class TestRoundTrip:
     def test_a_received_frame_can_be_packed_again(self, case):
         frame = frame_of(case)
         rest = {"geometry": frame.geometry, "low": frame.low, "high": frame.high, "max_bits": frame.max_bits}
-        assert Frame.from_codes(frame.codes, frame.bits, **rest).to_bytes() == frame.to_bytes()
+        assert IaqFrame.from_codes(frame.codes, frame.bits, **rest).to_bytes() == frame.to_bytes()
 
     @given(coded_images())
     def test_lengths_and_ratios(self, case):
@@ -138,13 +140,13 @@ class TestRoundTrip:
         geometry = Geometry(rows, columns, size, 1)
         bits = np.arange(geometry.patches) % 3
         codes = np.zeros((geometry.patches, geometry.values_per_patch), int) + (bits == 2)[:, None] * 2
-        sent = Frame.from_codes(codes, bits, geometry=geometry, low=0, high=255, max_bits=2)
-        np.testing.assert_array_equal(Frame.from_bytes(sent.to_bytes()).codes, codes)
+        sent = IaqFrame.from_codes(codes, bits, geometry=geometry, low=0, high=255, max_bits=2)
+        np.testing.assert_array_equal(IaqFrame.from_bytes(sent.to_bytes()).codes, codes)
 
     def test_reads_any_buffer(self):
         data = small_frame().to_bytes()
         for buffer in (bytearray(data), memoryview(data)):
-            assert Frame.from_bytes(buffer).to_bytes() == data
+            assert IaqFrame.from_bytes(buffer).to_bytes() == data
 
     def test_crc_of_the_test_is_crc_32(self):
         assert crc32(b"123456789") == 0xCBF43926
@@ -153,7 +155,7 @@ class TestRoundTrip:
 class TestSizes:
     def test_header_of_the_papers_image(self):
         geometry = Geometry(14, 14, 16, 3)
-        frame = Frame(geometry, 8, 0, 255, np.full(196, 2, np.uint8), bytes(196 * 768 * 2 // 8))
+        frame = IaqFrame(geometry, 8, 0, 255, np.full(196, 2, np.uint8), bytes(196 * 768 * 2 // 8))
         assert frame.header_bits == 8 * (11 + 98 + 4) == 904
         assert frame.payload_bits == 196 * 768 * 2
         assert frame.rho == 0.25
@@ -161,11 +163,11 @@ class TestSizes:
 
     @pytest.mark.parametrize(("max_bits", "width"), [(1, 1), (2, 2), (3, 2), (4, 3), (7, 3), (8, 4)])
     def test_bit_map_is_as_narrow_as_max_bits_allows(self, max_bits, width):
-        frame = Frame(Geometry(3, 3, 1, 1), max_bits, 0, 0, np.zeros(9, np.uint8), b"")
+        frame = IaqFrame(Geometry(3, 3, 1, 1), max_bits, 0, 0, np.zeros(9, np.uint8), b"")
         assert frame.header_bits == 8 * (FIXED_BYTES + -(-9 * width // 8) + 4)
 
     def test_padding_counts_in_the_true_ratio_only(self):
-        frame = Frame(Geometry(1, 1, 1, 1), 8, 0, 9, np.array([3], np.uint8), b"\xe0")
+        frame = IaqFrame(Geometry(1, 1, 1, 1), 8, 0, 9, np.array([3], np.uint8), b"\xe0")
         assert frame.payload_bits == 3
         assert frame.rho == 3 / 8
         assert frame.true_ratio == (8 * 16 + 8) / 8
@@ -177,13 +179,13 @@ class TestDamage:
         sent = small_frame()
         payload = bytearray(sent.payload)
         payload[position // 8] ^= 0x80 >> position % 8
-        received = Frame.from_bytes(replace(sent, payload=bytes(payload)).to_bytes())
+        received = IaqFrame.from_bytes(replace(sent, payload=bytes(payload)).to_bytes())
         assert np.count_nonzero(received.codes != sent.codes) == 1
 
     @pytest.mark.parametrize("padding", range(32))
     def test_padding_of_the_payload_is_ignored(self, padding):
-        header = Frame(Geometry(1, 1, 1, 1), 8, 0, 9, np.array([3], np.uint8), b"\0").to_bytes()[:-1]
-        assert Frame.from_bytes(header + bytes([0b10100000 | padding])).codes == 5
+        header = IaqFrame(Geometry(1, 1, 1, 1), 8, 0, 9, np.array([3], np.uint8), b"\0").to_bytes()[:-1]
+        assert IaqFrame.from_bytes(header + bytes([0b10100000 | padding])).codes == 5
 
     @given(st.integers(0, 8 * 17 - 1))
     def test_a_flipped_header_bit_is_always_noticed(self, position):
@@ -197,11 +199,11 @@ class TestWithout:
     def test_is_the_frame_in_which_these_patches_were_not_sent(self, case, data):
         codes, bits, rest = case
         gone = data.draw(st.lists(st.integers(0, bits.size - 1), max_size=2 * bits.size))
-        sent = Frame.from_codes(codes, bits, **rest)
+        sent = IaqFrame.from_codes(codes, bits, **rest)
         before = sent.to_bytes()
         left = sent.without(gone)
         others = ~np.isin(np.arange(bits.size), gone)
-        expected = Frame.from_codes(codes * others[:, None], bits * others, **rest)
+        expected = IaqFrame.from_codes(codes * others[:, None], bits * others, **rest)
         assert left.to_bytes() == expected.to_bytes()
         assert sent.to_bytes() == before
 
@@ -213,7 +215,7 @@ class TestWithout:
 
     @pytest.mark.parametrize("patches", [[4], [-1], [0, 2**32 - 1], [2**63], [0.0], ["1"]])
     def test_there_must_be_such_patches(self, patches):
-        with pytest.raises(ValueError, match=r"^patches must be integers within 0\.\.3$"):
+        with pytest.raises(ValueError, match=r"^segments must be integers within 0\.\.3$"):
             small_frame().without(patches)
 
 
@@ -221,7 +223,7 @@ class TestRules:
     """Each rule of the format, by the reason that its breach is given."""
 
     def test_the_forgery_itself_is_valid(self):
-        assert Frame.from_bytes(forge(4, 1)).payload == b""
+        assert IaqFrame.from_bytes(forge(4, 1)).payload == b""
 
     @pytest.mark.parametrize("length", [0, 1, 2, 10])
     def test_shorter_than_the_fixed_fields(self, length):
@@ -281,15 +283,15 @@ class TestRules:
         # 127×129 patches of 16×16 pixels: just above, with a map of 8192 bytes and no payload.
         header = b"SL" + bytes([1, 0, 127, 129, 16, 1, 8, 0, 9])
         assert 127 * 129 * 256 < MAX_VALUES < 128 * 129 * 256
-        assert Frame.from_bytes(seal(header + bytes(-(-127 * 129 // 2)))).geometry.patches == 127 * 129
+        assert IaqFrame.from_bytes(seal(header + bytes(-(-127 * 129 // 2)))).geometry.patches == 127 * 129
         header = b"SL" + bytes([1, 0, 128, 129, 16, 1, 8, 0, 9])
         assert reason_of(seal(header + bytes(128 * 129 // 2))) == "too_many_values"
 
     def test_as_many_values_as_allowed(self):
         geometry = Geometry(128, 128, 16, 1)
         assert geometry.values == MAX_VALUES
-        frame = Frame(geometry, 1, 0, 0, np.zeros(128 * 128, np.uint8), b"")
-        assert Frame.from_bytes(frame.to_bytes()).geometry == geometry
+        frame = IaqFrame(geometry, 1, 0, 0, np.zeros(128 * 128, np.uint8), b"")
+        assert IaqFrame.from_bytes(frame.to_bytes()).geometry == geometry
 
     @pytest.mark.parametrize("cut", [1, 3, 7])
     def test_payload_too_short(self, cut):
@@ -301,7 +303,7 @@ class TestRules:
 
     def test_every_error_says_what_is_wrong(self):
         with pytest.raises(FrameError, match=r"version 7 is unknown; this reads version 1") as caught:
-            Frame.from_bytes(forge(2, 7))
+            IaqFrame.from_bytes(forge(2, 7))
         assert isinstance(caught.value, ValueError)
 
 
@@ -347,7 +349,7 @@ class TestBuilding:
         bits = np.array(bits, int)
         codes = np.zeros((bits.size, geometry.values_per_patch), int)
         with pytest.raises(FrameError) as caught:
-            Frame.from_codes(codes, bits, geometry=geometry, low=0, high=9)
+            IaqFrame.from_codes(codes, bits, geometry=geometry, low=0, high=9)
         assert caught.value.reason == reason
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.int64])
@@ -356,7 +358,9 @@ class TestBuilding:
     )
     def test_from_codes_refuses_codes(self, codes, dtype):
         with pytest.raises(ValueError, match=r"^codes must"):
-            Frame.from_codes(codes.astype(int), np.full(4, 2, dtype), geometry=Geometry(2, 2, 2, 1), low=0, high=9)
+            IaqFrame.from_codes(
+                codes.astype(int), np.full(4, 2, dtype), geometry=Geometry(2, 2, 2, 1), low=0, high=9
+            )
 
 
 class TestHostileBytes:
@@ -368,7 +372,7 @@ class TestHostileBytes:
         try:
             # Anything but a FrameError passes through and fails the test.
             with contextlib.suppress(FrameError):
-                Frame.from_bytes(data)
+                IaqFrame.from_bytes(data)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -404,10 +408,10 @@ class TestHostileBytes:
         self.read(seal(b"SL" + bytes([1, 0, 255, 255, 1, 1, 8, 0, 9]) + bytes(-(-255 * 255 // 2))))
 
     def test_a_tiny_frame_unpacks_into_bounded_memory(self):
-        data = Frame(Geometry(1, 64, 255, 1), 1, 0, 9, np.zeros(64, np.uint8), b"").to_bytes()
+        data = IaqFrame(Geometry(1, 64, 255, 1), 1, 0, 9, np.zeros(64, np.uint8), b"").to_bytes()
         assert len(data) < 30
         tracemalloc.start()
-        codes = Frame.from_bytes(data).codes
+        codes = IaqFrame.from_bytes(data).codes
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert codes.size <= MAX_VALUES
@@ -415,10 +419,10 @@ class TestHostileBytes:
 
 
 def test_the_rules_are_those_that_frames_are_refused_for():
-    files = [ROOT / "semlink" / "frame.py", *(ROOT / "channel_emulator").glob("*.py")]
+    files = [ROOT / "semlink" / "frame.py", *(ROOT / "semlink" / "source").rglob("*.py")]
     nodes = (node for file in files for node in ast.walk(ast.parse(file.read_text())))
     calls = (node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "FrameError")
-    assert sorted({call.args[0].value for call in calls}) == sorted(FRAME_RULES)
+    assert {call.args[0].value for call in calls} == set(frame_rules())
 
 
 @pytest.mark.parametrize(("metrics", "name", "own"), [
@@ -427,4 +431,4 @@ def test_the_rules_are_those_that_frames_are_refused_for():
 ])  # fmt: skip
 def test_every_rule_is_counted(metrics, name, own):
     (family,) = [family for family in metrics().registry.collect() if family.name == name]
-    assert {sample.labels["reason"] for sample in family.samples} == {*FRAME_RULES, *own}
+    assert {sample.labels["reason"] for sample in family.samples} == {*frame_rules(), *own}

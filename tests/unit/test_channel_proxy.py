@@ -12,11 +12,11 @@ from channel_emulator.control import Impairments
 from channel_emulator.impairments import Awgn, BinarySymmetricChannel, Impairment, NoImpairment
 from channel_emulator.metrics import Metrics
 from channel_emulator.settings import Settings
-from semlink.frame import Frame, Geometry
+from semlink.source.iaq.frame import Geometry, IaqFrame
 from semlink.v1.link_pb2 import ClassifyRequest
 
-SMALL = Frame(Geometry(14, 14, 16, 3), 8, 0, 255, np.full(196, 2, np.uint8), bytes(196 * 192)).to_bytes()
-LARGE = Frame(Geometry(4, 8, 255, 1), 8, 0, 255, np.full(32, 4, np.uint8), bytes(32 * 255**2 // 2)).to_bytes()
+SMALL = IaqFrame(Geometry(14, 14, 16, 3), 8, 0, 255, np.full(196, 2, np.uint8), bytes(196 * 192)).to_bytes()
+LARGE = IaqFrame(Geometry(4, 8, 255, 1), 8, 0, 255, np.full(32, 4, np.uint8), bytes(32 * 255**2 // 2)).to_bytes()
 
 
 @pytest.mark.parametrize(

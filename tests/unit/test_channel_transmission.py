@@ -9,7 +9,8 @@ from channel_emulator.impairments import BinarySymmetricChannel, NoImpairment
 from channel_emulator.randomness import random_stream
 from channel_emulator.transmission import transmit
 from semlink.channel.bsc import invert_bits
-from semlink.frame import MAX_FRAME_BYTES, Frame, FrameError, Geometry
+from semlink.frame import MAX_FRAME_BYTES, FrameError
+from semlink.source.iaq.frame import Geometry, IaqFrame
 
 
 def frame_of(bits_per_patch: int = 3, seed: int = 0) -> bytes:
@@ -17,7 +18,7 @@ def frame_of(bits_per_patch: int = 3, seed: int = 0) -> bytes:
     rng = np.random.default_rng(seed)
     bits = np.full(9, bits_per_patch)
     codes = rng.integers(0, 1 << bits_per_patch, (9, 9))
-    return Frame.from_codes(codes, bits, geometry=Geometry(3, 3, 3, 1), low=0, high=255).to_bytes()
+    return IaqFrame.from_codes(codes, bits, geometry=Geometry(3, 3, 3, 1), low=0, high=255).to_bytes()
 
 
 def flipped(sent: bytes, received: bytes) -> np.ndarray:
@@ -45,7 +46,7 @@ def test_inverting_equals_unpack_xor_pack(data, random):
 @pytest.mark.parametrize("bits_per_patch", [0, 1, 3, 8])
 def test_exactly_the_payload_is_exposed(bits_per_patch):
     frame = frame_of(bits_per_patch)
-    sent = Frame.from_bytes(frame)
+    sent = IaqFrame.from_bytes(frame)
     received, report = send(frame, ber=1)
     np.testing.assert_array_equal(flipped(frame, received), sent.header_bits + np.arange(sent.payload_bits))
     assert (report.impairment, report.bits_exposed, report.bits_flipped) == (
@@ -57,7 +58,7 @@ def test_exactly_the_payload_is_exposed(bits_per_patch):
 
 def test_the_header_is_exposed_on_demand():
     frame = frame_of(3)
-    sent = Frame.from_bytes(frame)
+    sent = IaqFrame.from_bytes(frame)
     received, report = send(frame, ber=1, impair_header=True)
     np.testing.assert_array_equal(flipped(frame, received), np.arange(sent.header_bits + sent.payload_bits))
     assert report.bits_exposed == sent.header_bits + sent.payload_bits
@@ -105,7 +106,7 @@ def test_the_longest_frame_is_taken_and_one_byte_more_is_not():
     geometry = Geometry(rows, 8, patch, 1)
     codes = np.zeros((geometry.patches, patch * patch), np.uint8)
     allotted = np.full(geometry.patches, bits)
-    frame = Frame.from_codes(codes, allotted, geometry=geometry, low=0, high=1).to_bytes()
+    frame = IaqFrame.from_codes(codes, allotted, geometry=geometry, low=0, high=1).to_bytes()
     assert len(frame) < MAX_FRAME_BYTES
     assert send(frame, ber=0.5)[1].bits_exposed == bits * geometry.values
     with pytest.raises(FrameError) as error:

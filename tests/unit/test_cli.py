@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from cli.demo import VIEWS
 from cli.main import app
 from cli.options import Allocation
-from semlink.frame import Frame, Geometry
+from semlink.source.iaq.frame import Geometry, IaqFrame
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
 
@@ -37,7 +37,7 @@ def cat_frame(tmp_path_factory):
 
 
 def test_encode_writes_a_frame(cat_frame):
-    frame = Frame.from_bytes(cat_frame.read_bytes())
+    frame = IaqFrame.from_bytes(cat_frame.read_bytes())
     assert frame.geometry == Geometry(14, 14, 16, 3)
     assert frame.rho == 0.25
     assert len(np.unique(frame.bits)) > 2
@@ -53,7 +53,7 @@ def test_decode_gives_back_the_picture(cat_frame, tmp_path):
         received = np.asarray(picture).astype(float)
     sent = model_pixels(open_image(find_photos(["chelsea"])[0]))
     assert received.shape == sent.shape
-    frame = Frame.from_bytes(cat_frame.read_bytes())
+    frame = IaqFrame.from_bytes(cat_frame.read_bytes())
     half_step = (frame.high - frame.low) / 2.0 ** (frame.bits + 1)
     bound = np.kron(half_step.reshape(14, 14), np.ones((16, 16)))[..., None]
     assert (np.abs(received - sent) <= bound + 1).all()
@@ -63,7 +63,7 @@ def test_encode_takes_its_options(tmp_path):
     path = tmp_path / "cat.frame"
     result = run("encode", "chelsea", path, "--rho", 0.5, "--gamma", 2, "--design-ber", 0.1)
     assert result.exit_code == 0, result.output
-    assert Frame.from_bytes(path.read_bytes()).rho == 0.5
+    assert IaqFrame.from_bytes(path.read_bytes()).rho == 0.5
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_encode_takes_its_options(tmp_path):
 def test_decode_takes_frames_of_any_shape(tmp_path, geometry, shape):
     bits = np.full(geometry.patches, 8)
     codes = np.full((geometry.patches, geometry.values_per_patch), 255)
-    frame = Frame.from_codes(codes, bits, geometry=geometry, low=0, high=200)
+    frame = IaqFrame.from_codes(codes, bits, geometry=geometry, low=0, high=200)
     (tmp_path / "frame").write_bytes(frame.to_bytes())
     result = run("decode", tmp_path / "frame", tmp_path / "picture.png")
     assert result.exit_code == 0, result.output

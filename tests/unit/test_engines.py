@@ -79,7 +79,7 @@ class TestOpenVino:
         engine = load_engine("openvino", tiny, "attention", threads=1)
         scores = engine(images).numpy(), class_attention(tiny, images).numpy()
         one, other = (
-            np.stack([iaq.encode(view, each).bits for view, each in zip(pixels, way, strict=True)])
+            np.stack([iaq.encode(view, each).frame.bits for view, each in zip(pixels, way, strict=True)])
             for way in scores
         )
         assert np.mean(one != other) <= 0.01

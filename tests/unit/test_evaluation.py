@@ -34,7 +34,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 class TestFrames:
     def test_without_errors_it_is_what_the_server_decodes(self):
         received = send_frame(CAT, SCORES, 0.0, rng(), rho=0.25)
-        frame = iaq.encode(CAT, SCORES, rho=0.25)
+        frame = iaq.encode(CAT, SCORES, rho=0.25).frame
         np.testing.assert_array_equal(received.pixels, iaq.decode(frame))
         assert received.bits == 8 * len(frame.to_bytes())
         assert received.bits_per_patch is not None

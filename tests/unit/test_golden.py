@@ -11,19 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semlink.frame import Frame, Geometry
 from semlink.source.iaq.coder import decode, encode
+from semlink.source.iaq.frame import Geometry, IaqFrame
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def _frame(rng: np.random.Generator, geometry: Geometry, bits: list[int], low: int, high: int, most: int) -> Frame:
+def _frame(
+    rng: np.random.Generator, geometry: Geometry, bits: list[int], low: int, high: int, most: int
+) -> IaqFrame:
     widths = np.array(bits)
     codes = rng.integers(0, 1 << widths[:, None], (geometry.patches, geometry.values_per_patch))
-    return Frame.from_codes(codes, widths, geometry=geometry, low=low, high=high, max_bits=most)
+    return IaqFrame.from_codes(codes, widths, geometry=geometry, low=low, high=high, max_bits=most)
 
 
-def _cases() -> Iterator[tuple[str, Frame]]:
+def _cases() -> Iterator[tuple[str, IaqFrame]]:
     rng = np.random.default_rng(1)
     yield "one-value", _frame(rng, Geometry(1, 1, 1, 1), [1], 0, 1, 1)
     yield "no-bits", _frame(rng, Geometry(2, 3, 4, 3), [0] * 6, 10, 245, 8)
@@ -32,10 +34,10 @@ def _cases() -> Iterator[tuple[str, Frame]]:
     yield "flat", _frame(rng, Geometry(1, 4, 2, 1), [2, 0, 1, 4], 99, 99, 4)
     row, column = np.mgrid[:224, :224]
     picture = np.stack([row, column, (row ^ column) & 0xF0], axis=2).astype(np.uint8)
-    yield "picture", encode(picture, rng.dirichlet(np.full(196, 0.5)))
+    yield "picture", encode(picture, rng.dirichlet(np.full(196, 0.5))).frame
 
 
-def _contents(frame: Frame) -> dict[str, np.ndarray]:
+def _contents(frame: IaqFrame) -> dict[str, np.ndarray]:
     geometry = frame.geometry
     return {
         "geometry": np.array([geometry.rows, geometry.columns, geometry.patch_size, geometry.channels]),
@@ -61,7 +63,7 @@ def regenerated(request: pytest.FixtureRequest) -> None:
 @pytest.mark.parametrize("name", [name for name, _ in _cases()])
 class TestGolden:
     def test_decodes_to_what_it_did(self, name):
-        contents = _contents(Frame.from_bytes((GOLDEN / f"{name}.bin").read_bytes()))
+        contents = _contents(IaqFrame.from_bytes((GOLDEN / f"{name}.bin").read_bytes()))
         with np.load(GOLDEN / f"{name}.npz") as golden:
             assert set(golden) == set(contents)
             for key, value in contents.items():
@@ -70,7 +72,7 @@ class TestGolden:
     def test_encodes_to_the_same_bytes(self, name):
         with np.load(GOLDEN / f"{name}.npz") as golden:
             max_bits, low, high = golden["max_bits_low_high"].tolist()
-            frame = Frame.from_codes(
+            frame = IaqFrame.from_codes(
                 golden["codes"],
                 golden["bits"],
                 geometry=Geometry(*golden["geometry"].tolist()),

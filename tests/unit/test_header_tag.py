@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from pydantic import SecretBytes
 from structlog.testing import capture_logs
 
-from semlink.frame import Frame, Geometry
 from semlink.service.header_tag import device_key, header_tag, keys_of_devices
 from semlink.service.settings import StartupError
+from semlink.source.iaq.frame import Geometry, IaqFrame
 from server.header_keys import HeaderKeys
 from server.refusals import BadTag
 
 KEY = bytes(range(32))
-FRAME = Frame(Geometry(2, 2, 2, 1), 8, 3, 200, np.array([0, 1, 5, 8], np.uint8), bytes(7))
+FRAME = IaqFrame(Geometry(2, 2, 2, 1), 8, 3, 200, np.array([0, 1, 5, 8], np.uint8), bytes(7))
 HEADER = FRAME.to_bytes()[: FRAME.header_bits // 8]
 VIEW = {"object_id": "cup", "device_id": "left", "frame_id": 3, "expected_views": 4}
 

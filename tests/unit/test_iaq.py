@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from semlink.frame import Frame, FrameError
+from semlink.frame import FrameError
 from semlink.source.iaq.allocation import incremental
 from semlink.source.iaq.coder import decode, encode, encode_with
+from semlink.source.iaq.frame import IaqFrame
 from semlink.source.iaq.importance import importance_weights
 
 
@@ -28,7 +29,7 @@ def grey(rows: int, columns: int, channels: int = 1) -> np.ndarray:
 
 @pytest.mark.parametrize("rho", [0.0, 0.125, 0.25, 0.3, 1.0])
 def test_spends_the_budget_on_the_best_allocation(photo, scores, rho):
-    frame = encode(photo, scores, rho=rho, gamma=2.0, design_ber=0.05)
+    frame = encode(photo, scores, rho=rho, gamma=2.0, design_ber=0.05).frame
     steps = int(8 * 196 * rho)
     weights = importance_weights(scores, gamma=2.0)
     np.testing.assert_array_equal(frame.bits, incremental(weights, steps, bit_error_rate=0.05))
@@ -38,13 +39,13 @@ def test_spends_the_budget_on_the_best_allocation(photo, scores, rho):
 
 
 def test_defaults_are_the_papers(photo, scores):
-    expected = encode(photo, scores, rho=0.25, gamma=1.0, design_ber=0.0)
-    assert encode(photo, scores).to_bytes() == expected.to_bytes()
+    expected = encode(photo, scores, rho=0.25, gamma=1.0, design_ber=0.0).frame
+    assert encode(photo, scores).frame.to_bytes() == expected.to_bytes()
 
 
 @pytest.mark.parametrize("rho", [0.125, 0.25, 1.0])
 def test_every_pixel_comes_back_within_half_a_cell(photo, scores, rho):
-    frame = Frame.from_bytes(encode(photo, scores, rho=rho).to_bytes())
+    frame = IaqFrame.from_bytes(encode(photo, scores, rho=rho).frame.to_bytes())
     received = decode(frame)
     assert received.shape == photo.shape
     assert received.dtype == np.float64
@@ -57,7 +58,7 @@ def test_patches_are_not_mixed_up(photo, scores):
     """Only one patch has bits: it comes back sharp, in its place, and all else is the middle."""
     scores = np.zeros(196)
     scores[3 * 14 + 5] = 1
-    received = decode(encode(photo, scores, rho=8 / (8 * 196)))
+    received = decode(encode(photo, scores, rho=8 / (8 * 196)).frame)
     low, high = int(photo.min()), int(photo.max())
     sharp = (slice(3 * 16, 4 * 16), slice(5 * 16, 6 * 16))
     assert np.abs(received[sharp] - photo[sharp]).max() <= (high - low) / 512
@@ -70,26 +71,26 @@ def test_a_ratio_of_whole_steps_gives_those_steps(patches):
     """k/(8N) must give k steps, whichever way the quotient was rounded."""
     image = grey(1, patches)
     for steps in range(8 * patches + 1):
-        frame = encode(image, np.arange(patches), rho=steps / (8 * patches))
+        frame = encode(image, np.arange(patches), rho=steps / (8 * patches)).frame
         assert frame.bits.sum() == steps
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_other_shapes(channels):
     image = grey(2, 5, channels)
-    frame = encode(image, np.arange(10), rho=1)
+    frame = encode(image, np.arange(10), rho=1).frame
     assert (frame.geometry.rows, frame.geometry.columns, frame.geometry.channels) == (2, 5, channels)
     assert np.abs(decode(frame) - image).max() <= 0.5
 
 
 def test_a_flat_image_comes_back_exactly():
     image = np.full((32, 32, 3), 77, np.uint8)
-    np.testing.assert_array_equal(decode(encode(image, np.arange(4))), image)
+    np.testing.assert_array_equal(decode(encode(image, np.arange(4)).frame), image)
 
 
 def test_a_view_of_memory_is_as_good_as_an_array(photo, scores):
     mirrored = photo[:, ::-1]
-    assert encode(mirrored, scores).to_bytes() == encode(mirrored.copy(), scores).to_bytes()
+    assert encode(mirrored, scores).frame.to_bytes() == encode(mirrored.copy(), scores).frame.to_bytes()
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_refuses_gamma_and_design_ber():
 
 
 def test_bits_that_are_chosen_already_make_the_frame_of_those_bits(photo, scores):
-    chosen = encode(photo, scores, rho=0.3)
+    chosen = encode(photo, scores, rho=0.3).frame
     assert encode_with(photo, chosen.bits.astype(np.int64)).to_bytes() == chosen.to_bytes()
     with pytest.raises(ValueError, match=f"bits must be one per patch: {chosen.bits.size}"):
         encode_with(photo, chosen.bits[1:].astype(np.int64))

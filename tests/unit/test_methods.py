@@ -60,14 +60,14 @@ def test_unknown_names_and_misplaced_thresholds_are_explained():
 
 @pytest.mark.parametrize("method", Method)
 def test_every_method_goes_through_the_frame(method):
-    frame = iaq.encode(IMAGE, SCORES, method=method, rho=0.25, threshold=threshold_of(method))
+    frame = iaq.encode(IMAGE, SCORES, method=method, rho=0.25, threshold=threshold_of(method)).frame
     assert frame.rho <= 0.25 or method.has_threshold
-    assert iaq.decode(iaq.Frame.from_bytes(frame.to_bytes())).shape == IMAGE.shape
+    assert iaq.decode(iaq.IaqFrame.from_bytes(frame.to_bytes())).shape == IMAGE.shape
 
 
 @pytest.mark.parametrize("total_bits", [904, 904 + 767, 904 + 768, 100_000, 904 + 8 * 150_528, 10**9])
 def test_total_bits_pay_for_header_and_payload(total_bits):
-    frame = iaq.encode(IMAGE, SCORES, total_bits=total_bits)
+    frame = iaq.encode(IMAGE, SCORES, total_bits=total_bits).frame
     spent = 8 * len(frame.to_bytes())
     assert spent <= total_bits
     # Equation (10) is tight to one step, or all values have all their bits.

@@ -15,7 +15,7 @@ PEAKED = RNG.dirichlet(np.full(196, 0.3)).astype(np.float32)
 
 
 def encoded(attention=PEAKED, rho=0.25):
-    frame = iaq.encode(PIXELS, attention, rho=rho)
+    frame = iaq.encode(PIXELS, attention, rho=rho).frame
     return Encoded(PIXELS, attention, frame, frame.to_bytes(), attention_ms=1.0, encode_ms=1.0)
 
 

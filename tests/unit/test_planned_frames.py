@@ -15,9 +15,10 @@ from semlink.access.planner import plan
 from semlink.access.recipe import draw_scores
 from semlink.channel.error_rate import awgn_bit_error_rate, rayleigh_bit_error_rate
 from semlink.channel.ofdm import subchannel_gains
-from semlink.frame import Frame, FrameError
+from semlink.frame import FrameError
 from semlink.service.settings import read_settings
 from semlink.source.iaq.coder import encode_with
+from semlink.source.iaq.frame import IaqFrame
 from semlink.v1.link_pb2 import TransmissionPlan
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
@@ -171,7 +172,7 @@ def test_lost_blocks_leave_zeros_and_the_header_as_it_was_sent():
     lost = 0
     for number in range(5):
         frame, made, received, report = go(impairment, number)
-        sent, arrived = Frame.from_bytes(frame), Frame.from_bytes(received)
+        sent, arrived = IaqFrame.from_bytes(frame), IaqFrame.from_bytes(received)
         gone = list(report.lost_blocks)
         lost += len(gone)
         assert received[: sent.header_bits // 8] == frame[: sent.header_bits // 8]
@@ -267,11 +268,11 @@ def test_a_frame_of_another_shape_is_refused_for_its_size():
 def test_a_block_without_power_arrives_as_noise_when_uncoded():
     impairment = MimoOfdm(snr_db=60, coding="uncoded", order=4)
     frame, _, message = planned(impairment)
-    powerless = int(np.argmax(Frame.from_bytes(frame).bits))
+    powerless = int(np.argmax(IaqFrame.from_bytes(frame).bits))
     power = list(message.power)
     power[powerless] = 0.0
     received, report = send(impairment, frame, broken(message, power=power))
-    sent, arrived = Frame.from_bytes(frame), Frame.from_bytes(received)
+    sent, arrived = IaqFrame.from_bytes(frame), IaqFrame.from_bytes(received)
     wrong = (sent.codes != arrived.codes).any(axis=1)
     assert wrong[powerless]
     assert math.isinf(report.t_d_ms)

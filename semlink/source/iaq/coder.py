@@ -3,11 +3,12 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semlink.frame import Frame, Geometry, header_bits
 from semlink.source.iaq.allocation.methods import Method, allocate
+from semlink.source.iaq.frame import Geometry, IaqFrame, header_bits
 from semlink.source.iaq.patches import to_image, to_patches
 from semlink.source.iaq.posterior import posterior_mean
 from semlink.source.iaq.quantizer import quantize
+from semlink.source.registry import CodedImage
 
 PATCH_SIZE = 16
 MAX_BITS = 8
@@ -25,7 +26,7 @@ def encode(
     gamma: float = 1.0,
     design_ber: float = 0.0,
     threshold: float | None = None,
-) -> Frame:
+) -> CodedImage[IaqFrame]:
     """Quantizes an image by the importance of its patches (IAQ, Section III, and IV-C for `design_ber` > 0).
 
     Args:
@@ -37,6 +38,9 @@ def encode(
         gamma: shape of the weight function (31), > 0.
         design_ber: bit error rate μ that the allocation assumes, in [0, 3/13].
         threshold: of the methods that have one.
+
+    Returns:
+        The frame, whose segments are the patches, and the scores as their importance.
 
     Raises:
         ValueError: an argument is outside these ranges, or `total_bits` does not pay for the header.
@@ -60,10 +64,10 @@ def encode(
         threshold=threshold,
         max_bits=MAX_BITS,
     )
-    return _frame(image, patches, bits, geometry)
+    return CodedImage(_frame(image, patches, bits, geometry), np.asarray(scores, np.float64))
 
 
-def encode_with(image: NDArray[np.uint8], bits: NDArray[np.int64]) -> Frame:
+def encode_with(image: NDArray[np.uint8], bits: NDArray[np.int64]) -> IaqFrame:
     """The frame of an image whose bits are chosen already, as by a transmission plan.
 
     Args:
@@ -85,9 +89,9 @@ def encode_with(image: NDArray[np.uint8], bits: NDArray[np.int64]) -> Frame:
 
 def _frame(
     image: NDArray[np.uint8], patches: NDArray[np.uint8], bits: NDArray[np.int64], geometry: Geometry
-) -> Frame:
+) -> IaqFrame:
     low, high = int(image.min()), int(image.max())
-    return Frame.from_codes(
+    return IaqFrame.from_codes(
         quantize(patches, bits, low, high),
         bits,
         geometry=geometry,
@@ -109,7 +113,7 @@ def _steps(geometry: Geometry, rho: float, total_bits: int | None) -> int:
     return min(most, (total_bits - header) // geometry.values_per_patch)
 
 
-def decode(frame: Frame, *, bit_error_rate: float = 0.0) -> NDArray[np.float64]:
+def decode(frame: IaqFrame, *, bit_error_rate: float = 0.0) -> NDArray[np.float64]:
     """Pixels of a received frame: (H, W, C) within [u_min, u_max], unrounded.
 
     Args:
