@@ -269,15 +269,12 @@ def unpack(
     source: Annotated[
         Path,
         typer.Argument(
-            help="cifar-100-python or cifar-10-batches-py; or a folder with manifest.csv and a tar archive."
+            help="cifar-100-binary or cifar-10-batches-bin; or a folder with manifest.csv and a tar archive."
         ),
     ],
     folder: Annotated[Path, typer.Argument(help="Folder to fill, for `semlink train` and `semlink evaluate`.")],
 ) -> None:
-    """Make a folder of images and a manifest.csv of a data set that comes as pickles or as an archive.
-
-    Nothing that a pickle says is run.
-    """
+    """Make a folder of images and a manifest.csv of CIFAR's binary release, or of an archive with a manifest."""
     from rich.progress import Progress
 
     from experiments.data.image_sets import ImageSetError

@@ -169,9 +169,9 @@ def load_image_set(folder: Path) -> ImageSet:
         examples, names = _from_manifest(folder, manifest)
     elif views := read_layout(folder):
         examples, names = _from_views(views)
-    elif any((folder / name).is_file() for name in ("meta", "batches.meta")):
+    elif any((folder / name).is_file() for name in ("batches.meta.txt", "fine_label_names.txt")):
         raise ImageSetError(
-            f"{folder} holds pickles of CIFAR; `semlink unpack {folder} FOLDER` makes images of them"
+            f"{folder} is CIFAR's binary release; `semlink unpack {folder} FOLDER` makes images of it"
         )
     else:
         examples, names = _from_tree(folder)

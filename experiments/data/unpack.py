@@ -1,17 +1,15 @@
-"""Image sets that come as one file, unpacked into a folder of images with a manifest.csv."""
+"""Unpacking: CIFAR's binary release, or a tar archive, to a folder of images with a manifest.csv."""
 
 import csv
 import lzma
 import tarfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 from PIL import Image
 from rich.progress import Progress
 
-from experiments.data.cifar import Batch, read_cifar
+from experiments.data.cifar import CIFAR_10_NAMES, CIFAR_100_NAMES, read_cifar
 from experiments.data.image_sets import ImageSetError, load_image_set
 
 MAX_MEMBERS = 2_000_000
@@ -23,7 +21,7 @@ def unpack(source: Path, folder: Path, progress: Progress) -> int:
     """Makes of `source` a folder that `load_image_set` reads; its manifest.csv is written last, in one step.
 
     Args:
-        source: folder with CIFAR-10's or CIFAR-100's Python pickles, or with a manifest.csv and beside it a tar
+        source: folder of CIFAR-10's or CIFAR-100's binary release, or with a manifest.csv and beside it a tar
             archive of the images that it names.
         folder: to fill; it must not have a manifest.csv yet.
         progress: where to show how far it is.
@@ -37,39 +35,34 @@ def unpack(source: Path, folder: Path, progress: Progress) -> int:
     """
     if (folder / "manifest.csv").exists():
         raise ImageSetError(f"{folder} has a manifest.csv already; give a new folder")
-    if (source / "meta").is_file() or (source / "batches.meta").is_file():
+    if any((source / name).is_file() for name in (CIFAR_10_NAMES, CIFAR_100_NAMES)):
         return _unpack_cifar(source, folder, progress)
     archives = [path for path in source.iterdir() if path.name.endswith(ARCHIVES)] if source.is_dir() else []
     if len(archives) == 1 and (source / "manifest.csv").is_file():
         return _unpack_archive(source, archives[0], folder, progress)
     raise ImageSetError(
-        f"{source} must be a folder with CIFAR's pickles (meta or batches.meta), or with a manifest.csv and one "
-        f"archive ({', '.join(ARCHIVES)}) beside it"
+        f"{source} must be a folder of CIFAR's binary release (with {CIFAR_10_NAMES} or {CIFAR_100_NAMES}), or "
+        f"one with a manifest.csv and one archive ({', '.join(ARCHIVES)}) beside it"
     )
 
 
 def _unpack_cifar(source: Path, folder: Path, progress: Progress) -> int:
-    """Writes SPLIT/LABEL/NUMBER.png of every row. Names in the pickles go into the manifest, never into paths."""
+    """Writes SPLIT/LABEL/NUMBER.png of every record. Class names go into the manifest, never into paths."""
     classes, batches = read_cifar(source)
-    rows = []
+    rows: list[list[str | int]] = []
     task = progress.add_task("unpacking", total=sum(len(batch.labels) for batch in batches))
-    for number, (batch, pixels, label) in enumerate(_pictures(batches)):
-        path = f"{batch.split}/{label:02}/{number:05}.png"
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(folder / path)
-        rows.append([path, classes[label], label, batch.split])
-        progress.advance(task)
+    for batch in batches:
+        for pixels, label in zip(batch.pixels, batch.labels, strict=True):
+            path = f"{batch.split}/{label:02}/{len(rows):05}.png"
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / path)
+            rows.append([path, classes[label], label, batch.split])
+            progress.advance(task)
     partial = folder / "manifest.csv.partial"
     with partial.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["path", "class", "label", "split"], *rows])
     partial.replace(folder / "manifest.csv")
     return len(rows)
-
-
-def _pictures(batches: list[Batch]) -> Iterator[tuple[Batch, np.ndarray, int]]:
-    for batch in batches:
-        for pixels, label in zip(batch.pixels, batch.labels, strict=True):
-            yield batch, pixels, label
 
 
 def _unpack_archive(source: Path, archive: Path, folder: Path, progress: Progress) -> int:

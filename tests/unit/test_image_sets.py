@@ -58,8 +58,8 @@ class TestLoading:
         with pytest.raises(ImageSetError, match=r"manifest\.csv"):
             load_image_set(tmp_path / "nowhere")
 
-    @pytest.mark.parametrize("name", ["meta", "batches.meta"])
-    def test_pickles_are_not_read_but_unpacked(self, tmp_path, name):
+    @pytest.mark.parametrize("name", ["batches.meta.txt", "fine_label_names.txt"])
+    def test_cifar_is_unpacked_first(self, tmp_path, name):
         (tmp_path / name).write_bytes(b"")
         with pytest.raises(ImageSetError, match="semlink unpack"):
             load_image_set(tmp_path)
