@@ -1,1 +1,1 @@
-"""How fast, beside what a user would pick instead. Ratios in one run; the machine is shared."""
+"""Benchmarks: speed beside what one would use instead, as ratios in one run."""

@@ -1,4 +1,4 @@
-"""Measures, and writes benchmarks/results.json: python -m benchmarks [NAME ...], all of them without any name.
+"""Benchmark runner: `python -m benchmarks [NAME ...]` writes benchmarks/results.json; without a name it runs all.
 
 What was measured before stays, unless it is measured again; each result says when, by what command and where.
 """

@@ -1,4 +1,4 @@
-"""Optimal bit allocation by selection, beside the loop that the paper prints and beside water-filling.
+"""Bit allocation: the optimum by selection, beside the loop that the paper prints and beside water-filling.
 
 python -m benchmarks.allocation
 """

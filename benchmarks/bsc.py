@@ -1,5 +1,5 @@
-"""A binary symmetric channel on one frame, bytes in and bytes out: geometric skips beside what one would write
-without thinking, a random number for every bit, and beside sionna's BinarySymmetricChannel.
+"""Binary symmetric channel on one frame, bytes in and bytes out: geometric skips beside the obvious way, a random
+number for every bit, and beside sionna's BinarySymmetricChannel.
 
 python -m benchmarks.bsc
 """

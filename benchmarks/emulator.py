@@ -1,4 +1,4 @@
-"""What the channel emulator's throughput on one core is, beside the same upstream without an emulator before it.
+"""Throughput of the channel emulator on one core, beside the same upstream without an emulator before it.
 
 python -m benchmarks.emulator
 """

@@ -1,4 +1,4 @@
-"""How much of `semlink evaluate` is the vision transformer, which nothing around it can make cheaper.
+"""Profile of `semlink evaluate`: the share of the vision transformer in its CPU time.
 
 python -m benchmarks.evaluation
 """

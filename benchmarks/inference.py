@@ -1,4 +1,4 @@
-"""What runs the vision transformers fastest on this CPU, and whether it names the same classes as timm's forward.
+"""Inference engines on this CPU: which is the fastest, and whether it names the same classes as timm's forward.
 
 python -m benchmarks.inference; ONNX Runtime takes part where onnxruntime and onnx are installed, and torch.compile
 where there is a C++ compiler.

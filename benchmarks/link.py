@@ -1,4 +1,4 @@
-"""What the link adds to the two vision transformers, for one image, and what the device's shortcut saves.
+"""Overhead of the link for one image, beside the two vision transformers, and what the device's shortcut saves.
 
 python -m benchmarks.link
 """

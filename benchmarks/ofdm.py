@@ -1,5 +1,5 @@
-"""One frame over uncoded 64-QAM on MIMO-OFDM, bits in and bits out: ours beside a loop over OFDM symbols as one
-would write it without thinking, beside sionna, and beside the server's forward pass.
+"""Uncoded 64-QAM over MIMO-OFDM, one frame, bits in and bits out: beside the obvious loop over OFDM
+symbols, beside sionna, and beside the server's forward pass.
 
 python -m benchmarks.ofdm
 """

@@ -1,4 +1,4 @@
-"""Requests at twice a server's capacity: how soon it answers those that it takes, and refuses the others.
+"""Overload: requests at twice a server's capacity, and how soon it answers or refuses them.
 
 python -m benchmarks.overload
 """

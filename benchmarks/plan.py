@@ -1,4 +1,4 @@
-"""A whole transmission plan, from the channel to bits, mapping and power, beside the device's forward pass.
+"""Transmission plan, from the channel to bits, mapping and power, beside the device's forward pass.
 
 python -m benchmarks.plan
 """

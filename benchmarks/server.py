@@ -1,4 +1,4 @@
-"""What the server's throughput is, of what its vision transformer alone does with the same frames in batches.
+"""Throughput of the server, as a share of what its vision transformer alone does with the same frames in batches.
 
 python -m benchmarks.server
 """

@@ -1,4 +1,4 @@
-"""A server as benchmarks need it: a process of its own, ready, with one thread for its model."""
+"""Server process for benchmarks: its own process, ready, with one thread for its model."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Timing several ways in turns, so that all meet the same neighbours on the machine."""
+"""Timing of several ways in turns, so that all meet the same load of the machine."""
 
 import time
 from collections.abc import Callable, Mapping

@@ -52,7 +52,7 @@ def equations() -> str:
             for name, docstring in _public(tree):
                 for paper, where, number in _citations(docstring):
                     room_page = f"reference/{room}.md#{module}.{name}"
-                    first = docstring.splitlines()[0].replace("|", "\\|")
+                    first = re.sub(r"([|\[\]])", r"\\\1", docstring.splitlines()[0])
                     rows[paper].append(
                         (number, f"| {where} | [`{module.partition('.')[2]}.{name}`]({room_page}) | {first} |")
                     )
