@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import take_turns
-from semlink.access.planner import PlanMethod, PredictedPlan, plan
-from semlink.access.recipe import draw_scores
+from semlink.access.planner import PlanMethod, PredictedPlan, draw_importance, plan
 from semlink.channel.ofdm import Numerology, draw_channel, subchannel_gains
 from semlink.vision.weights import DEVICE_MODEL
 
@@ -33,13 +32,13 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
         `milliseconds` (medians) by way, and `ratios` to the forward pass.
     """
     channel = draw_channel(Numerology(), np.random.default_rng(SEED))
-    scores = draw_scores(SEED)
+    importance = draw_importance(SEED)
 
     def whole(
         method: PlanMethod, block_error_rate: float | None = None, latency_weight: float = 1.0
     ) -> Callable[[], PredictedPlan]:
         return lambda: plan(
-            scores,
+            importance,
             subchannel_gains(channel),
             SNR_DB,
             method=method,

@@ -11,10 +11,19 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from semlink.access.mapping import Mapping
-from semlink.access.planner import TARGET_BLOCK_ERROR_RATE, UNIT_VARIANCE_RANGE, PlanMethod, PredictedPlan, plan
-from semlink.access.recipe import draw_gains, draw_scores
+from semlink.access.mapping import SubcarrierMapping
+from semlink.access.planner import (
+    TARGET_BLOCK_ERROR_RATE,
+    UNIT_VARIANCE_RANGE,
+    PlanMethod,
+    PredictedPlan,
+    draw_gains,
+    draw_importance,
+    plan,
+    unit_variance_range,
+)
 from semlink.channel.ofdm import Numerology
+from semlink.source.iaq.importance import importance_weights
 from semlink.vision.weights import DEVICE_MODEL, WeightsError
 
 PATCHES = 196
@@ -35,8 +44,8 @@ def plan_command(
         float, typer.Option(min=0.125, max=1, help="Compression ratio of the payload to the 8-bit image.")
     ] = 0.25,
     mapping: Annotated[
-        Mapping, typer.Option(help="Which subchannels important patches get: the best, any, the worst.")
-    ] = Mapping.IMPORTANCE,
+        SubcarrierMapping, typer.Option(help="Which subchannels important patches get: the best, any, the worst.")
+    ] = SubcarrierMapping.IMPORTANCE,
     finite_blocklength: Annotated[
         bool, typer.Option("--finite-blocklength", help="Count what a finite block length costs (Section IV).")
     ] = False,
@@ -77,9 +86,9 @@ def plan_command(
     """
     numerology = Numerology(streams=streams)
     try:
-        scores, value_range = _scores(image, importance, weights, seed)
+        segments, value_range = _importance(image, importance, weights, seed)
         made = plan(
-            scores,
+            segments,
             draw_gains(numerology, seed),
             snr,
             method=method,
@@ -160,16 +169,16 @@ def _milliseconds(seconds: float) -> float | None:
     return float(seconds) * 1e3 if math.isfinite(seconds) else None
 
 
-def _scores(
+def _importance(
     image: str | None, importance: Path | None, weights: Path | None, seed: int
 ) -> tuple[NDArray[np.float64], float]:
-    """(196,) importance, and the range of the image at zero mean and unit variance."""
+    """(196,) importance weights, and the range of the image at zero mean and unit variance."""
     if image is not None and importance is not None:
         raise ValueError("--image and --importance exclude each other")
     if importance is not None:
-        return _read_scores(importance), UNIT_VARIANCE_RANGE
+        return importance_weights(_read_scores(importance)), UNIT_VARIANCE_RANGE
     if image is None:
-        return draw_scores(seed, patches=PATCHES), UNIT_VARIANCE_RANGE
+        return draw_importance(seed, segments=PATCHES), UNIT_VARIANCE_RANGE
     from semlink.vision.images import model_pixels, open_image
     from semlink.vision.photos import find_photos
     from semlink.vision.vit import class_attention, load_vit, normalise
@@ -177,8 +186,7 @@ def _scores(
     pixels = model_pixels(open_image(find_photos([image])[0]))
     model = load_vit(DEVICE_MODEL, weights=weights)
     attention = class_attention(model, normalise(model, pixels[None]))[0].numpy()
-    deviation = pixels.std() or 1.0
-    return attention.astype(np.float64), float(np.ptp(pixels) / deviation) or 1.0
+    return importance_weights(attention.astype(np.float64)), unit_variance_range(pixels)
 
 
 def _read_scores(path: Path) -> NDArray[np.float64]:

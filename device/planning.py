@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.encoder import Encoded
-from semlink.access.planner import PlanMethod, PredictedPlan, plan
+from semlink.access.planner import PlanMethod, PredictedPlan, plan, unit_variance_range
 from semlink.channel.ofdm import Numerology, subchannel_gains
 from semlink.source.iaq.coder import encode_with
+from semlink.source.iaq.importance import importance_weights
 from semlink.v1 import link_pb2 as pb
 
 
@@ -43,16 +44,15 @@ def plan_view(view: Encoded, state: pb.ChannelState, method: PlanMethod, rho: fl
     started = time.perf_counter()
     try:
         numerology, channel = _channel(state)
-        deviation = view.pixels.std() or 1.0
         made = plan(
-            view.attention.astype(np.float64),
+            importance_weights(view.attention.astype(np.float64)),
             subchannel_gains(channel),
             state.snr_db,
             method=method,
             numerology=numerology,
             rho=rho,
             block_error_rate=state.target_bler if state.HasField("target_bler") else None,
-            value_range=float(np.ptp(view.pixels) / deviation) or 1.0,
+            value_range=unit_variance_range(view.pixels),
         )
         planned = time.perf_counter()
         frame = encode_with(view.pixels, made.bits)

@@ -10,14 +10,18 @@ from experiments.accuracy import RESULTS, VIEWS
 from experiments.evaluation.ofdm_cells import Coding, OfdmCell
 from experiments.ofdm import measure_accuracy, ofdm_run
 from experiments.pairs import paired_gain, things_of
-from semlink.access.mapping import Mapping
+from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod
 
 SNRS_DB = (0.0, 10.0, 20.0, 30.0)
-NAMES = {Mapping.INVERSE: "inverse", Mapping.RANDOM: "random", Mapping.IMPORTANCE: "importance-aware (IASM)"}
+NAMES = {
+    SubcarrierMapping.INVERSE: "inverse",
+    SubcarrierMapping.RANDOM: "random",
+    SubcarrierMapping.IMPORTANCE: "importance-aware (IASM)",
+}
 
 
-def cell(mapping: Mapping, snr_db: float) -> OfdmCell:
+def cell(mapping: SubcarrierMapping, snr_db: float) -> OfdmCell:
     """A cell of the table."""
     return OfdmCell(PlanMethod.FIXED, snr_db, 0.5, mapping=mapping, coding=Coding.UNCODED, order=64)
 
@@ -67,10 +71,12 @@ def main(data: Path) -> None:
     for views, head in VIEWS.items():
         ahead = {
             f"of {NAMES[mapping]}": [
-                _gain(paired_gain(sent[Mapping.IMPORTANCE, snr_db], sent[mapping, snr_db], views, things))
+                _gain(
+                    paired_gain(sent[SubcarrierMapping.IMPORTANCE, snr_db], sent[mapping, snr_db], views, things)
+                )
                 for snr_db in SNRS_DB
             ]
-            for mapping in (Mapping.RANDOM, Mapping.INVERSE)
+            for mapping in (SubcarrierMapping.RANDOM, SubcarrierMapping.INVERSE)
         }
         if any(any(values) for values in ahead.values()):
             lines += ["", f"By how many points the importance-aware mapping is ahead, {head}, answer by answer:"]

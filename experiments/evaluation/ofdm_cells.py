@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from experiments.data.prepared import Prepared
 from experiments.evaluation.coders import Received
-from semlink.access.mapping import Mapping as SubcarrierMapping
+from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod, PredictedPlan, plan
 from semlink.channel.bsc import flip_positions
 from semlink.channel.chain import transmit
@@ -19,6 +19,7 @@ from semlink.channel.ofdm import Numerology, draw_channel, subchannel_gains
 from semlink.channel.rates import bit_error_rate
 from semlink.source.iaq import IaqFrame
 from semlink.source.iaq import coder as iaq
+from semlink.source.iaq.importance import importance_weights
 
 KEPT_CHANNELS = 1024
 """Gains that a process keeps, because all cells meet the same channels and their SVD takes as long as a plan."""
@@ -95,7 +96,7 @@ class OfdmCell:
             image: number of the image.
         """
         return plan(
-            np.asarray(scores, np.float64),
+            importance_weights(np.asarray(scores, np.float64)),
             _gains(self.streams, seed, image),
             self.snr_db,
             method=self.method,

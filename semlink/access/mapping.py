@@ -1,4 +1,4 @@
-"""Which subchannel carries which patch: importance-aware mapping, and the two it is compared with."""
+"""Subcarrier mapping: which subchannels carry which segment of a payload. Importance-aware, and two to compare."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from semlink.checks import finite_vector
 
 
-class Mapping(StrEnum):
+class SubcarrierMapping(StrEnum):
     """Subcarrier mappings of IA-QSMPA, Table I."""
 
     IMPORTANCE = "importance"
@@ -17,23 +17,23 @@ class Mapping(StrEnum):
 
 
 def map_subcarriers(
-    scores: ArrayLike,
+    importance: ArrayLike,
     gains: ArrayLike,
-    mapping: Mapping | str = Mapping.IMPORTANCE,
+    mapping: SubcarrierMapping | str = SubcarrierMapping.IMPORTANCE,
     *,
     generator: np.random.Generator | None = None,
 ) -> NDArray[np.int64]:
-    """The block, that is the patch, that each subchannel carries; every block gets N_s·F/N of them.
+    """The block that each subchannel belongs to, and with it the segment; every block gets N_s·F/N of them.
 
     IA-QSMPA, Section III-A, equations 8 and 9: the subchannels are sorted by gain and cut into N groups, and the
-    groups go to the patches by ascending importance. The inverse mapping hands them out by descending
-    importance; the random one deals out subchannels without regard to gain. Equal scores and equal gains keep
+    groups go to the segments by ascending importance. The inverse mapping hands them out by descending
+    importance; the random one deals out subchannels without regard to gain. Equal importance and equal gains keep
     their order.
 
     Args:
-        scores: (N,) importance of each patch.
+        importance: (N,) importance of each segment, in any scale: only its order matters.
         gains: (F, N_s) singular values λ of each subchannel, N_s·F a multiple of N.
-        mapping: a `Mapping` or its name.
+        mapping: a `SubcarrierMapping` or its name.
         generator: the source of randomness of the random mapping, which alone needs one.
 
     Returns:
@@ -41,26 +41,31 @@ def map_subcarriers(
 
     Raises:
         ValueError: no such mapping, no generator for the random one, or the numbers do not fit.
+
+    >>> map_subcarriers([0.9, 0.1, 0.2], [[0.5, 3.0], [1.0, 0.1], [2.0, 0.7]])
+    array([[1, 0],
+           [2, 1],
+           [0, 2]])
     """
     try:
-        mapping = Mapping(mapping)
+        mapping = SubcarrierMapping(mapping)
     except ValueError:
-        raise ValueError(f"mapping must be one of {', '.join(Mapping)}, not {mapping!r}") from None
-    scores = finite_vector("scores", scores)
+        raise ValueError(f"mapping must be one of {', '.join(SubcarrierMapping)}, not {mapping!r}") from None
+    importance = finite_vector("importance", importance)
     gains = np.asarray(gains, dtype=np.float64)
-    if gains.ndim != 2 or gains.size == 0 or gains.size % scores.size:
+    if gains.ndim != 2 or gains.size == 0 or gains.size % importance.size:
         raise ValueError(
-            f"gains must have shape (F, N_s) with a multiple of {scores.size} in number, not {gains.shape}"
+            f"gains must have shape (F, N_s) with a multiple of {importance.size} in number, not {gains.shape}"
         )
-    if mapping == Mapping.RANDOM:
+    if mapping == SubcarrierMapping.RANDOM:
         if generator is None:
             raise ValueError("generator must be given for the random mapping")
         subchannels = generator.permutation(gains.size)
     else:
         subchannels = np.argsort(gains, axis=None, kind="stable")
-    patches = np.argsort(scores, kind="stable")
-    if mapping == Mapping.INVERSE:
-        patches = patches[::-1]
+    segments = np.argsort(importance, kind="stable")
+    if mapping == SubcarrierMapping.INVERSE:
+        segments = segments[::-1]
     blocks = np.empty(gains.size, np.int64)
-    blocks[subchannels] = np.repeat(patches, gains.size // scores.size)
+    blocks[subchannels] = np.repeat(segments, gains.size // importance.size)
     return blocks.reshape(gains.shape)

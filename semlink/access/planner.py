@@ -1,4 +1,8 @@
-"""Every method by its name: from importance scores and a channel to a transmission plan."""
+"""Planner of MIMO-OFDM transmissions, every method by its name: from bits with importance to a plan.
+
+All that a planner knows of a payload is its segments: how important each is, how many values it has, and how many
+bits they may take together. What the values stand for is the source coder's business.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,15 +10,12 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semlink.access.baselines import capacity_water_filling, uniform_power
-from semlink.access.equal_finish import equal_finish
-from semlink.access.exact import exact
-from semlink.access.mapping import Mapping, map_subcarriers
-from semlink.access.theorem_1 import ia_qsmpa_bits, top_beta
-from semlink.access.theorem_2 import theorem_2_power
-from semlink.access.weighted_error import error_costs, weighted_error
+from semlink.access.exact import error_costs, exact, weighted_error
+from semlink.access.ia_qsmpa import ia_qsmpa_bits, theorem_2_power, top_beta
+from semlink.access.mapping import SubcarrierMapping, map_subcarriers
+from semlink.access.power import capacity_water_filling, equal_finish, uniform_power
 from semlink.channel.blocks import Blocks, gains_of_blocks
-from semlink.channel.ofdm import Numerology
+from semlink.channel.ofdm import Numerology, draw_channel, subchannel_gains
 from semlink.channel.plan import MAX_BITS, MIN_BITS, Plan, PlanError, bit_budget
 from semlink.channel.rates import dispersion_penalty
 from semlink.checks import finite_vector
@@ -22,15 +23,13 @@ from semlink.source.iaq.allocation.selection import fixed
 from semlink.source.iaq.importance import importance_weights
 
 UNIT_VARIANCE_RANGE = float(np.sqrt(12))
-"""u_max - u_min of an image of unit variance whose values are spread evenly."""
-
-
+"""u_max - u_min of values of unit variance that are spread evenly."""
 TARGET_BLOCK_ERROR_RATE = 1e-3
 """μ̃ where none is given; the paper's text names no value."""
 
 
 class PlanMethod(StrEnum):
-    """Names of the methods of IA-QSMPA, Section V, and of the exact one."""
+    """Names of the methods of IA-QSMPA, Section V, and of the exact one: see `plan`."""
 
     IA_QSMPA = "ia-qsmpa"
     IA_QSMPA_LC = "ia-qsmpa-lc"
@@ -42,13 +41,13 @@ class PlanMethod(StrEnum):
     EXACT = "exact"
 
 
-BITS_OF_THEIR_OWN = (PlanMethod.IA_QSMPA, PlanMethod.IA_QSMPA_LC, PlanMethod.FIXED)
-"""Every printed method has the bits of one of these."""
+DISTINCT_BITS = (PlanMethod.IA_QSMPA, PlanMethod.IA_QSMPA_LC, PlanMethod.FIXED)
+"""Methods whose bits differ: every other printed one has the bits of one of these."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PredictedPlan(Plan):
-    """A plan with what it is expected to come to, by the method that made it.
+    """A plan with the latencies and the error that its maker expects.
 
     Raises:
         PlanError: the plan breaks a rule.
@@ -86,7 +85,7 @@ class PredictedPlan(Plan):
 
     @property
     def coherence_seconds(self) -> float:
-        """How long the channel stays as it was: T OFDM symbols."""
+        """For how long the channel stays as it was: T OFDM symbols."""
         return self.numerology.coherence_symbols * self.numerology.symbol_seconds
 
     @property
@@ -96,21 +95,21 @@ class PredictedPlan(Plan):
 
 
 def plan(
-    scores: ArrayLike,
+    importance: ArrayLike,
     gains: ArrayLike,
     snr_db: float,
     *,
     method: PlanMethod | str = PlanMethod.IA_QSMPA,
     numerology: Numerology | None = None,
     rho: float = 0.25,
-    mapping: Mapping | str = Mapping.IMPORTANCE,
+    mapping: SubcarrierMapping | str = SubcarrierMapping.IMPORTANCE,
     generator: np.random.Generator | None = None,
     block_error_rate: float | None = None,
     latency_weight: float = 1.0,
     value_range: float = UNIT_VARIANCE_RANGE,
-    values_per_patch: int = 768,
+    values_per_segment: int = 768,
 ) -> PredictedPlan:
-    """Bits, subchannels and powers of one frame, and how long each block will take.
+    """Bits, subchannels and powers of one frame, and how long each block will take. A pure function.
 
     The methods: `ia-qsmpa` (Theorem 1 of IA-QSMPA), `ia-qsmpa-lc` (Top-β bits and the powers of P3); `fixed`
     (equal bits and powers), `fixed-b-wf` (equal bits, capacity water-filling), `fixed-p-iaq` (the bits of IAQ,
@@ -120,33 +119,48 @@ def plan(
     The printed methods give powers for the blocks' mean gains (8), `exact` for each subchannel's own. Latencies
     are by equations 24 and 25, or 38, with each subchannel's own gain, whatever the method.
 
+    Block i carries segment i of the payload. As in the paper, all segments have the same number of values and all
+    blocks the same number of subchannels. Segments of unequal length would start here: `map_subcarriers` cuts the
+    blocks, `check_even` insists on equal ones, and `Blocks.gains` is a rectangle of them.
+
     Args:
-        scores: (N,) importance a_i of each patch.
+        importance: (N,) weights I[i] ≥ 0 of the segments; of attention scores, `importance_weights` (equation 43).
         gains: (F, N_s) singular values of each subchannel, as of `semlink.channel.ofdm.subchannel_gains`, above 0;
             N_s·F a multiple of N.
         snr_db: SNR, finite.
         method: a `PlanMethod` or its name.
         numerology: dimensions of the link; None is the paper's, with the F and N_s of `gains`.
-        rho: compression ratio of the payload, from 1/8 (1 bit a patch, the least of every method) to 1.
-        mapping: a `Mapping` or its name.
+        rho: the budget: ΣB[i] = floor(8·N·ρ), from 1/8 (1 bit a value, the least of every method) to 1.
+        mapping: a `SubcarrierMapping` or its name.
         generator: the source of randomness of the random mapping.
         block_error_rate: μ̃ of the finite block length, in (0, 1/2]; None for the ideal transmission.
         latency_weight: what a second costs in units of E_Q, ≥ 0; for `exact` alone. The paper adds seconds and
             squared error as they are: 1.
-        value_range: u_max - u_min of the zero-mean unit-variance image, in whose squared unit E_Q is.
-        values_per_patch: D = P²C.
+        value_range: u_max - u_min of the values, in whose squared unit E_Q is; the paper's have zero mean and
+            unit variance.
+        values_per_segment: D = P²C.
 
     Returns:
         The plan. Where a method gets no bit through in some block, its latency is infinite.
 
     Raises:
         ValueError: an argument is outside these ranges.
+
+    >>> importance, gains = draw_importance(0), draw_gains(Numerology(), 0)
+    >>> for method in ("fixed", "ia-qsmpa", "exact"):
+    ...     made = plan(importance, gains, 20.0, method=method, rho=0.25)
+    ...     print(made.bits.sum(), made.bits.max(), f"{1e3 * made.t_d:.3f} ms, E_Q = {made.weighted_error:.0f}")
+    392 2 19.538 ms, E_Q = 3205
+    392 5 1.127 ms, E_Q = 1597
+    392 4 1.010 ms, E_Q = 1569
     """
     try:
         method = PlanMethod(method)
     except ValueError:
         raise ValueError(f"method must be one of {', '.join(PlanMethod)}, not {method!r}") from None
-    scores = finite_vector("scores", scores)
+    importance = finite_vector("importance", importance)
+    if (importance < 0).any():
+        raise ValueError("importance must be 0 or more")
     gains = np.asarray(gains, dtype=np.float64)
     if numerology is None:
         if gains.ndim != 2:
@@ -157,8 +171,8 @@ def plan(
         raise ValueError(f"gains must have the numerology's shape {expected}, not {gains.shape}")
     if not MIN_BITS / 8 <= rho <= 1:
         raise ValueError(f"rho must be within [{MIN_BITS / 8}, 1], not {rho}")
-    block_of_subchannel = map_subcarriers(scores, gains, mapping, generator=generator)
-    per_block = gains_of_blocks(gains, block_of_subchannel, scores.size)
+    block_of_subchannel = map_subcarriers(importance, gains, mapping, generator=generator)
+    per_block = gains_of_blocks(gains, block_of_subchannel, importance.size)
     penalty = 0.0
     if block_error_rate is not None:
         penalty = dispersion_penalty(block_error_rate, per_block.shape[1] * numerology.coherence_symbols)
@@ -167,20 +181,19 @@ def plan(
         numerology.noise_power(snr_db),
         numerology.total_power,
         numerology.spacing_hz,
-        values_per_patch,
+        values_per_segment,
         penalty,
     )
-    weights = importance_weights(scores)
-    costs = error_costs(weights, value_range=value_range, values_per_patch=values_per_patch)
-    steps = bit_budget(rho, scores.size)
+    costs = error_costs(importance, value_range=value_range, values_per_segment=values_per_segment)
+    steps = bit_budget(rho, importance.size)
     if method == PlanMethod.EXACT:
-        printed = [_bits(other, scores, weights, steps, blocks) for other in BITS_OF_THEIR_OWN]
+        printed = [_bits(other, importance, steps, blocks) for other in DISTINCT_BITS]
         best = exact(
             costs, steps, blocks, latency_weight, candidates=printed, min_bits=MIN_BITS, max_bits=MAX_BITS
         )
         bits, power = best.bits, best.power
     else:
-        bits = _bits(method, scores, weights, steps, blocks)
+        bits = _bits(method, importance, steps, blocks)
         power = _power(method, bits, blocks, finite_blocklength=block_error_rate is not None)
     return PredictedPlan(
         method=str(method),
@@ -194,25 +207,41 @@ def plan(
         mean_gains=per_block.mean(axis=1),
         weighted_error=weighted_error(costs, bits),
         block_error_rate=block_error_rate,
-        values_per_segment=values_per_patch,
+        values_per_segment=values_per_segment,
     )
 
 
-def _bits(
-    method: PlanMethod,
-    scores: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    steps: int,
-    blocks: Blocks,
-) -> NDArray[np.int64]:
+def unit_variance_range(values: ArrayLike) -> float:
+    """u_max - u_min of values after division by their standard deviation; 1 where they are all the same.
+
+    >>> unit_variance_range([0, 0, 1, 1])
+    2.0
+    """
+    values = np.asarray(values)
+    return float(np.ptp(values) / (values.std() or 1.0)) or 1.0
+
+
+def draw_gains(numerology: Numerology, seed: int) -> NDArray[np.float64]:
+    """(F, N_s) singular values of Rayleigh fading, drawn from a seed: for examples and measurements."""
+    return subchannel_gains(draw_channel(numerology, np.random.default_rng(seed)))
+
+
+def draw_importance(seed: int, *, segments: int = 196) -> NDArray[np.float64]:
+    """(N,) ascending importance weights of Dirichlet scores, concentration 1/2: for examples and measurements."""
+    # Another seed than the gains', so that the two are independent.
+    scores = np.random.default_rng(seed + 100).dirichlet(np.full(segments, 0.5))
+    return importance_weights(np.sort(scores))
+
+
+def _bits(method: PlanMethod, importance: NDArray[np.float64], steps: int, blocks: Blocks) -> NDArray[np.int64]:
     match method:
         case PlanMethod.IA_QSMPA | PlanMethod.FIXED_P_IAQ:
             # The descent cannot move after its first round.
-            return ia_qsmpa_bits(weights, steps, blocks, rounds=1, min_bits=MIN_BITS, max_bits=MAX_BITS)
+            return ia_qsmpa_bits(importance, steps, blocks, rounds=1, min_bits=MIN_BITS, max_bits=MAX_BITS)
         case PlanMethod.IA_QSMPA_LC | PlanMethod.FIXED_P_TOP_BETA:
-            return top_beta(scores, steps, min_bits=MIN_BITS, max_bits=MAX_BITS)
+            return top_beta(importance, steps, min_bits=MIN_BITS, max_bits=MAX_BITS)
         case _:
-            return fixed(scores.size, steps, max_bits=MAX_BITS)
+            return fixed(importance.size, steps, max_bits=MAX_BITS)
 
 
 def _power(

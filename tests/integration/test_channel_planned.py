@@ -12,8 +12,7 @@ import processes
 import pytest
 from processes import wait_until
 
-from semlink.access.planner import plan
-from semlink.access.recipe import draw_scores
+from semlink.access.planner import draw_importance, plan
 from semlink.channel.error_rate import awgn_bit_error_rate, rayleigh_bit_error_rate
 from semlink.channel.ofdm import subchannel_gains
 from semlink.source.iaq.coder import encode_with
@@ -22,7 +21,7 @@ from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
-SCORES = np.random.default_rng(1).permutation(draw_scores(0))
+SCORES = np.random.default_rng(1).permutation(draw_importance(0))
 
 
 class Upstream(link_pb2_grpc.LinkServiceServicer):

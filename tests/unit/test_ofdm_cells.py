@@ -11,7 +11,7 @@ from experiments.evaluation.measurement import measure_cells, measure_plans
 from experiments.evaluation.ofdm_cells import Coding, OfdmCell, spread
 from experiments.evaluation.rows import append_row, is_about, missing
 from experiments.evaluation.run import Run
-from semlink.access.mapping import Mapping
+from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod
 from semlink.channel.error_rate import awgn_bit_error_rate
 from semlink.channel.ofdm import Numerology
@@ -68,14 +68,17 @@ class TestSend:
     def test_the_mapping_chooses_which_patches_suffer(self):
         first, last = np.argsort(SCORES)[-49:], np.argsort(SCORES)[:49]
         clean = per_patch(sent(replace(UNCODED, snr_db=90.0)).pixels)
-        for mapping, sheltered, exposed in ((Mapping.IMPORTANCE, first, last), (Mapping.INVERSE, last, first)):
-            damage = np.abs(per_patch(sent(replace(UNCODED, snr_db=10.0, mapping=mapping)).pixels) - clean)
+        for mapping, sheltered, exposed in (("importance", first, last), ("inverse", last, first)):
+            damage = np.abs(
+                per_patch(sent(replace(UNCODED, snr_db=10.0, mapping=SubcarrierMapping(mapping))).pixels) - clean
+            )
             assert damage[exposed].mean() > 10 * damage[sheltered].mean()
 
     @pytest.mark.parametrize("coding", [Coding.UNCODED, Coding.BER_RULE, Coding.BLOCK_LOSS])
     def test_the_same_seed_the_same_result(self, coding):
         rate = None if coding == Coding.UNCODED else 0.1
-        cell = OfdmCell(PlanMethod.IA_QSMPA, 20.0, coding=coding, block_error_rate=rate, mapping=Mapping.RANDOM)
+        random = SubcarrierMapping.RANDOM
+        cell = OfdmCell(PlanMethod.IA_QSMPA, 20.0, coding=coding, block_error_rate=rate, mapping=random)
         first, again, other = sent(cell), sent(cell), sent(cell, seed=1)
         np.testing.assert_array_equal(first.pixels, again.pixels)
         assert first.more == again.more

@@ -8,11 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from semlink.access.equal_finish import equal_finish
-from semlink.access.exact import exact, pareto_front
-from semlink.access.joint import joint_optimum
-from semlink.access.theorem_1 import capped_bits, ia_qsmpa_bits, theorem_1, top_beta
-from semlink.access.weighted_error import error_costs, weighted_error
+from semlink.access.exact import error_costs, exact, joint_optimum, weighted_error
+from semlink.access.ia_qsmpa import capped_bits, ia_qsmpa_bits, theorem_1, top_beta
+from semlink.access.power import equal_finish
 from semlink.channel.blocks import Blocks
 from semlink.channel.rates import dispersion_penalty
 from semlink.source.iaq.allocation import incremental
@@ -230,16 +228,6 @@ class TestExact:
     def test_refuses_latency_weight(self, weight):
         with pytest.raises(ValueError, match=r"^latency_weight must"):
             exact(*problem(0)[:1], 392, problem(0)[1], weight)
-
-    @pytest.mark.parametrize("penalty", [0.0, PENALTY])
-    def test_the_pareto_front_trades_error_for_latency(self, penalty):
-        costs, blocks = problem(9, penalty=penalty)
-        front = pareto_front(costs, 392, blocks, [0, 1e6, 1e5, 1e7, 1e8])
-        assert len(front) >= 3
-        assert (np.diff([point.latency for point in front]) > 0).all()
-        assert (np.diff([point.error for point in front]) < 0).all()
-        # Its far end is the least error.
-        assert front[-1].error == weighted_error(costs, incremental(costs, 392, min_bits=1))
 
 
 def test_the_weighted_error_is_equation_12():

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semlink.access.mapping import Mapping, map_subcarriers
+from semlink.access.mapping import SubcarrierMapping, map_subcarriers
 from semlink.channel.blocks import check_even, gains_of_blocks
 
 problems = st.integers(0, 2**32 - 1).map(np.random.default_rng)
@@ -36,7 +36,7 @@ def test_inverse_gives_no_patch_a_better_one(rng):
                 assert gains[blocks == i].min() >= gains[blocks == j].max()
 
 
-@given(problems, st.sampled_from(Mapping))
+@given(problems, st.sampled_from(SubcarrierMapping))
 def test_every_block_has_its_share(rng, mapping):
     scores, gains = drawn(rng)
     blocks = map_subcarriers(scores, gains, mapping, generator=rng)
@@ -82,7 +82,7 @@ def test_refuses_what_does_not_fit():
         map_subcarriers([1, 2], gains, "random")
     with pytest.raises(ValueError, match=r"^gains must have shape \(F, N_s\) with a multiple of 4"):
         map_subcarriers([1, 2, 3, 4], gains)
-    with pytest.raises(ValueError, match=r"^scores must be finite"):
+    with pytest.raises(ValueError, match=r"^importance must be finite"):
         map_subcarriers([1, np.nan], gains)
     with pytest.raises(ValueError, match=r"^block_of_subchannel must have the shape"):
         gains_of_blocks(gains, np.zeros((2, 3), int), 1)

@@ -5,15 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semlink.access.planner import plan
-from semlink.access.recipe import draw_gains, draw_scores
+from semlink.access.planner import draw_gains, draw_importance, plan
 from semlink.channel.ofdm import Numerology
 from semlink.channel.plan import PLAN_RULES
 
 
 @pytest.fixture(scope="module")
 def made():
-    return plan(draw_scores(0), draw_gains(Numerology(), 0), 20.0)
+    return plan(draw_importance(0), draw_gains(Numerology(), 0), 20.0)
 
 
 def with_value(array, place, value):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from semlink.access.planner import PlanMethod, plan
-from semlink.access.recipe import draw_gains, draw_scores
+from semlink.access.planner import PlanMethod, draw_gains, draw_importance, plan
 from semlink.channel.blocks import gains_of_blocks
 from semlink.channel.ofdm import Numerology
 
@@ -18,7 +17,7 @@ IMPORTANCE_WEIGHTED = [PlanMethod.IA_QSMPA_LC, PlanMethod.FIXED_P_IAQ, PlanMetho
 
 @pytest.fixture(scope="module")
 def channels():
-    return [(draw_scores(seed), draw_gains(Numerology(), seed)) for seed in SEEDS]
+    return [(draw_importance(seed), draw_gains(Numerology(), seed)) for seed in SEEDS]
 
 
 @pytest.fixture(scope="module", params=[None, 1e-3], ids=["ideal", "finite"])
@@ -103,8 +102,8 @@ def test_a_finite_block_length_costs_latency(channels):
 @pytest.mark.parametrize("error_rate", [None, 1e-3])
 def test_latencies_are_the_papers_sums_over_subchannels(channels, method, error_rate):
     """Equations 24, 25 and 38 by hand, one block after the other."""
-    scores, gains = channels[1]
-    made = plan(scores, gains, 15.0, method=method, block_error_rate=error_rate)
+    importance, gains = channels[1]
+    made = plan(importance, gains, 15.0, method=method, block_error_rate=error_rate)
     worst = 0.0
     for i in range(196):
         snr = made.power[i] * gains[made.block_of_subchannel == i] ** 2 / 10**-1.5
@@ -125,18 +124,18 @@ def test_the_budgets_of_bits_and_power_are_spent(channels, method):
 
 
 def test_patches_may_come_in_any_order(channels):
-    scores, gains = channels[3]
+    importance, gains = channels[3]
     order = np.random.default_rng(0).permutation(196)
-    sorted_plan, shuffled = plan(scores, gains, 20.0), plan(scores[order], gains, 20.0)
+    sorted_plan, shuffled = plan(importance, gains, 20.0), plan(importance[order], gains, 20.0)
     np.testing.assert_array_equal(shuffled.bits, sorted_plan.bits[order])
     np.testing.assert_allclose(shuffled.power, sorted_plan.power[order], rtol=1e-9)
     np.testing.assert_allclose(shuffled.mean_gains, sorted_plan.mean_gains[order])
 
 
 def test_the_mapping_is_the_one_asked_for(channels):
-    scores, gains = channels[0]
+    weights, gains = channels[0]
     importance, inverse, random = (
-        plan(scores, gains, 20.0, mapping=mapping, generator=np.random.default_rng(0))
+        plan(weights, gains, 20.0, mapping=mapping, generator=np.random.default_rng(0))
         for mapping in ("importance", "inverse", "random")
     )
     assert (np.diff(importance.mean_gains) > 0).all()
@@ -150,7 +149,7 @@ def test_the_mapping_is_the_one_asked_for(channels):
 @pytest.mark.parametrize("streams", [1, 6, 8])
 def test_other_numbers_of_streams(method, streams):
     numerology = Numerology(streams=streams)
-    made = plan(draw_scores(0), draw_gains(numerology, 0), 30.0, method=method, numerology=numerology)
+    made = plan(draw_importance(0), draw_gains(numerology, 0), 30.0, method=method, numerology=numerology)
     assert made.numerology.subchannels == 784 * streams
     assert (np.bincount(made.block_of_subchannel.ravel()) == 4 * streams).all()
 
@@ -158,7 +157,7 @@ def test_other_numbers_of_streams(method, streams):
 def test_more_streams_are_faster(channels):
     """IA-QSMPA, Figure 4, at P_tot = 3136 for all."""
     latencies = [
-        plan(draw_scores(0), draw_gains(Numerology(streams=streams), 0), 20.0).t_d for streams in (4, 6, 8)
+        plan(draw_importance(0), draw_gains(Numerology(streams=streams), 0), 20.0).t_d for streams in (4, 6, 8)
     ]
     assert latencies[0] > latencies[1] > latencies[2]
 
@@ -189,11 +188,12 @@ def test_the_error_scales_with_the_squared_range(channels):
         ({"snr_db": np.nan}, "snr_db must be finite"),
         ({"gains": np.ones(3136)}, "gains must have shape"),
         ({"gains": np.zeros((784, 4))}, "gains must be finite and above 0"),
-        ({"scores": np.ones(195)}, "gains must have shape"),
-        ({"scores": []}, "scores must have shape"),
+        ({"importance": np.ones(195)}, "gains must have shape"),
+        ({"importance": []}, "importance must have shape"),
+        ({"importance": -np.ones(196)}, "importance must be 0 or more"),
     ],
 )
 def test_refuses(channels, arguments, reason):
-    scores, gains = channels[0]
+    importance, gains = channels[0]
     with pytest.raises(ValueError, match=rf"^{reason}"):
-        plan(**{"scores": scores, "gains": gains, "snr_db": 20.0} | arguments)
+        plan(**{"importance": importance, "gains": gains, "snr_db": 20.0} | arguments)

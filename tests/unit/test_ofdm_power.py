@@ -8,9 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 
-from semlink.access.baselines import capacity_water_filling, uniform_power
-from semlink.access.equal_finish import equal_finish, least_power
-from semlink.access.theorem_2 import theorem_2_power
+from semlink.access.ia_qsmpa import theorem_2_power
+from semlink.access.power import capacity_water_filling, equal_finish, least_power, uniform_power
 from semlink.channel.blocks import Blocks
 from semlink.channel.rates import dispersion_penalty
 

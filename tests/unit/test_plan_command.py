@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from semlink.access.planner import PlanMethod, plan
-from semlink.access.recipe import draw_gains, draw_scores
+from semlink.access.planner import PlanMethod, draw_gains, draw_importance, plan
 from semlink.channel.ofdm import Numerology
+from semlink.source.iaq.importance import importance_weights
 
 
 def run(*arguments):
@@ -30,7 +30,7 @@ def document(*arguments):
 
 def test_json_is_the_plan_of_the_recipe():
     found = document("--method", "ia-qsmpa", "--snr", 20, "--streams", 4, "--rho", 0.25, "--seed", 3)
-    made = plan(draw_scores(3), draw_gains(Numerology(), 3), 20.0)
+    made = plan(draw_importance(3), draw_gains(Numerology(), 3), 20.0)
     assert found["t_d_ms"] == pytest.approx(made.t_d * 1e3)
     assert found["bits"] == made.bits.tolist()
     assert found["power"] == pytest.approx(made.power.tolist())
@@ -90,7 +90,7 @@ def test_importance_from_a_file(tmp_path, suffix):
         np.save(path, scores)
     else:
         path.write_text((", " if suffix == ".csv" else "\n").join(map(repr, scores.tolist())))
-    made = plan(scores, draw_gains(Numerology(), 0), 20.0)
+    made = plan(importance_weights(scores), draw_gains(Numerology(), 0), 20.0)
     assert document("--importance", path)["bits"] == made.bits.tolist()
 
 

@@ -11,8 +11,7 @@ from channel_emulator.planned_frame import PlanRefused
 from channel_emulator.randomness import random_stream
 from channel_emulator.settings import Settings
 from channel_emulator.transmission import transmit, transmit_planned
-from semlink.access.planner import plan
-from semlink.access.recipe import draw_scores
+from semlink.access.planner import draw_importance, plan
 from semlink.channel.error_rate import awgn_bit_error_rate, rayleigh_bit_error_rate
 from semlink.channel.ofdm import subchannel_gains
 from semlink.frame import FrameError
@@ -22,7 +21,7 @@ from semlink.source.iaq.frame import IaqFrame
 from semlink.v1.link_pb2 import TransmissionPlan
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
-SCORES = np.random.default_rng(1).permutation(draw_scores(0))
+SCORES = np.random.default_rng(1).permutation(draw_importance(0))
 SYMBOL_MS = 1 / 15
 
 
