@@ -1,14 +1,14 @@
-"""python -m device."""
+"""Entry point of `python -m device`."""
 
 import asyncio
+import json
 import signal
 import sys
+from pathlib import Path
 
-from device.access import Access
-from device.settings import DeviceSettings
-from device.show_spool import ShowSpoolSettings, show_spool
-from device.spool import Spool
-from device.spool_file import SpoolError
+from device.credentials import Credentials
+from device.settings import DeviceSettings, ShowSpoolSettings
+from device.spool import Spool, SpoolError, spool_contents
 from semlink.service.header_tag import device_key
 from semlink.service.logs import configure_logs
 from semlink.service.settings import StartupError, read_settings
@@ -21,7 +21,7 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> None:
-    """Reads the settings and goes all rounds, or until told to stop. Exits with 1 if a frame failed."""
+    """Reads the settings and goes all rounds, or until stopped. Exits with 1 if a frame failed."""
     if "--show-spool" in sys.argv[1:]:  # for which no camera's settings are needed
         show_spool(read_settings(ShowSpoolSettings, "device").spool)
         return
@@ -35,28 +35,34 @@ def main() -> None:
     stop = asyncio.Event()
     try:
         photos = find_photos(settings.images)
-        access = Access.of(settings)
+        credentials = Credentials.of(settings)
         key = device_key(settings.header_key_file)
         spool = Spool(settings.spool, settings.spool_bytes) if settings.spool else None
         # Mistakes are explained before torch is loaded, which takes seconds.
+        from device.device import Device
         from device.encoder import Encoder
-        from device.rounds import Rounds
-        from device.spooled_rounds import SpooledRounds
 
-        encoder = Encoder(settings)
+        device = Device(settings, credentials, Encoder(settings), photos, stop, key, spool)
     except (EngineError, PhotosError, SpoolError, StartupError, WeightsError) as error:
         sys.exit(f"device: {error}")
-    common = (settings, access, encoder, photos, stop, key)
-    rounds = SpooledRounds(*common, spool=spool) if spool else Rounds(*common)
 
     async def run() -> None:
         for number in STOPPING:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await rounds.run()
+        await device.run()
 
     with traced(settings, "device"):
         asyncio.run(run())
-    sys.exit(1 if rounds.failures else 0)
+    sys.exit(1 if device.failures.count else 0)
+
+
+def show_spool(path: Path) -> None:
+    """Prints what a spool holds, also while a device uses it; explains why not, and exits with 1."""
+    try:
+        for each in spool_contents(path):
+            print(json.dumps(each))
+    except SpoolError as error:
+        sys.exit(f"device: {error}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The camera: a photograph, or one of four views of it that stand in for four cameras around an object."""
+"""Camera: a photograph, or one of four views of it that stand in for four cameras around an object."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,26 +1,64 @@
-"""A view that waits to be sent: encoded, and named once for all the times that it is sent."""
+"""Capture: an encoded view under the ids that it keeps, however often it is sent; and as a row of a table."""
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from device.encoder import Encoded
-from device.spool_file import Stored
 from semlink.source.iaq import IaqFrame
 from semlink.source.iaq import coder as iaq
+from semlink.vision.images import IMAGE_SIZE
+
+COLUMNS = (
+    "number", "object_id", "device_id", "expected_views", "request_id", "taken_at", "details", "frame",
+    "attention", "pixels",
+)  # fmt: skip
+"""Names of what `to_row` gives; `details` is JSON, the last three are bytes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A view, ready to send.
+
+    Attributes:
+        data: the frame's bytes, as they go on the air.
+        attention: (N,) attention on each patch.
+        original: 8-bit values of the view's pixels; None where a spool did not store them.
+        attention_ms: time in the vision transformer, normalisation included.
+        encode_ms: time for allocating, quantizing and packing.
+    """
+
+    data: bytes
+    attention: NDArray[np.float32]
+    original: NDArray[np.uint8] | None
+    attention_ms: float
+    encode_ms: float
+
+    @cached_property
+    def frame(self) -> IaqFrame:
+        """The frame that `data` holds."""
+        return IaqFrame.from_bytes(self.data)
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """(224, 224, 3) 8-bit pixels: the original's or, where there is none, what the frame shows."""
+        if self.original is None:
+            return np.clip(np.rint(iaq.decode(self.frame)), 0, 255).astype(np.uint8)
+        return self.original.reshape(IMAGE_SIZE, IMAGE_SIZE, 3)
 
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """A view under the ids that it keeps.
+    """A view and its ids.
 
     Attributes:
         number: its frame id.
         object_id: what is looked at.
-        device_id: who looks.
+        device_id: the camera.
         expected_views: how many devices look at the object.
         request_id: of all calls that are made for it.
         photo: where its picture comes from.
@@ -39,58 +77,49 @@ class Capture:
     view: Encoded
     taken_at: float = field(default_factory=time.time)
 
+    @property
+    def ids(self) -> dict[str, Any]:
+        """What names it in logs, traces and requests."""
+        return {"object_id": self.object_id, "device_id": self.device_id, "frame_id": self.number}
 
-def to_stored(capture: Capture, *, with_pixels: bool) -> Stored:
-    """The capture as it goes into the spool; without its pixels it takes a fifth of the room, at ρ = 1/4."""
-    view = capture.view
+    def without_pixels(self) -> Self:
+        """The same for a table where nothing is made of the pixels: a fifth of the size at ρ = 1/4."""
+        return replace(self, view=replace(self.view, original=None))
+
+
+def to_row(capture: Capture) -> tuple[Any, ...]:
+    """The capture's values for `COLUMNS`."""
+    view, original = capture.view, capture.view.original
     details = {
         "photo": capture.photo,
         "viewpoint": capture.viewpoint,
         "attention_ms": view.attention_ms,
         "encode_ms": view.encode_ms,
     }
-    return Stored(
-        number=capture.number,
-        object_id=capture.object_id,
-        device_id=capture.device_id,
-        expected_views=capture.expected_views,
-        request_id=capture.request_id,
-        taken_at=capture.taken_at,
-        details=json.dumps(details),
-        frame=view.data,
-        attention=view.attention.astype("<f4").tobytes(),
-        pixels=view.pixels.tobytes() if with_pixels else None,
+    return (
+        capture.number,
+        capture.object_id,
+        capture.device_id,
+        capture.expected_views,
+        capture.request_id,
+        capture.taken_at,
+        json.dumps(details),
+        view.data,
+        view.attention.astype("<f4").tobytes(),
+        None if original is None else original.tobytes(),
     )
 
 
-def from_stored(stored: Stored) -> Capture:
-    """The capture as it was; where its pixels were not kept, they are what the frame shows."""
-    details = json.loads(stored.details)
-    frame = IaqFrame.from_bytes(stored.frame)
+def from_row(row: list[Any]) -> Capture:
+    """The capture that gave such a row."""
+    number, object_id, device_id, expected, request_id, taken_at, details, data, attention, pixels = row
+    more = json.loads(details)
     view = Encoded(
-        pixels=_pixels(frame, stored.pixels),
-        attention=np.frombuffer(stored.attention, "<f4").astype(np.float32),
-        frame=frame,
-        data=stored.frame,
-        attention_ms=details["attention_ms"],
-        encode_ms=details["encode_ms"],
+        data=data,
+        attention=np.frombuffer(attention, "<f4").astype(np.float32),
+        original=None if pixels is None else np.frombuffer(pixels, np.uint8),
+        attention_ms=more["attention_ms"],
+        encode_ms=more["encode_ms"],
     )
-    return Capture(
-        number=stored.number,
-        object_id=stored.object_id,
-        device_id=stored.device_id,
-        expected_views=stored.expected_views,
-        request_id=stored.request_id,
-        photo=details["photo"],
-        viewpoint=details["viewpoint"],
-        view=view,
-        taken_at=stored.taken_at,
-    )
-
-
-def _pixels(frame: IaqFrame, kept: bytes | None) -> NDArray[np.uint8]:
-    if kept is None:
-        return np.clip(np.rint(iaq.decode(frame)), 0, 255).astype(np.uint8)
-    grid = frame.geometry
-    shape = (grid.rows * grid.patch_size, grid.columns * grid.patch_size, grid.channels)
-    return np.frombuffer(kept, np.uint8).reshape(shape)
+    photo, viewpoint = more["photo"], more["viewpoint"]
+    return Capture(number, object_id, device_id, expected, request_id, photo, viewpoint, view, taken_at)

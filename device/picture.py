@@ -1,4 +1,4 @@
-"""One picture per view: the photo, what attention weighs, the bits it buys, what the server received."""
+"""Picture of a view, in four panels: the photo, its attention, the bits of its patches, what was received."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from device.encoder import Encoded
+from device.capture import Encoded
 from semlink.frame import Frame
 from semlink.source.registry import decode
 

@@ -1,4 +1,4 @@
-"""A view under a transmission plan: the channel as the emulator tells it, and the frame that suits it."""
+"""Transmission plan of a view: for the channel as the emulator reports it; and the frame that it asks for."""
 
 import time
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from device.encoder import Encoded
+from device.capture import Encoded
 from semlink.access.planner import PlanMethod, PredictedPlan, plan, unit_variance_range
 from semlink.channel.ofdm import Numerology, subchannel_gains
 from semlink.source.iaq.coder import encode_with
@@ -19,7 +19,7 @@ class PlanningError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Planned:
+class PlannedView:
     """A view that is ready to be sent over a certain state of the channel.
 
     Attributes:
@@ -35,7 +35,7 @@ class Planned:
     plan_ms: float
 
 
-def plan_view(view: Encoded, state: pb.ChannelState, method: PlanMethod, rho: float) -> Planned:
+def plan_view(view: Encoded, state: pb.ChannelState, method: PlanMethod, rho: float) -> PlannedView:
     """Plans and encodes a view anew for a channel, by the attention that is known already.
 
     Raises:
@@ -55,7 +55,7 @@ def plan_view(view: Encoded, state: pb.ChannelState, method: PlanMethod, rho: fl
             value_range=unit_variance_range(view.pixels),
         )
         planned = time.perf_counter()
-        frame = encode_with(view.pixels, made.bits)
+        data = encode_with(view.pixels, made.bits).to_bytes()
     except ValueError as error:
         raise PlanningError(f"{method} has no plan for the channel: {error}") from None
     message = pb.TransmissionPlan(
@@ -64,11 +64,9 @@ def plan_view(view: Encoded, state: pb.ChannelState, method: PlanMethod, rho: fl
         power=made.power,
         block_of_subchannel=made.block_of_subchannel.ravel(),
     )
-    data = frame.to_bytes()
     encode_ms = 1e3 * (time.perf_counter() - planned)
-    return Planned(
-        replace(view, frame=frame, data=data, encode_ms=encode_ms), made, message, 1e3 * (planned - started)
-    )
+    sent = replace(view, data=data, original=view.pixels, encode_ms=encode_ms)
+    return PlannedView(sent, made, message, 1e3 * (planned - started))
 
 
 def _channel(state: pb.ChannelState) -> tuple[Numerology, NDArray[np.complex128]]:

@@ -1,38 +1,52 @@
-"""What a device says about an answered view, as one JSON object."""
+"""Report: what a device says about an answered view, as one JSON object."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from device.capture import Capture
-from device.encoder import Encoded
-from device.planning import Planned
-from device.votes import Standing
-from semlink.service.correlation import current_request
+from device.capture import Capture, Encoded
+from device.planning import PlannedView
+from device.votes import VoteAnswer
 from semlink.v1 import link_pb2 as pb
 
 
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """A view that was answered.
+
+    Attributes:
+        view: as it was sent at last.
+        planned: the same with its plan, if it had one.
+        response: the server's.
+        round_trip_ms: time until then.
+    """
+
+    view: Encoded
+    planned: PlannedView | None
+    response: pb.ClassifyResponse
+    round_trip_ms: float
+
+
 def answer_report(
-    request: pb.ClassifyRequest,
-    response: pb.ClassifyResponse,
-    standing: Standing,
-    *,
-    capture: Capture,
-    view: Encoded,
-    planned: Planned | None,
-    picture: Path | None,
-    round_trip_ms: float,
-    spool: dict[str, Any] | None,
+    capture: Capture, sent: Sent, answer: VoteAnswer, picture: Path | None, spool: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """The report; `standing` is the vote's after a wait for it, or `response`; `spool` what that tells, if any."""
+    """The report.
+
+    Args:
+        capture: a view.
+        sent: as it was sent and answered.
+        answer: the answer that came last, after a wait for the vote; `sent.response` if there was no wait.
+        picture: where the view was drawn, if it was.
+        spool: state of the spool, if there is one.
+    """
+    view, planned, response = sent.view, sent.planned, sent.response
     frame, top, channel, server = view.frame, response.predictions[0], response.channel, response.timings
-    vote = standing.vote if standing.HasField("vote") else None
+    vote = answer.vote if answer.HasField("vote") else None
     return {
         "event": "answer",
-        "request_id": current_request(),
-        "object_id": request.object_id,
-        "device_id": request.device_id,
-        "frame_id": request.frame_id,
+        "request_id": capture.request_id,
+        **capture.ids,
         "photo": capture.photo,
         "view": capture.viewpoint,
         "picture": str(picture) if picture else None,
@@ -50,20 +64,20 @@ def answer_report(
             "plan": None if planned is None else planned.plan_ms,
             "channel": channel.channel_ms,
             "server": server.decode_ms + server.queue_ms + server.inference_ms,
-            "round_trip": round_trip_ms,
+            "round_trip": sent.round_trip_ms,
         },
         "model": response.model,
         "repeated": response.repeated,
         "vote": None if vote is None else {
             "label": vote.label, "name": vote.name, "votes": vote.votes, "views": vote.views
         },
-        "missing_views": standing.missing_views,
-        "vote_awaited": standing is not response,
+        "missing_views": answer.missing_views,
+        "vote_awaited": answer is not response,
         "spool": spool,
     }  # fmt: skip
 
 
-def _transmission(planned: Planned, channel: pb.ChannelReport) -> dict[str, Any]:
+def _transmission(planned: PlannedView, channel: pb.ChannelReport) -> dict[str, Any]:
     """What the plan foresaw, and what the channel made of it. An infinite latency is None."""
     plan = planned.plan
     return {

@@ -1,15 +1,15 @@
-"""What a device can be told."""
+"""Settings of a device."""
 
 import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import NoDecode
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from semlink.access.planner import PlanMethod
 from semlink.channel.plan import MIN_BITS
-from semlink.service.settings import Address, CallSettings
+from semlink.service.settings import Address, CallSettings, ProcessSettings
 from semlink.source.iaq.allocation.methods import MethodName, check_threshold
 from semlink.source.iaq.coder import HEADER_BITS
 from semlink.vision.engines import EngineName
@@ -137,3 +137,15 @@ class DeviceSettings(CallSettings):
         """Object id of a round, counted from 0."""
         keeps_going = self.every is not None or self.rounds != 1
         return f"{self.object_id}/{number}" if keeps_going else self.object_id
+
+
+class ShowSpoolSettings(ProcessSettings):
+    """Says what a device's spool holds: one JSON line for the whole, then one per view.
+
+    Other settings of a device are allowed, and have no effect.
+    """
+
+    model_config = SettingsConfigDict(cli_ignore_unknown_args=True)
+
+    spool: Path = Field(description="the spool; a device may be using it")
+    show_spool: bool = Field(False, description="asks for this")

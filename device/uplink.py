@@ -1,4 +1,4 @@
-"""The uplink: one connection to the link service, calls made again until they are answered or given up."""
+"""Uplink with retries: one connection to the link service; calls are made again until answered or given up."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from device.access import Access
+from device.credentials import Credentials
 from semlink.service import tracing
 from semlink.service.correlation import outgoing
 from semlink.service.tls import connect
@@ -63,18 +63,18 @@ class Uplink:
         call_seconds: deadline of one call.
         retry_seconds: how long a call is made again while nobody answers.
         stop: once set, no call is made again.
-        access: what every call goes out with.
+        credentials: what every call goes out with.
     """
 
     target: str
     call_seconds: float
     retry_seconds: float
     stop: asyncio.Event
-    access: Access = field(default_factory=Access)
+    credentials: Credentials = field(default_factory=Credentials)
 
     async def __aenter__(self) -> Self:
         """Opens the connection; it connects on the first call."""
-        self._channel = connect(self.target, self.access.credentials)
+        self._channel = connect(self.target, self.credentials.tls)
         self._stub = link_pb2_grpc.LinkServiceStub(self._channel)
         self._channels = link_pb2_grpc.ChannelServiceStub(self._channel)
         return self
@@ -135,7 +135,7 @@ class Uplink:
             nonlocal attempts
             attempts += 1
             with tracing.tracer.span(method, kind="client", attempt=attempts):
-                metadata = (*outgoing(), *self.access.metadata)
+                metadata = (*outgoing(), *self.credentials.metadata)
                 return await getattr(stub, method)(request, timeout=seconds, metadata=metadata)
 
         def note(state: RetryCallState) -> None:

@@ -1,4 +1,4 @@
-"""The wait for the other views of an object: of so many votes at once, and sending waits for none of them."""
+"""Wait for the vote on an object: of a bounded number of objects at once; sending does not wait for it."""
 
 import asyncio
 
@@ -12,20 +12,20 @@ log = structlog.get_logger(__name__)
 MAX_VOTES_AWAITED = 16
 """Objects whose vote is awaited at once, while later rounds go on."""
 
-Standing = pb.ClassifyResponse | pb.WaitVoteResponse
-"""Either tells the vote or, without one, how many views are missing."""
+VoteAnswer = pb.ClassifyResponse | pb.WaitVoteResponse
+"""Either has the vote or, without one, the number of missing views."""
 
 
 class Votes:
-    """The votes that one device waits for, each at most `seconds` and until it is told to stop."""
+    """The votes that one device waits for, each at most `seconds` and until the device is stopped."""
 
-    def __init__(self, seconds: float, stop: asyncio.Event) -> None:
-        """`stop` ends all waits."""
-        self._seconds, self._stop = seconds, stop
+    def __init__(self, uplink: Uplink, seconds: float) -> None:
+        """Asks over `uplink`, whose `stop` ends all waits."""
+        self._uplink, self._seconds = uplink, seconds
         self._awaited = self._passed_over = 0
 
-    async def standing(self, uplink: Uplink, object_id: str, response: pb.ClassifyResponse) -> Standing:
-        """How the vote on an answered view's object stands after the wait for it; `response`, if there was none.
+    async def after_wait(self, object_id: str, response: pb.ClassifyResponse) -> VoteAnswer:
+        """The last answer on an object after the wait for its vote; `response`, if there was no wait.
 
         There is none for a vote that came with the answer, nor while `MAX_VOTES_AWAITED` others are awaited. That
         is logged when it begins and when it is over; so is a vote that was awaited in vain.
@@ -38,24 +38,24 @@ class Votes:
             self._passed_over += 1
             return response
         self._awaited += 1
+        answer: VoteAnswer = response
         try:
-            standing = await self._wait(uplink, object_id) or response
+            answer = await self._wait(object_id) or response
         except UplinkError as error:
             log.error("no vote", object_id=object_id, reason=str(error))
-            standing = response
         finally:
             self._awaited -= 1
             if self._passed_over and not self._awaited:
                 log.info("votes are awaited again", reported_without=self._passed_over)
                 self._passed_over = 0
-        if not standing.HasField("vote"):
-            log.warning("views are missing", object_id=object_id, missing=standing.missing_views)
-        return standing
+        if not answer.HasField("vote"):
+            log.warning("views are missing", object_id=object_id, missing=answer.missing_views)
+        return answer
 
-    async def _wait(self, uplink: Uplink, object_id: str) -> pb.WaitVoteResponse | None:
-        """What the server says at the end; None if the device was told to stop before."""
-        waiting = asyncio.ensure_future(uplink.wait_vote(object_id, self._seconds))
-        stopping = asyncio.ensure_future(self._stop.wait())
+    async def _wait(self, object_id: str) -> pb.WaitVoteResponse | None:
+        """The server's answer at the end of the wait; None if the device was stopped before."""
+        waiting = asyncio.ensure_future(self._uplink.wait_vote(object_id, self._seconds))
+        stopping = asyncio.ensure_future(self._uplink.stop.wait())
         await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if waiting.done():

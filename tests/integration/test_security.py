@@ -22,7 +22,7 @@ from grpc_status import rpc_status
 from processes import Running, running, wait_until
 from pydantic import SecretStr
 
-from device.access import Access
+from device.credentials import Credentials
 from device.settings import DeviceSettings
 from device.uplink import Uplink, UplinkError
 from semlink.service.settings import StartupError
@@ -193,9 +193,9 @@ class TestTls:
         )
 
         async def wait_for_a_vote() -> None:
-            access = Access(credentials, SecretStr(BOB))
+            shown = Credentials(credentials, SecretStr(BOB))
             address = doors["emulator"].process.grpc_address
-            async with Uplink(address, 20, 3600, asyncio.Event(), access) as uplink:
+            async with Uplink(address, 20, 3600, asyncio.Event(), shown) as uplink:
                 await uplink.wait_vote("cat", 1)
 
         with pytest.raises(UplinkError, match="UNAUTHENTICATED") as caught:
@@ -205,7 +205,9 @@ class TestTls:
     def test_a_certificate_without_tls_is_a_mistake(self, pem):
         settings = {"to": "there:1", "images": ["chelsea"], "object_id": "cat"}
         with pytest.raises(StartupError, match="--tls-server-authority"):
-            Access.of(DeviceSettings(**settings, tls_certificate=pem / "device.pem", tls_key=pem / "device.key"))
+            Credentials.of(
+                DeviceSettings(**settings, tls_certificate=pem / "device.pem", tls_key=pem / "device.key")
+            )
 
 
 class TestKeys:

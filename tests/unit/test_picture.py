@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from device.encoder import Encoded
+from device.capture import Encoded
 from device.picture import CAPTION_HEIGHT, MARGIN, draw_view
 from semlink.source.iaq import coder as iaq
 
@@ -16,7 +16,7 @@ PEAKED = RNG.dirichlet(np.full(196, 0.3)).astype(np.float32)
 
 def encoded(attention=PEAKED, rho=0.25):
     frame = iaq.encode(PIXELS, attention, rho=rho).frame
-    return Encoded(PIXELS, attention, frame, frame.to_bytes(), attention_ms=1.0, encode_ms=1.0)
+    return Encoded(frame.to_bytes(), attention, PIXELS, attention_ms=1.0, encode_ms=1.0)
 
 
 def panels(path):

@@ -13,25 +13,35 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from structlog.testing import capture_logs
 
-from device.spool import FIXED_BYTES, MAX_UNSAVED, Spool
-from device.spool_file import PAGE_BYTES, SpoolError, Stored, insert, spool_contents
+from device.capture import Capture, Encoded, to_row
+from device.spool import FIXED_BYTES, MAX_UNSAVED, PAGE_BYTES, Spool, SpoolError, size_in_file, spool_contents
 
 ROOT = Path(__file__).parents[2]
 PLENTY = 64 << 20
 
 
-def stored(number, size=100, pixels=None):
-    frame = random.Random(number).randbytes(size)
-    return Stored(number, f"cup/{number}", "left", 1, f"id-{number}", 1e9 + number / 3, "{}", frame, b"a", pixels)
+def captured(number, size=100, pixels=None):
+    original = None if pixels is None else np.frombuffer(pixels, np.uint8)
+    view = Encoded(random.Random(number).randbytes(size), np.ones(1, np.float32), original, 0.5, 0.25)
+    return Capture(number, f"cup/{number}", "left", 1, f"id-{number}", "cup.png", 3, view, 1e9 + number / 3)
+
+
+def size_of(capture):
+    return size_in_file(to_row(capture))
+
+
+def rows(captures):
+    """Captures as what can be compared."""
+    return [capture and to_row(capture) for capture in captures]
 
 
 @contextlib.contextmanager
@@ -66,16 +76,16 @@ class SpoolAgainstAList(RuleBasedStateMachine):
 
     @rule(gap=st.integers(0, 2), size=st.integers(1, 5 * PAGE_BYTES), pixels=st.none() | st.binary(max_size=9))
     def put(self, gap, size, pixels):
-        view = stored(self.next_number + gap, size, pixels)
+        view = captured(self.next_number + gap, size, pixels)
         self.next_number = view.number + 1
         self.spool.put(view)
         taken = [each for each in self.views if each.number <= self.taken]
         waiting = [each for each in self.views if each.number > self.taken] + [view]
-        room = self.max_bytes - FIXED_BYTES - sum(each.size for each in taken)
-        if view.size > room:
+        room = self.max_bytes - FIXED_BYTES - sum(map(size_of, taken))
+        if size_of(view) > room:
             waiting.pop()
             self.dropped += 1
-        while sum(each.size for each in waiting) > room and view in waiting:
+        while sum(map(size_of, waiting)) > room and view in waiting:
             waiting.pop(0)
             self.dropped += 1
         self.views = taken + waiting
@@ -83,7 +93,7 @@ class SpoolAgainstAList(RuleBasedStateMachine):
     @rule()
     def take(self):
         expected = next((view for view in self.views if view.number > self.taken), None)
-        assert self.spool.take() == expected
+        assert rows([self.spool.take()]) == rows([expected])
         if expected is not None:
             self.taken = expected.number
 
@@ -92,7 +102,7 @@ class SpoolAgainstAList(RuleBasedStateMachine):
     def done(self, data):
         view = data.draw(st.sampled_from([view for view in self.views if view.number <= self.taken]))
         self.spool.done(view.number)
-        self.views.remove(view)
+        self.views = [each for each in self.views if each.number > view.number]
 
     @rule(crashed=st.booleans())
     def reopen(self, crashed):
@@ -109,9 +119,9 @@ class SpoolAgainstAList(RuleBasedStateMachine):
     @invariant()
     def agrees(self):
         if hasattr(self, "spool"):
-            now, counts = self.spool.standing, self.spool.standing.counts
-            assert (now.views, now.bytes) == (len(self.views), sum(view.size for view in self.views))
-            assert (counts.next_number, counts.dropped, counts.faults) == (self.next_number, self.dropped, 0)
+            now = self.spool.status
+            assert (now.held, now.bytes) == (len(self.views), sum(map(size_of, self.views)))
+            assert (now.next_number, now.dropped, now.faults) == (self.next_number, self.dropped, 0)
             assert bytes_on_disk(self.spool.path) <= self.max_bytes
 
     def teardown(self):
@@ -134,17 +144,19 @@ WRITER = """
 import os
 import sys
 from pathlib import Path
+import numpy as np
+from device.capture import Capture, Encoded
 from device.spool import Spool
-from device.spool_file import Stored
 
 def say(word, number):
     os.write(1, f"{word} {number}\\n".encode())  # whole lines, whenever it is killed
 
 spool = Spool(Path(sys.argv[1]), 64 << 20)
-say("open", spool.standing.counts.next_number)
+say("open", spool.status.next_number)
 while True:
-    number = spool.standing.counts.next_number
-    spool.put(Stored(number, "cup", "left", 1, "id", 0.5, "{}", number.to_bytes(4) * 10_000, b"", None))
+    number = spool.status.next_number
+    view = Encoded(number.to_bytes(4) * 10_000, np.ones(1, np.float32), None, 0.5, 0.25)
+    spool.put(Capture(number, "cup", "left", 1, "id", "cup.png", None, view))
     say("put", number)
     if number % 3:
         taken = spool.take().number
@@ -169,10 +181,10 @@ def test_killed_at_any_moment_it_has_kept_what_it_said_and_forgotten_what_was_do
         with spooling(path) as spool:
             held = []
             while (view := spool.take()) is not None:
-                assert view.frame == view.number.to_bytes(4) * 10_000
+                assert view.view.data == view.number.to_bytes(4) * 10_000
                 held.append(view.number)
             given |= set(held)
-            assert given == set(range(spool.standing.counts.next_number))
+            assert given == set(range(spool.status.next_number))
         assert held == sorted(held)
         assert not gone & set(held)
         unsaid = given - gone - set(held)
@@ -187,67 +199,68 @@ def given_or_gone(line, given, gone):
 
 
 def test_the_oldest_go_first_and_only_past_the_bound_and_are_counted_for_good(path):
-    size = stored(0, 40_000).size
+    size = size_of(captured(0, 40_000))
     room = FIXED_BYTES + 10 * size
     with spooling(path, room) as spool, capture_logs() as logs:
         for number in range(10):
-            spool.put(stored(number, 40_000))
-        assert (spool.standing.views, spool.standing.counts.dropped, logs) == (10, 0, [])
-        assert spool.standing.full
+            spool.put(captured(number, 40_000))
+        assert (spool.status.held, spool.status.dropped, logs) == (10, 0, [])
+        assert spool.status.full
         assert spool.take().number == 0
         for number in range(10, 13):
-            spool.put(stored(number, 40_000))
+            spool.put(captured(number, 40_000))
         assert [log["dropped_frame_id"] for log in logs] == [1, 2, 3], "the one under way stays"
         assert [log["dropped"] for log in logs] == [1, 2, 3]
         assert bytes_on_disk(path) <= room
     with spooling(path, FIXED_BYTES + 2 * size) as spool:
-        assert (spool.standing.views, spool.standing.counts.dropped) == (10, 3)
-        spool.put(stored(13, 40_000))
+        assert (spool.status.held, spool.status.dropped) == (10, 3)
+        spool.put(captured(13, 40_000))
         assert [spool.take().number, spool.take().number, spool.take()] == [12, 13, None]
-        assert spool.standing.counts.dropped == 3 + 9
+        assert spool.status.dropped == 3 + 9
 
 
 def test_what_cannot_be_written_waits_in_memory_and_is_stored_once_it_can_be(path):
     with spooling(path) as spool, capture_logs() as logs:
         for number in range(3):
-            spool.put(stored(number, 40_000))
+            spool.put(captured(number, 40_000))
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limit[1]))
         try:
             for number in range(3, 5):
-                spool.put(stored(number, 40_000))
-            assert spool.standing.views == 5
-            assert spool.standing.full
+                spool.put(captured(number, 40_000))
+            assert spool.status.held == 5
+            assert spool.status.full
             assert [log["event"] for log in logs] == ["a view cannot be stored and waits in memory"] * 2
-            assert spool.standing.counts.faults == 2
+            assert spool.status.faults == 2
             taken = [spool.take() for _ in range(4)]
-            assert taken == [stored(number, 40_000) for number in range(4)]
+            assert rows(taken) == rows(captured(number, 40_000) for number in range(4))
             with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file:
                 assert file.execute("SELECT number FROM views").fetchall() == [(0,), (1,), (2,)]
                 assert file.execute("SELECT next_number FROM counts").fetchall() == [(5,)]
-            spool.done(3)  # it was never in the file
-            spool.done(0)  # which makes room
-            spool.put(stored(5, 40_000))
-            assert spool.standing.views == 4
+            spool.done(0)
+            assert spool.status.held == 4
+            spool.done(3)  # it was never in the file; those before it make room
+            spool.put(captured(5, 40_000))
+            assert spool.status.held == 2
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-        spool.put(stored(6, 40_000))
-        assert not spool.standing.full
+        spool.put(captured(6, 40_000))
+        assert not spool.status.full
     with spooling(path) as spool:
-        assert [spool.take().number for _ in range(5)] == [1, 2, 4, 5, 6]
-        assert spool.standing.counts.faults >= 2
+        assert [spool.take().number for _ in range(3)] == [4, 5, 6]
+        assert spool.status.faults >= 2
 
 
 def test_memory_is_bounded_too_and_what_is_lost_at_the_end_is_told(path):
     with spooling(path) as spool, capture_logs() as logs:
-        spool.put(stored(0, 40_000))
+        spool.put(captured(0, 40_000))
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limit[1]))
         try:
             for number in range(1, MAX_UNSAVED + 3):
-                spool.put(stored(number, 40_000))
+                spool.put(captured(number, 40_000))
             assert [log["dropped_frame_id"] for log in logs if "dropped" in log] == [1, 2]
-            assert spool.standing.views == 1 + MAX_UNSAVED
+            assert spool.status.held == 1 + MAX_UNSAVED
             assert spool.close() == MAX_UNSAVED
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
@@ -258,27 +271,29 @@ def test_memory_is_bounded_too_and_what_is_lost_at_the_end_is_told(path):
 def test_how_it_stands_can_be_read_while_the_disk_is_written(path, monkeypatch):
     writing, goes_on = threading.Event(), threading.Event()
 
+    insert = Spool._insert
+
     def insert_slowly(*arguments):
         writing.set()
         assert goes_on.wait(60)
         insert(*arguments)
 
     with spooling(path) as spool, ThreadPoolExecutor() as others:
-        spool.put(stored(0))
-        before = spool.standing
-        monkeypatch.setattr("device.spool.insert", insert_slowly)
-        put = others.submit(spool.put, stored(1))
+        spool.put(captured(0))
+        before = spool.status
+        monkeypatch.setattr(Spool, "_insert", insert_slowly)
+        put = others.submit(spool.put, captured(1))
         try:
             assert writing.wait(60)
-            assert others.submit(lambda: spool.standing).result(10) == before
+            assert others.submit(lambda: spool.status).result(10) == before
         finally:
             goes_on.set()
         put.result(60)
-        assert (spool.standing.views, spool.standing.counts.next_number) == (2, 2)
+        assert (spool.status.held, spool.status.next_number) == (2, 2)
 
 
 def test_a_flipped_byte_is_found_or_does_no_harm(path, tmp_path):
-    views = [stored(number, 3000, b"pixels" * 900) for number in range(5)]
+    views = [captured(number, 3000, b"pixels" * 900) for number in range(5)]
     with spooling(path) as spool:
         for view in views:
             spool.put(view)
@@ -292,8 +307,8 @@ def test_a_flipped_byte_is_found_or_does_no_harm(path, tmp_path):
         except SpoolError:
             found += 1
             continue
-        assert [spool.take() for _ in range(6)] == [*views, None]
-        assert spool.standing.counts.next_number == 5
+        assert rows(spool.take() for _ in range(6)) == rows([*views, None])
+        assert spool.status.next_number == 5
         spool.close()
     assert found > 75
 
@@ -302,7 +317,7 @@ def test_a_flipped_byte_is_found_or_does_no_harm(path, tmp_path):
 def test_a_truncated_spool_is_refused(path, kept):
     with spooling(path) as spool:
         for number in range(5):
-            spool.put(stored(number, 10_000))
+            spool.put(captured(number, 10_000))
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(SpoolError, match="spool"):
         Spool(path, PLENTY)
@@ -338,23 +353,22 @@ def test_another_version_a_missing_folder_and_no_spool_are_explained(path, tmp_p
 
 def test_it_belongs_to_one_device_and_to_one_user(path):
     with spooling(path) as spool:
-        spool.put(stored(0))
+        spool.put(captured(0))
         with pytest.raises(SpoolError, match="another device uses the spool"):
             Spool(path, PLENTY)
-        spool.put(stored(1))
+        spool.put(captured(1))
         assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
         whole, *views = spool_contents(path)
-        assert (whole["held"], whole["bytes"], whole["next_frame_id"]) == (2, spool.standing.bytes, 2)
-        assert whole["oldest_taken_at"] == views[0]["taken_at"] == stored(0).taken_at
+        assert (whole["held"], whole["bytes"], whole["next_frame_id"]) == (2, spool.status.bytes, 2)
+        assert whole["oldest_taken_at"] == views[0]["taken_at"] == captured(0).taken_at
         assert [view["object_id"] for view in views] == ["cup/0", "cup/1"]
     with spooling(path) as spool:
-        assert spool.take() == stored(0)
+        assert rows([spool.take()]) == rows([captured(0)])
 
 
 def test_what_leads_to_a_view_is_counted_in_its_size():
-    view = stored(0, 1)
-    assert view.size == 3 * PAGE_BYTES
-    assert replace(view, pixels=bytes(PAGE_BYTES)).size == 4 * PAGE_BYTES
+    assert size_of(captured(0, 1)) == 3 * PAGE_BYTES
+    assert size_of(captured(0, 1, bytes(PAGE_BYTES))) == 4 * PAGE_BYTES
 
 
 def test_it_is_shown_without_a_camera_and_without_torch(path):
@@ -368,7 +382,7 @@ def test_it_is_shown_without_a_camera_and_without_torch(path):
         )
 
     with spooling(path) as spool:
-        spool.put(stored(0))
+        spool.put(captured(0))
         shown = show("--to", "there:1", "--images", "a", "b", "--spool", path, "--show-spool")
         assert shown.returncode == 0, shown.stderr
     assert [json.loads(line)["event"] for line in shown.stdout.splitlines()] == ["spool", "held"]

@@ -1,4 +1,4 @@
-"""How the device gets at whom it calls: over TLS or plainly, with a key or without."""
+"""Credentials of the device's calls: TLS, and an API key."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -16,30 +16,30 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Access:
+class Credentials:
     """What every call goes out with.
 
     Attributes:
-        credentials: of TLS; None: none.
+        tls: None for a connection without TLS.
         key: shown with every call, if there is one.
     """
 
-    credentials: grpc.ChannelCredentials | None = None
+    tls: grpc.ChannelCredentials | None = None
     key: SecretStr | None = None
 
     @classmethod
     def of(cls, settings: DeviceSettings) -> Self:
-        """As the settings want it.
+        """From the settings.
 
         Raises:
             StartupError: a file for TLS, or the key, is unfit.
         """
         if settings.tls_certificate is not None and settings.tls_server_authority is None:
             raise StartupError("--tls-certificate is of no use without --tls-server-authority, which turns TLS on")
-        credentials, key = channel_credentials(settings), own_key(settings.api_key_file)
-        if key and not credentials:
+        tls, key = channel_credentials(settings), own_key(settings.api_key_file)
+        if key and not tls:
             log.warning("the API key travels unencrypted: --tls-server-authority turns TLS on")
-        return cls(credentials, key)
+        return cls(tls, key)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
