@@ -34,6 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Coroutine tests run under asyncio only, as the processes do."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
 def shared_redis() -> Iterator[RedisServer]:
     with running_redis("a test") as server:
         yield server

@@ -1,7 +1,6 @@
 """Both stores of sessions, as tests use them: made within the test's event loop, and aged at will."""
 
 import asyncio
-import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -113,22 +112,6 @@ def memory_store() -> Iterator[MemoryStore]:
         store = MemoryStore()
         patch.setattr(server.sessions.memory, "time", store)
         yield store
-
-
-def running(test: Callable) -> Callable:
-    """Runs a coroutine as a test, which takes a `store`."""
-
-    @functools.wraps(test)
-    def run(*arguments, **named):
-        async def whole():
-            try:
-                await asyncio.wait_for(test(*arguments, **named), 60)
-            finally:
-                await named["store"].close()
-
-        asyncio.run(whole())
-
-    return run
 
 
 async def add(kept: Sessions, eye: Callable[[], Pending], device: str = "a", *, thing: str = "cup", frame: int = 0,

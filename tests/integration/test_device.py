@@ -36,14 +36,6 @@ CAT, COFFEE = find_photos(["chelsea", "coffee"])
 VOTE = pb.Vote(label=7, name="cock", votes=3, views=4)
 
 
-def in_loop(test):
-    @functools.wraps(test)
-    def run(**arguments):
-        asyncio.run(asyncio.wait_for(test(**arguments), 200))
-
-    return run
-
-
 class ScriptedLink(link_pb2_grpc.LinkServiceServicer):
     """Follows a script, a step for each call to Classify, and answers all later calls.
 
@@ -139,7 +131,6 @@ def bad_photo(tmp_path):
     return path
 
 
-@in_loop
 async def test_a_view_becomes_a_valid_frame_and_its_answer_one_report(device, reports):
     link = ScriptedLink()
     async with serving(link) as address:
@@ -170,7 +161,6 @@ async def test_a_view_becomes_a_valid_frame_and_its_answer_one_report(device, re
     [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED],
     ids=lambda code: code.name,
 )
-@in_loop
 async def test_the_same_frame_is_sent_again_while_nobody_answers(device, reports, code):
     link = ScriptedLink(code, code)
     async with serving(link) as address:
@@ -185,7 +175,6 @@ async def test_the_same_frame_is_sent_again_while_nobody_answers(device, reports
     assert len(reports()) == 1
 
 
-@in_loop
 async def test_a_frame_has_one_request_id_in_its_retries_its_vote_its_report_and_its_log_lines(device, reports):
     link = ScriptedLink(grpc.StatusCode.UNAVAILABLE, missing_views=1)
     async with serving(link) as address:
@@ -199,7 +188,6 @@ async def test_a_frame_has_one_request_id_in_its_retries_its_vote_its_report_and
     assert (retry["request_id"], retry["object_id"], retry["frame_id"]) == (first, "cup/0", 0)
 
 
-@in_loop
 async def test_a_call_has_a_deadline_and_is_then_made_again(device, reports):
     link = ScriptedLink(functools.partial(asyncio.sleep, 30))
     async with serving(link) as address:
@@ -214,7 +202,6 @@ async def test_a_call_has_a_deadline_and_is_then_made_again(device, reports):
 @pytest.mark.parametrize(
     "code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.FAILED_PRECONDITION]
 )
-@in_loop
 async def test_a_refused_frame_is_given_up_at_once_with_the_reason_and_the_next_one_follows(device, reports, code):
     link = ScriptedLink(code)
     async with serving(link) as address:
@@ -229,7 +216,6 @@ async def test_a_refused_frame_is_given_up_at_once_with_the_reason_and_the_next_
     assert [report["frame_id"] for report in reports()] == [1]
 
 
-@in_loop
 async def test_an_answer_without_any_prediction_is_none(device, reports):
     class Empty(ScriptedLink):
         async def Classify(self, request, context):
@@ -246,7 +232,6 @@ async def test_an_answer_without_any_prediction_is_none(device, reports):
     assert reports() == []
 
 
-@in_loop
 async def test_an_unreachable_upstream_is_given_up_within_the_bound(device, reports):
     address = unused_address()
     rounds = device(address, retry_seconds=2)
@@ -262,7 +247,6 @@ async def test_an_unreachable_upstream_is_given_up_within_the_bound(device, repo
     assert reports() == []
 
 
-@in_loop
 async def test_without_time_for_retries_there_is_one_attempt(device):
     link = ScriptedLink(grpc.StatusCode.UNAVAILABLE)
     async with serving(link) as address:
@@ -271,7 +255,6 @@ async def test_without_time_for_retries_there_is_one_attempt(device):
     assert (rounds.failures.count, len(link.requests)) == (1, 1)
 
 
-@in_loop
 async def test_pauses_grow_at_random_up_to_a_bound():
     class Impatient(Uplink):
         async def pause(self, seconds):
@@ -292,7 +275,6 @@ async def test_pauses_grow_at_random_up_to_a_bound():
     assert len(set(last)) == 20
 
 
-@in_loop
 async def test_told_to_stop_while_pausing_it_stops_at_once():
     stop = asyncio.Event()
     async with Uplink(unused_address(), 10, 1000, stop) as uplink:
@@ -303,7 +285,6 @@ async def test_told_to_stop_while_pausing_it_stops_at_once():
             await asyncio.wait_for(pausing, 5)
 
 
-@in_loop
 async def test_a_server_that_dies_mid_call_and_comes_back_answers(device, reports):
     held = ScriptedLink(asyncio.Event().wait)
     async with serving(held) as address:
@@ -318,7 +299,6 @@ async def test_a_server_that_dies_mid_call_and_comes_back_answers(device, report
     assert len(reports()) == 1
 
 
-@in_loop
 async def test_the_vote_is_waited_for_when_views_are_missing(device, reports):
     link = ScriptedLink(missing_views=3)
     async with serving(link) as address:
@@ -332,7 +312,6 @@ async def test_the_vote_is_waited_for_when_views_are_missing(device, reports):
     assert report["top1"]["label"] == 7
 
 
-@in_loop
 async def test_the_wait_for_the_vote_survives_a_lost_connection(device, reports):
     fails = [grpc.StatusCode.UNAVAILABLE]
 
@@ -348,7 +327,6 @@ async def test_the_wait_for_the_vote_survives_a_lost_connection(device, reports)
     assert reports()[0]["vote"]["votes"] == 3
 
 
-@in_loop
 async def test_an_answer_without_a_vote_is_still_reported(device, reports):
     async def views_are_missing(context):
         return pb.WaitVoteResponse(missing_views=2)
@@ -368,7 +346,6 @@ async def test_an_answer_without_a_vote_is_still_reported(device, reports):
         assert rounds.failures.count == 0
 
 
-@in_loop
 async def test_rounds_share_one_connection_and_go_round_the_photos(device, reports):
     link = ScriptedLink()
     async with serving(link) as address:
@@ -382,7 +359,6 @@ async def test_rounds_share_one_connection_and_go_round_the_photos(device, repor
     assert link.requests[0].frame == link.requests[2].frame != link.requests[1].frame
 
 
-@in_loop
 async def test_rounds_keep_their_pace(device):
     link = ScriptedLink()
     async with serving(link) as address:
@@ -393,7 +369,6 @@ async def test_rounds_keep_their_pace(device):
     assert len(link.arrivals) == 4
 
 
-@in_loop
 async def test_the_next_view_is_encoded_while_the_last_frame_is_on_the_air(device, encoder):
     release, counting = asyncio.Event(), CountingEncoder(encoder)
     link = ScriptedLink(release.wait)
@@ -408,7 +383,6 @@ async def test_the_next_view_is_encoded_while_the_last_frame_is_on_the_air(devic
     assert [request.frame_id for request in link.requests] == [0, 1, 2]
 
 
-@in_loop
 async def test_frames_are_sent_whatever_becomes_of_votes_of_which_only_so_many_are_awaited(device, reports):
     votes, go_on, told = asyncio.Event(), asyncio.Event(), []
 
@@ -445,7 +419,6 @@ async def test_frames_are_sent_whatever_becomes_of_votes_of_which_only_so_many_a
     assert rounds.failures.count == 0
 
 
-@in_loop
 async def test_told_to_stop_it_ends_after_the_frame_under_way(device, reports):
     release, stop = asyncio.Event(), asyncio.Event()
     link = ScriptedLink(release.wait)
@@ -460,7 +433,6 @@ async def test_told_to_stop_it_ends_after_the_frame_under_way(device, reports):
     assert [report["frame_id"] for report in reports()] == [0]
 
 
-@in_loop
 async def test_told_to_stop_while_retrying_it_gives_up_without_a_failure(device, reports):
     stop = asyncio.Event()
     rounds = device(unused_address(), retry_seconds=600, stop=stop)
@@ -474,7 +446,6 @@ async def test_told_to_stop_while_retrying_it_gives_up_without_a_failure(device,
     assert "frame given up" in [log["event"] for log in logs]
 
 
-@in_loop
 async def test_told_to_stop_while_waiting_for_a_vote_it_reports_what_it_has(device, reports):
     stop = asyncio.Event()
     link = ScriptedLink(missing_views=3, vote=ScriptedLink.never_votes)
@@ -489,7 +460,6 @@ async def test_told_to_stop_while_waiting_for_a_vote_it_reports_what_it_has(devi
     assert rounds.failures.count == 0
 
 
-@in_loop
 async def test_a_photo_that_is_missing_or_damaged_is_counted_logged_and_passed_over(
     device, reports, bad_photo, tmp_path
 ):
@@ -506,7 +476,6 @@ async def test_a_photo_that_is_missing_or_damaged_is_counted_logged_and_passed_o
     assert len(reports()) == 2
 
 
-@in_loop
 async def test_pictures_show_what_was_received_and_a_failing_one_costs_no_answer(device, reports, tmp_path):
     link = ScriptedLink()
     (tmp_path / "file").write_text("no folder")
@@ -565,7 +534,6 @@ async def process(*arguments, **environment):
                 await started.wait()
 
 
-@in_loop
 async def test_a_process_keeps_going_through_a_lost_server_and_a_bad_photo_until_sigterm(bad_photo):
     # A web proxy named in the environment is not on the way to a neighbour.
     proxies = dict.fromkeys(("http_proxy", "grpc_proxy", "https_proxy"), f"http://{unused_address()}")
@@ -594,7 +562,6 @@ async def test_a_process_keeps_going_through_a_lost_server_and_a_bad_photo_until
     assert {"weights", "no view", "no answer, asking again"} <= set(events)
 
 
-@in_loop
 async def test_processes_that_cannot_do_their_work_say_why(tmp_path):
     nowhere = unused_address()
     common = ("--object-id", "cup", "--threads", 1, "--images")

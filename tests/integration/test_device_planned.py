@@ -1,7 +1,6 @@
 """A device that plans its frames, a real emulator that holds its channel, and a script for a server."""
 
 import asyncio
-import functools
 import json
 from contextlib import asynccontextmanager
 
@@ -24,14 +23,6 @@ from semlink.v1 import link_pb2_grpc
 from semlink.vision.photos import find_photos
 
 (CAT,) = find_photos(["chelsea"])
-
-
-def in_loop(test):
-    @functools.wraps(test)
-    def run(**arguments):
-        asyncio.run(asyncio.wait_for(test(**arguments), 200))
-
-    return run
 
 
 class Server(link_pb2_grpc.LinkServiceServicer):
@@ -83,7 +74,6 @@ def reports(capsys):
     return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
 
 
-@in_loop
 async def test_a_planned_view_becomes_a_report_with_power_and_latency(encoder, reports):
     async with link("--channel", "mimo-ofdm", "--snr", "10") as (emulator, server):
         rounds = device(encoder, emulator.grpc_address)
@@ -103,7 +93,6 @@ async def test_a_planned_view_becomes_a_report_with_power_and_latency(encoder, r
     assert report["timings_ms"]["plan"] > 0
 
 
-@in_loop
 async def test_it_adapts_while_the_control_plane_turns_the_channel(encoder, reports):
     changes = {
         0: lambda emulator: put(emulator, "mimo_ofdm", snr_db=30),
@@ -130,7 +119,6 @@ async def test_it_adapts_while_the_control_plane_turns_the_channel(encoder, repo
 
 
 @pytest.mark.parametrize("turns", [1, 1000])
-@in_loop
 async def test_a_channel_that_changes_under_the_plan_is_planned_for_anew(encoder, reports, monkeypatch, turns):
     async with link("--channel", "mimo-ofdm", "--snr", "10") as (emulator, server):
         planned = []
@@ -154,7 +142,6 @@ async def test_a_channel_that_changes_under_the_plan_is_planned_for_anew(encoder
         assert refused == len(planned) > 1
 
 
-@in_loop
 async def test_a_view_that_no_plan_gets_through_now_goes_through_when_the_channel_is_better(encoder, reports):
     async with link("--channel", "finite-blocklength", "--snr", "-20") as (emulator, server):
         running = asyncio.ensure_future(device(encoder, emulator.grpc_address, retry_seconds=100).run())
@@ -166,7 +153,6 @@ async def test_a_view_that_no_plan_gets_through_now_goes_through_when_the_channe
     assert reports()[0]["transmission"]["snr_db"] == 10
 
 
-@in_loop
 async def test_without_a_plan_such_a_channel_refuses_the_frame_and_says_what_to_do(encoder, capsys):
     async with link("--channel", "mimo-ofdm") as (emulator, server):
         rounds = device(encoder, emulator.grpc_address, plan=None)
@@ -176,7 +162,6 @@ async def test_without_a_plan_such_a_channel_refuses_the_frame_and_says_what_to_
     assert "--plan" in log
 
 
-@in_loop
 async def test_a_method_that_starves_blocks_is_refused_for_its_latency(encoder, capsys):
     async with link("--channel", "mimo-ofdm", "--snr", "-10") as (emulator, server):
         rounds = device(encoder, emulator.grpc_address, plan="fixed-b-wf", retry_seconds=0)
@@ -185,7 +170,6 @@ async def test_a_method_that_starves_blocks_is_refused_for_its_latency(encoder, 
     assert "plan: latency: " in capsys.readouterr().out
 
 
-@in_loop
 async def test_no_emulator_on_the_way_takes_plans_either(encoder, reports):
     server, listening = Server(), grpc.aio.server()
     link_pb2_grpc.add_LinkServiceServicer_to_server(server, listening)

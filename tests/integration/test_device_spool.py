@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import json
 import signal
 import subprocess
@@ -38,14 +37,6 @@ from semlink.vision.photos import find_photos
 ROOT = Path(__file__).parents[2]
 (CAT,) = find_photos(["chelsea"])
 DETAILS = "grpc-status-details-bin"
-
-
-def in_loop(test):
-    @functools.wraps(test)
-    def run(**arguments):
-        asyncio.run(asyncio.wait_for(test(**arguments), 280))
-
-    return run
 
 
 class CountingLink(link_pb2_grpc.LinkServiceServicer):
@@ -132,7 +123,6 @@ def reports(capsys):
     return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
 
 
-@in_loop
 async def test_what_a_dead_link_leaves_is_sent_first_by_the_next_process(device, reports, path):
     away = device(unused_address())
     with capture_logs() as logs:
@@ -157,7 +147,6 @@ async def test_what_a_dead_link_leaves_is_sent_first_by_the_next_process(device,
     assert held(path) == []
 
 
-@in_loop
 async def test_a_frame_refused_for_good_is_removed_and_one_that_may_pass_is_kept(device, reports, path):
     passing = [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE]
 
@@ -182,7 +171,6 @@ async def test_a_frame_refused_for_good_is_removed_and_one_that_may_pass_is_kept
     assert not {0, 1, 2} & set(held(path))
 
 
-@in_loop
 async def test_a_paced_camera_drops_its_oldest_views_and_any_other_waits_for_room(device, path):
     release = asyncio.Event()
 
@@ -213,7 +201,6 @@ async def test_a_paced_camera_drops_its_oldest_views_and_any_other_waits_for_roo
     assert (link.numbers[4:], second.failures.count) == (list(range(8, 16)), 0)
 
 
-@in_loop
 async def test_a_dead_camera_of_the_group_fills_no_spool_of_another(device, reports, path):
     count, stop, link = 2 * MAX_VOTES_AWAITED, asyncio.Event(), LonelyLink()
     async with serving(link) as address:
@@ -232,7 +219,6 @@ async def test_a_dead_camera_of_the_group_fills_no_spool_of_another(device, repo
     assert {(report["vote"], report["missing_views"]) for report in told} == {(None, 1)}
 
 
-@in_loop
 async def test_a_disk_that_takes_its_time_holds_up_no_answer(device, reports, path, monkeypatch):
     writing, goes_on, waited, told = asyncio.Event(), threading.Event(), [], []
     loop = asyncio.get_running_loop()
@@ -262,7 +248,6 @@ async def test_a_disk_that_takes_its_time_holds_up_no_answer(device, reports, pa
     assert [report["frame_id"] for report in answered()] == [0, 1]
 
 
-@in_loop
 async def test_a_stored_view_is_planned_for_the_channel_that_it_meets_at_last(device, path):
     await device(unused_address(), count=1, plan="ia-qsmpa", retry_seconds=0).run()
     await device(unused_address(), count=1, retry_seconds=0).run()  # keeps no pixels, for there is no plan
@@ -278,7 +263,6 @@ async def test_a_stored_view_is_planned_for_the_channel_that_it_meets_at_last(de
     assert link.numbers == [0, 1, 2]
 
 
-@in_loop
 async def test_a_view_that_no_plan_gets_through_stays_until_the_channel_is_better(device, path):
     link = CountingLink()
     async with serving(link) as server:
@@ -316,7 +300,6 @@ def asking_to_wait(seconds, code=grpc.StatusCode.RESOURCE_EXHAUSTED):
     ],
     ids=["asked", "too long", "negative", "of another failure", "nothing asked", "nonsense"],
 )
-@in_loop
 async def test_a_server_that_says_when_to_come_back_is_left_in_peace_until_then(details, seconds):
     class Full(CountingLink):
         async def Classify(self, request, context):
@@ -342,7 +325,6 @@ async def test_a_server_that_says_when_to_come_back_is_left_in_peace_until_then(
     assert refused.value.retry_delay_seconds == seconds
 
 
-@in_loop
 async def test_a_connection_that_falls_silent_is_given_up_for_a_new_one(monkeypatch):
     faster = [
         (name, value // 10 if "ping" in name or "keepalive" in name else value) for name, value in tls._OPTIONS
@@ -404,7 +386,6 @@ async def process(folder, *arguments, wrapped=()):
             await started.wait()
 
 
-@in_loop
 async def test_every_view_is_counted_once_and_in_order_whoever_is_killed_and_whatever_is_cut(tmp_path, path):
     camera = ("--spool", path, "--every", 0.1, "--retry-seconds", 1, "--call-seconds", 2)
     counted_and_unanswered = asyncio.Event()
@@ -455,7 +436,6 @@ async def test_every_view_is_counted_once_and_in_order_whoever_is_killed_and_wha
     assert [line for line in third.log if line.get("level") == "error"] == []
 
 
-@in_loop
 async def test_what_was_counted_is_not_sent_again_though_its_vote_was_awaited_when_the_device_was_killed(
     tmp_path, path
 ):
@@ -476,7 +456,6 @@ def small_disk(folder):
     return ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, str(folder))
 
 
-@in_loop
 async def test_on_a_full_disk_views_wait_in_memory_and_nothing_is_lost(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -509,7 +488,6 @@ async def test_on_a_full_disk_views_wait_in_memory_and_nothing_is_lost(tmp_path)
     assert full.reports[-1]["spool"]["dropped"] == 0
 
 
-@in_loop
 async def test_two_devices_may_not_share_a_spool(path, tmp_path):
     spool = Spool(path, 64 << 20)
     async with process(tmp_path / "second", "--to", unused_address(), "--spool", path) as second:

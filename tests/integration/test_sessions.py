@@ -5,7 +5,7 @@ import itertools
 import random
 
 import pytest
-from session_stores import Eye, RedisStore, add, memory_store, recognition, running, until, until_waiting
+from session_stores import Eye, RedisStore, add, memory_store, recognition, until, until_waiting
 
 from semlink.service.admission import Busy
 from server.metrics import Metrics
@@ -14,9 +14,11 @@ from server.sessions import Sessions, Vote
 
 
 @pytest.fixture(params=["memory", "redis"])
-def store(request):
+async def store(request):
     if request.param == "redis":
-        yield RedisStore(request.getfixturevalue("redis_server"))
+        made = RedisStore(request.getfixturevalue("redis_server"))
+        yield made
+        await made.close()
     else:
         with memory_store() as made:
             yield made
@@ -37,7 +39,6 @@ async def until_standing(kept: Sessions, standing, thing: str = "cup") -> None:
 
 
 class TestVote:
-    @running
     async def test_when_all_are_in(self, store):
         kept = store()
         standings = []
@@ -50,12 +51,10 @@ class TestVote:
         assert standings == [3, 2, 1, vote]
         assert await kept.wait("cup", 0) == vote
 
-    @running
     async def test_one_view(self, store):
         _, standing, _ = await add(store(), Eye(), views=1)
         assert standing == Vote(7, "class 7", 1, 1)
 
-    @running
     async def test_does_not_depend_on_the_order(self, store):
         views = [(7, 0.1), (7, 0.7), (3, 0.3), (3, 0.5), (5, 0.99)]
         votes, kept = set(), store()
@@ -67,7 +66,6 @@ class TestVote:
         assert len(votes) == 1
         assert votes.pop().label in (3, 7)
 
-    @running
     async def test_does_not_depend_on_who_is_ready_first(self, store):
         devices, labels = "abcd", (7, 3, 7, 5)
         kept = store()
@@ -85,7 +83,6 @@ class TestVote:
             assert standings.count(Vote(7, "class 7", 2, 4)) == 1
             assert sorted(each for each in standings if isinstance(each, int)) == [1, 2, 3]
 
-    @running
     async def test_objects_do_not_mix(self, store):
         kept = store()
         await add(kept, Eye(recognition(1)), thing="one", views=2)
@@ -96,7 +93,6 @@ class TestVote:
 
 
 class TestRepeated:
-    @running
     async def test_gets_the_first_answer_and_counts_once(self, store):
         kept = store()
         await add(kept, Eye())
@@ -105,7 +101,6 @@ class TestRepeated:
         assert (answer, standing, repeated) == (recognition(7), 3, True)
         assert other.calls == 0
 
-    @running
     async def test_while_the_first_is_still_running(self, store):
         kept, eye = store(), Eye(held=True)
         first = asyncio.create_task(add(kept, eye))
@@ -120,7 +115,6 @@ class TestRepeated:
         assert {standing for _, standing, _ in answers} == {3}
         assert eye.calls == 1
 
-    @running
     async def test_after_the_vote_it_gets_the_vote(self, store):
         kept = store()
         await add(kept, Eye(), "a", views=2)
@@ -130,7 +124,6 @@ class TestRepeated:
         assert repeated
 
     @pytest.mark.parametrize("other", [{"frame": 1}, {"fingerprint": b"other"}])
-    @running
     async def test_another_frame_of_the_same_device(self, store, other):
         kept = store()
         await add(kept, Eye())
@@ -138,7 +131,6 @@ class TestRepeated:
             await add(kept, Eye(), **other)
         assert await kept.wait("cup", 0) == 3
 
-    @running
     async def test_same_device_looks_at_another_object(self, store):
         kept = store()
         await add(kept, Eye(), thing="cup")
@@ -147,7 +139,6 @@ class TestRepeated:
 
 
 class TestNumberOfViews:
-    @running
     async def test_must_agree(self, store):
         kept = store()
         await add(kept, Eye())
@@ -155,7 +146,6 @@ class TestNumberOfViews:
             await add(kept, Eye(), "b", views=3)
         assert await kept.wait("cup", 0) == 3
 
-    @running
     async def test_one_device_too_many(self, store):
         kept = store()
         for device in "ab":
@@ -164,7 +154,6 @@ class TestNumberOfViews:
             await add(kept, Eye(recognition(9)), "c", views=2)
         assert await kept.wait("cup", 0) == Vote(7, "class 7", 2, 2)
 
-    @running
     async def test_views_under_way_take_their_place(self, store):
         kept, eye = store(), Eye(held=True)
         first = asyncio.create_task(add(kept, eye, views=1))
@@ -176,7 +165,6 @@ class TestNumberOfViews:
 
 
 class TestFailure:
-    @running
     async def test_leaves_no_view_and_a_retry_works(self, store):
         kept = store()
         with pytest.raises(RuntimeError, match="no light"):
@@ -184,7 +172,6 @@ class TestFailure:
         answer, standing, repeated = await add(kept, Eye())
         assert (answer, standing, repeated) == (recognition(7), 3, False)
 
-    @running
     async def test_is_told_to_all_who_repeated_the_call(self, store):
         kept, eye = store(), Eye(RuntimeError("no light"), held=True)
         calls = [asyncio.create_task(add(kept, eye)) for _ in range(3)]
@@ -193,7 +180,6 @@ class TestFailure:
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert [str(result) for result in results] == ["no light"] * 3
 
-    @running
     async def test_makes_room_for_another_device(self, store):
         kept = store()
         await add(kept, Eye(), "a", views=2)
@@ -202,7 +188,6 @@ class TestFailure:
         _, standing, _ = await add(kept, Eye(), "c", views=2)
         assert standing == Vote(7, "class 7", 2, 2)
 
-    @running
     async def test_of_the_only_view_leaves_no_object(self, store):
         kept = store()
         with pytest.raises(RuntimeError):
@@ -212,7 +197,6 @@ class TestFailure:
         _, standing, _ = await add(kept, Eye(), views=1)  # nothing binds the object to four views
         assert isinstance(standing, Vote)
 
-    @running
     async def test_does_not_lose_who_waits(self, store):
         """The first view fails while someone waits for the vote; its retry's vote wakes them."""
         kept, eye = store(), Eye(RuntimeError(), held=True)
@@ -226,7 +210,6 @@ class TestFailure:
         _, vote, _ = await add(kept, Eye(), views=1)
         assert await waiting == vote
 
-    @running
     async def test_caller_hangs_up_but_the_vote_completes(self, store):
         kept, eye = store(), Eye(held=True)
         await add(kept, Eye(), "a", views=2)
@@ -245,7 +228,6 @@ class TestFailure:
         assert eye.calls == 1
         assert other.calls == 0
 
-    @running
     async def test_a_view_that_nobody_waits_for_is_let_go(self, store):
         kept, eye = store(), Eye(held=True, patient=True)
         calls = [asyncio.create_task(add(kept, eye)) for _ in range(2)]
@@ -257,7 +239,6 @@ class TestFailure:
         await until_standing(kept, None)
         assert eye.calls == 1
 
-    @running
     async def test_a_retry_in_the_moment_of_letting_go_starts_afresh(self, store):
         kept, eye = store(), Eye(held=True, patient=True)
         call = asyncio.create_task(add(kept, eye, views=2))
@@ -268,7 +249,6 @@ class TestFailure:
         assert (answer, standing, repeated) == (recognition(9), 1, False)
         assert await kept.wait("cup", 0) == 1
 
-    @running
     async def test_of_the_deadline(self, store):
         kept, eye = store(), Eye(held=True, patient=True)
         patient = asyncio.create_task(add(kept, eye))
@@ -279,7 +259,6 @@ class TestFailure:
         answer, *_ = await patient  # whoever gives more time is answered
         assert answer == recognition(7)
 
-    @running
     async def test_refused_views_make_nothing_be_forgotten(self, store):
         def full():
             raise Overloaded("full", 1)
@@ -292,7 +271,6 @@ class TestFailure:
         with pytest.raises(UnknownObject):
             await kept.wait("saucer", 0)
 
-    @running
     async def test_caller_hangs_up_and_nobody_comes_back(self, store):
         """An error that nobody waits for any more is not reported as forgotten either."""
         complaints = []
@@ -309,7 +287,6 @@ class TestFailure:
 
 
 class TestForgetting:
-    @running
     async def test_after_the_last_view(self, store):
         kept = store(ttl_seconds=600)
         await add(kept, Eye(), "a")
@@ -321,7 +298,6 @@ class TestForgetting:
         with pytest.raises(UnknownObject, match="'cup'"):
             await kept.wait("cup", 0)
 
-    @running
     async def test_then_everything_is_new(self, store):
         kept = store()
         await add(kept, Eye(), views=1)
@@ -329,7 +305,6 @@ class TestForgetting:
         answer, standing, repeated = await add(kept, Eye(recognition(9)), frame=1, views=3)
         assert (answer, standing, repeated) == (recognition(9), 2, False)
 
-    @running
     async def test_asking_does_not_keep_it(self, store):
         kept = store()
         await add(kept, Eye())
@@ -341,7 +316,6 @@ class TestForgetting:
         with pytest.raises(UnknownObject):
             await kept.wait("cup", 0)
 
-    @running
     async def test_the_refusal_says_how_long_it_takes(self, store):
         kept = store()
         await add(kept, Eye())
@@ -349,7 +323,6 @@ class TestForgetting:
         with pytest.raises(AlreadyViewed, match=r"wait (500|49\d) s"):
             await add(kept, Eye(), frame=1)
 
-    @running
     async def test_expired_objects_do_not_count(self, store):
         kept = store(max_objects=2)
         await add(kept, Eye(), thing="old")
@@ -360,7 +333,6 @@ class TestForgetting:
         assert await kept.wait("young", 0) == 3
         assert await kept.wait("new", 0) == 3
 
-    @running
     async def test_at_most_so_many_the_one_longest_untouched_goes_first(self, store):
         kept = store(max_objects=3)
         for number in range(3):
@@ -377,7 +349,6 @@ class TestForgetting:
                 pass
         assert known == [0, 3, 4]
 
-    @running
     async def test_an_object_forgotten_while_looked_at_still_answers(self, store):
         kept, eye = store(max_objects=1), Eye(held=True)
         call = asyncio.create_task(add(kept, eye, thing="first", views=1))
@@ -389,12 +360,10 @@ class TestForgetting:
 
 
 class TestWait:
-    @running
     async def test_unknown(self, store):
         with pytest.raises(UnknownObject, match="'cup'"):
             await store().wait("cup", 10)
 
-    @running
     async def test_no_longer_than_asked(self, store):
         kept = store()
         await add(kept, Eye())
@@ -403,7 +372,6 @@ class TestWait:
         assert await kept.wait("cup", 0.1) == 3
         assert 0.09 <= loop.time() - begun < 1
 
-    @running
     async def test_wakes_all_with_the_same_vote(self, store):
         kept = store()
         await add(kept, Eye(), "a", views=2)
@@ -413,7 +381,6 @@ class TestWait:
         _, vote, _ = await add(kept, Eye(), "b", views=2)
         assert await asyncio.gather(*waiting) == [vote] * 10
 
-    @running
     async def test_for_a_first_view_that_is_still_being_worked_out(self, store):
         kept, eye = store(), Eye(held=True)
         call = asyncio.create_task(add(kept, eye, views=1))
@@ -425,7 +392,6 @@ class TestWait:
         assert await waiting == Vote(7, "class 7", 1, 1)
         await call
 
-    @running
     async def test_who_hangs_up_does_not_disturb_the_others(self, store):
         kept = store()
         await add(kept, Eye(), "a", views=2)
@@ -435,7 +401,6 @@ class TestWait:
         _, vote, _ = await add(kept, Eye(), "b", views=2)
         assert await stays == vote
 
-    @running
     async def test_at_most_so_many_wait(self, store):
         kept = store(max_waiting=2)
         await add(kept, Eye(), "a", views=2)
@@ -452,7 +417,6 @@ class TestWait:
         assert await asyncio.gather(*waiting) == [vote] * 2
         assert await kept.wait("cup", 60) == vote
 
-    @running
     async def test_at_the_end_all_are_let_go(self, store):
         kept = store()
         await add(kept, Eye(), "a", views=2)
@@ -470,7 +434,6 @@ class TestWait:
 class TestDeadline:
     """The vote is taken so long after the first counted view, with what is in."""
 
-    @running
     async def test_a_device_that_dies_holds_nobody_up(self, store):
         kept = store(vote_after_seconds=30)
         for device, label in zip("abc", (7, 7, 3), strict=True):
@@ -479,7 +442,6 @@ class TestDeadline:
         store.age(30)
         assert await kept.wait("cup", 0) == Vote(7, "class 7", 2, 3)
 
-    @running
     async def test_all_who_wait_are_told_the_same(self, store):
         kept = store(vote_after_seconds=0.1)
         opening = Eye(held=True)
@@ -491,7 +453,6 @@ class TestDeadline:
         await call
         assert await asyncio.gather(*callers) == [Vote(7, "class 7", 1, 1)] * 5
 
-    @running
     async def test_not_before(self, store):
         kept = store(vote_after_seconds=3600)
         await add(kept, Eye())
@@ -500,7 +461,6 @@ class TestDeadline:
             _, standing, _ = await add(kept, Eye(), device)
         assert standing == Vote(7, "class 7", 4, 4)  # all are in: there is nothing to wait for
 
-    @running
     async def test_is_that_of_the_first_counted_view(self, store):
         kept, eye = store(vote_after_seconds=0.1), Eye(held=True)
         slow = asyncio.create_task(add(kept, eye, "slow"))
@@ -512,7 +472,6 @@ class TestDeadline:
         eye.free.set()
         assert await slow == (recognition(7), vote, False)
 
-    @running
     async def test_a_late_view_gets_its_own_answer_and_the_vote_that_was_taken(self, store):
         metrics = Metrics()
         kept = store(metrics, vote_after_seconds=30)
@@ -536,7 +495,6 @@ class TestDeadline:
         }
         assert counted == {"late_views": 2, "partial_votes": 1}
 
-    @running
     async def test_views_under_way_do_not_hold_it_up(self, store):
         kept, eye = store(vote_after_seconds=0.05), Eye(held=True)
         slow = asyncio.create_task(add(kept, eye, "slow", views=2))
@@ -546,7 +504,6 @@ class TestDeadline:
         eye.free.set()
         assert (await slow)[1] == vote == Vote(3, "class 3", 1, 1)
 
-    @running
     async def test_never_with_fewer_than_the_quorum(self, store):
         kept = store(vote_after_seconds=0.05, quorum=3)
         for device in "ab":
@@ -555,7 +512,6 @@ class TestDeadline:
         answer, standing, _ = await add(kept, Eye(recognition(3)), "c")
         assert (answer, standing) == (recognition(3), Vote(7, "class 7", 2, 3))  # it counts: there was no vote yet
 
-    @running
     async def test_who_waits_is_told_once_the_quorum_is_reached(self, store):
         kept = store(vote_after_seconds=0.05, quorum=2)
         await add(kept, Eye())
@@ -566,12 +522,10 @@ class TestDeadline:
         await add(kept, Eye(), "b")
         assert await caller == Vote(7, "class 7", 2, 2)
 
-    @running
     async def test_an_object_of_fewer_views_than_the_quorum_is_voted_on_when_all_are_in(self, store):
         _, standing, _ = await add(store(vote_after_seconds=3600, quorum=3), Eye(), views=1)
         assert standing == Vote(7, "class 7", 1, 1)
 
-    @running
     async def test_an_id_used_again_later_gets_a_vote_of_its_own(self, store):
         kept = store(vote_after_seconds=0.05)
         await add(kept, Eye(recognition(3)))
@@ -586,7 +540,6 @@ class TestDeadline:
     [((7,), "unanimous"), ((7, 7, 7), "unanimous"), ((7, 7, 3), "majority"), ((7, 7, 3, 4), "plurality"),
      ((7, 3), "plurality")],
 )  # fmt: skip
-@running
 async def test_votes_are_counted_by_how_clear_they_are(store, labels, outcome):
     metrics = Metrics()
     kept = store(metrics)

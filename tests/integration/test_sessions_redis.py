@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+from collections.abc import AsyncIterator
 
 import pytest
 from session_stores import (
@@ -10,7 +11,6 @@ from session_stores import (
     RedisStore,
     add,
     recognition,
-    running,
     until,
     until_waiting,
 )
@@ -24,8 +24,10 @@ from server.sessions.redis_objects import RedisObjects
 
 
 @pytest.fixture
-def store(redis_server) -> RedisStore:
-    return RedisStore(redis_server)
+async def store(redis_server) -> AsyncIterator[RedisStore]:
+    made = RedisStore(redis_server)
+    yield made
+    await made.close()
 
 
 @pytest.fixture
@@ -40,7 +42,6 @@ def counted(metrics: Metrics, name: str, **labels: str) -> float:
 
 
 class TestServersThatShare:
-    @running
     async def test_take_one_vote(self, store):
         metrics = [Metrics(), Metrics()]
         one, other = (store(each) for each in metrics)
@@ -51,7 +52,6 @@ class TestServersThatShare:
         assert await one.wait("cup", 0) == await other.wait("cup", 0) == vote
         assert sum(counted(each, "votes", outcome="unanimous") for each in metrics) == 1
 
-    @running
     async def test_wake_each_others_callers(self, store):
         one, other = store(), store()
         await add(one, Eye(), "a", views=2)
@@ -61,7 +61,6 @@ class TestServersThatShare:
         _, vote, _ = await add(other, Eye(), "b", views=2)
         assert await asyncio.gather(*callers) == [vote, vote]
 
-    @running
     async def test_give_the_first_answer(self, store):
         one, other, eye = store(), store(), Eye(held=True)
         first = asyncio.create_task(add(one, eye, views=1))
@@ -76,14 +75,12 @@ class TestServersThatShare:
         assert await retry == await add(other, unused, views=1) == (recognition(7), vote, True)
         assert unused.calls == 0
 
-    @running
     async def test_refuse_alike(self, store):
         one, other = store(), store()
         await add(one, Eye(), "a", views=1)
         with pytest.raises(WrongViews, match="has all its 1 views"):
             await add(other, Eye(), "b", views=1)
 
-    @running
     async def test_count_each_view_once_however_it_is_sent(self, store):
         metrics = [Metrics() for _ in range(3)]
         servers = [store(each) for each in metrics]
@@ -102,7 +99,6 @@ class TestServersThatShare:
 
 
 class TestServerThatDies:
-    @running
     async def test_loses_its_view_to_a_retry_elsewhere(self, store, short_lease):
         dead, alive = store(), store()
         eye = Eye(held=True)
@@ -114,7 +110,6 @@ class TestServerThatDies:
         _, vote, _ = await add(alive, Eye(recognition(3)), "b", views=2)
         assert vote == Vote(3, "class 3", 2, 2)
 
-    @running
     async def test_leaves_its_place_to_another_device(self, store):
         dead, alive = store(), store()
         eye = Eye(held=True)
@@ -128,7 +123,6 @@ class TestServerThatDies:
         _, vote, _ = await add(alive, Eye(), "b", views=1)
         assert vote == Vote(7, "class 7", 1, 1)
 
-    @running
     async def test_while_it_works_it_keeps_its_view(self, store, monkeypatch):
         lease = 1.5
         monkeypatch.setattr(objects, "LEASE_SECONDS", lease)
@@ -142,7 +136,6 @@ class TestServerThatDies:
         await asyncio.gather(first, retry)
         assert unused.calls == 0
 
-    @running
     async def test_when_it_wakes_up_its_answer_is_not_counted(self, store, short_lease, monkeypatch):
         slow, quick = store(), store()
 
@@ -163,7 +156,6 @@ class TestServerThatDies:
 class TestRepeatedCalls:
     """The answer to a call may be lost on the way; the call is then made again."""
 
-    @running
     async def test_change_nothing(self, store):
         metrics = Metrics()
         kept = RedisObjects(store.server.url, Rules(10, 600, 10, vote_after_seconds=60), metrics)
@@ -185,7 +177,6 @@ class TestRepeatedCalls:
 
 
 class TestRedisAway:
-    @running
     async def test_is_said_and_gets_over(self, store):
         metrics = Metrics()
         kept, eye = store(metrics), Eye()
@@ -202,7 +193,6 @@ class TestRedisAway:
         assert counted(metrics, "store_errors") == 2
         assert (await add(kept, Eye(), "b"))[1] == 3  # this Redis keeps nothing
 
-    @running
     async def test_that_stands_still_is_away_too(self, store):
         kept = store()
         for number in range(5):
@@ -218,7 +208,6 @@ class TestRedisAway:
         standings = await asyncio.gather(*(kept.wait(str(number), 0) for number in range(5)))
         assert [standing.label for standing in standings] == list(range(5))
 
-    @running
     async def test_full_is_away_too(self, store):
         kept = store()
         await add(kept, Eye(), "a", views=2)
@@ -231,7 +220,6 @@ class TestRedisAway:
         _, vote, _ = await add(kept, Eye(), "b", views=2)
         assert vote == Vote(7, "class 7", 2, 2)  # refused, and nothing that was kept has been forgotten
 
-    @running
     async def test_not_there_yet_is_no_reason_not_to_start(self, store):
         store.server.kill()
         kept = store()
@@ -246,10 +234,11 @@ class TestRedisKilled:
     """By -9, and started again; it keeps what it has answered for."""
 
     @pytest.fixture
-    def store(self, persistent_redis) -> RedisStore:
-        return RedisStore(persistent_redis)
+    async def store(self, persistent_redis) -> AsyncIterator[RedisStore]:
+        made = RedisStore(persistent_redis)
+        yield made
+        await made.close()
 
-    @running
     async def test_views_stay(self, store):
         kept = store()
         for device in "abc":
@@ -262,7 +251,6 @@ class TestRedisKilled:
         store.server.start()
         assert await kept.wait("cup", 0) == vote == Vote(7, "class 7", 4, 4)
 
-    @running
     async def test_views_under_way_are_counted_and_who_waits_is_told(self, store):
         kept, eye = store(), Eye(held=True)
         await add(kept, Eye(), "a", views=2)
@@ -280,7 +268,6 @@ class TestRedisKilled:
 
 
 class TestWhatIsKept:
-    @running
     async def test_names_from_outside_reach_no_key(self, store):
         kept = store()
         names = ("semlink:1:objects", "*", "a b\r\nFLUSHALL\r\n", "\ud800", "x" * 128, "{a}", "ö")
@@ -295,7 +282,6 @@ class TestWhatIsKept:
                 for field in store.server.client.hkeys(key):
                     assert re.fullmatch(rb"expected|voted|(frame|token|answer|first):[0-9a-f]{64}", field)
 
-    @running
     async def test_is_bounded_and_ends(self, store):
         kept = store(max_objects=5)
         for number in range(20):
@@ -304,7 +290,6 @@ class TestWhatIsKept:
         assert len(client.keys("semlink:1:object:*")) == client.zcard("semlink:1:objects") == 5
         assert all(0 < client.pttl(key) <= 600_000 for key in client.keys("*"))
 
-    @running
     async def test_refused_and_abandoned_views_leave_nothing(self, store):
         kept, eye = store(), Eye(held=True, patient=True)
         with pytest.raises(RuntimeError):

@@ -1,5 +1,4 @@
 import asyncio
-import functools
 import gc
 import threading
 import weakref
@@ -100,20 +99,13 @@ def label(task: asyncio.Task) -> int:
     return task.result().predictions[0].label
 
 
-def running(test):
-    """Runs a coroutine as a test, in which threads decode at once."""
-
-    @functools.wraps(test)
-    def run(*arguments, **named):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(server.batching, "ThreadPoolExecutor", AtOnce)
-            asyncio.run(asyncio.wait_for(test(*arguments, **named), 30))
-
-    return run
+@pytest.fixture(autouse=True)
+def decode_at_once(monkeypatch):
+    """Threads decode at once."""
+    monkeypatch.setattr(server.batching, "ThreadPoolExecutor", AtOnce)
 
 
 class TestBatches:
-    @running
     async def test_nobody_waits_for_a_batch_to_fill_up(self):
         line = Line()
         call = line.ask(7)
@@ -122,7 +114,6 @@ class TestBatches:
         await line.look()
         assert label(call) == 7
 
-    @running
     async def test_what_waits_is_batched_in_order_and_never_more_than_so_many(self):
         line = Line(max_batch=4)
         calls = [line.ask(0)]
@@ -134,7 +125,6 @@ class TestBatches:
         assert line.model.batches == [[0], [1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
         assert [label(call) for call in calls] == list(range(11))
 
-    @running
     async def test_the_model_is_never_asked_twice_at_once(self):
         line = Line(max_batch=2)
         for item in range(6):
@@ -142,7 +132,6 @@ class TestBatches:
             await settle()
             assert len(line.model.asked) == 1
 
-    @running
     async def test_an_image_that_cannot_be_decoded_fails_alone(self):
         line = Line()
         calls = [line.ask(item) for item in (1, ValueError("no image"), 2)]
@@ -153,7 +142,6 @@ class TestBatches:
             calls[1].result()
         assert [label(calls[0]), label(calls[2])] == [1, 2]
 
-    @running
     async def test_a_model_that_breaks_fails_its_batch_and_goes_on(self):
         line = Line()
         line.ask(0)
@@ -169,7 +157,6 @@ class TestBatches:
                 call.result()
         assert label(after) == 2
 
-    @running
     async def test_an_answer_that_is_kept_does_not_keep_its_picture(self):
         class Picture:
             def __int__(self) -> int:
@@ -191,7 +178,6 @@ class TestBatches:
 
 
 class TestLeaving:
-    @running
     async def test_whoever_hangs_up_is_not_looked_at(self):
         line = Line()
         line.ask(0)
@@ -207,7 +193,6 @@ class TestLeaving:
         assert label(stays) == 2
         assert gone.cancelled()
 
-    @running
     async def test_whoever_ran_out_of_time_is_not_looked_at(self):
         line = Line()
         line.ask(0)
@@ -220,7 +205,6 @@ class TestLeaving:
         assert line.model.batches == [[0], [2]]
         assert not stays.done()
 
-    @running
     async def test_a_deadline_that_the_loop_was_too_busy_to_notice(self):
         line = Line()
         line.ask(0)
@@ -234,7 +218,6 @@ class TestLeaving:
         with pytest.raises(Expired):
             hurried.result()
 
-    @running
     async def test_what_is_looked_at_is_looked_at_to_the_end(self):
         line = Line()
         pending = line.batcher.submit(lambda: 5)
@@ -247,7 +230,6 @@ class TestLeaving:
 
 
 class TestFull:
-    @running
     async def test_refuses_at_once_and_does_not_grow(self):
         line = Line(max_batch=4, queue_size=3)
         first = line.ask(0)
@@ -264,7 +246,6 @@ class TestFull:
         assert line.model.batches == [[0], [1, 2, 3], [4]]
         assert [label(call) for call in (first, *calls)] == [0, 1, 2, 3, 4]
 
-    @running
     async def test_whoever_leaves_makes_room(self):
         line = Line(queue_size=1)
         line.ask(0)
@@ -277,7 +258,6 @@ class TestFull:
         with pytest.raises(Overloaded):
             line.ask(3)
 
-    @running
     async def test_says_when_to_come_back_from_what_was_measured(self):
         line = Line(max_batch=2, queue_size=3)
         line.batcher.speed.start(3.0, 6.0)
@@ -297,7 +277,6 @@ class TestFull:
 
 
 class TestTooLate:
-    @running
     async def test_refuses_what_cannot_be_answered_within_the_bound(self):
         line = Line(max_batch=2, answer_within=9.5)
         line.batcher.speed.start(3.0, 4.0)
@@ -313,7 +292,6 @@ class TestTooLate:
             await line.look()
         assert [label(call) for call in calls] == [0, 1, 2]
 
-    @running
     async def test_refuses_whoever_would_have_left_before_the_answer(self):
         line = Line(max_batch=2)
         line.batcher.speed.start(3.0, 4.0)
@@ -325,7 +303,6 @@ class TestTooLate:
         line.ask(1, seconds=7)
         assert line.metric("queue_depth") == 1
 
-    @running
     async def test_whoever_is_alone_is_looked_at_however_slow_the_model_seems(self):
         line = Line(answer_within=1.0)
         line.batcher.speed.start(1000.0, 4000.0)
@@ -336,7 +313,6 @@ class TestTooLate:
         await line.look()
         assert label(call) == 7
 
-    @running
     async def test_without_a_bound_everybody_is_answered_within_a_full_batch_and_three_images_alone(self):
         line = Line(max_batch=4, answer_within=0)
         line.batcher.speed.start(1.0, 4.0)  # a batch takes as long as all its images alone
@@ -347,7 +323,6 @@ class TestTooLate:
         with pytest.raises(Overloaded, match=r"in 6 s, later than the 5.95 s"):
             line.ask(5)
 
-    @running
     async def test_where_a_batch_takes_no_longer_than_an_image_whole_ones_may_wait(self):
         line = Line(max_batch=4, answer_within=0)
         line.batcher.speed.start(1.0, 1.0)
@@ -366,46 +341,40 @@ def stories(draw):
 
 
 @given(story=stories(), max_batch=st.integers(1, 4), queue_size=st.integers(1, 6))
-def test_in_whatever_order_things_happen(story, max_batch, queue_size):
+async def test_in_whatever_order_things_happen(story, max_batch, queue_size):
     """Everyone gets their own answer, in order, and nobody is looked at who had left before."""
-
-    @running
-    async def tell():
-        line = Line(max_batch=max_batch, queue_size=queue_size)
-        calls, line_up, refused = {}, [], 0
-        for item, (step, number) in enumerate(story):
-            await settle()
-            waiting = [each for each in line_up if not any(each in batch for batch in line.model.batches)]
-            assert line.metric("queue_depth") == len(waiting) <= queue_size
-            assert not waiting or line.model.asked  # the model has no time to lose
-            if step == "look" and line.model.asked:
-                await line.look()
-            elif step == "leave" and waiting:
-                gone = waiting[number % len(waiting)]
-                calls.pop(gone).cancel()
-                line_up.remove(gone)
-            elif step in ("ask", "bad") and len(waiting) == queue_size:
-                refused += 1
-                with pytest.raises(Overloaded):
-                    line.ask(item)
-            elif step == "ask":
-                calls[item] = line.ask(item)
-                line_up.append(item)
-            elif step == "bad":
-                bad = line.ask(ValueError(item))
-                await settle()
-                assert str(bad.exception()) == str(item)
+    line = Line(max_batch=max_batch, queue_size=queue_size)
+    calls, line_up, refused = {}, [], 0
+    for item, (step, number) in enumerate(story):
         await settle()
-        while line.model.asked:
+        waiting = [each for each in line_up if not any(each in batch for batch in line.model.batches)]
+        assert line.metric("queue_depth") == len(waiting) <= queue_size
+        assert not waiting or line.model.asked  # the model has no time to lose
+        if step == "look" and line.model.asked:
             await line.look()
-        assert all(len(batch) <= max_batch for batch in line.model.batches)
-        assert [item for batch in line.model.batches for item in batch] == line_up
-        assert {item: label(call) for item, call in calls.items()} == {item: item for item in calls}
+        elif step == "leave" and waiting:
+            gone = waiting[number % len(waiting)]
+            calls.pop(gone).cancel()
+            line_up.remove(gone)
+        elif step in ("ask", "bad") and len(waiting) == queue_size:
+            refused += 1
+            with pytest.raises(Overloaded):
+                line.ask(item)
+        elif step == "ask":
+            calls[item] = line.ask(item)
+            line_up.append(item)
+        elif step == "bad":
+            bad = line.ask(ValueError(item))
+            await settle()
+            assert str(bad.exception()) == str(item)
+    await settle()
+    while line.model.asked:
+        await line.look()
+    assert all(len(batch) <= max_batch for batch in line.model.batches)
+    assert [item for batch in line.model.batches for item in batch] == line_up
+    assert {item: label(call) for item, call in calls.items()} == {item: item for item in calls}
 
-    tell()
 
-
-@running
 async def test_metrics_and_timings():
     line = Line(max_batch=2)
     calls = [line.ask(item) for item in range(3)]
@@ -427,7 +396,7 @@ async def test_metrics_and_timings():
         assert recognition.queue_ms >= 0
 
 
-def test_neither_decoding_nor_looking_holds_up_the_loop():
+async def test_neither_decoding_nor_looking_holds_up_the_loop(monkeypatch):
     """With real threads, both of which stand still until the loop has gone on."""
     decoding, looking, decoded, looked = (threading.Event() for _ in range(4))
 
@@ -441,17 +410,15 @@ def test_neither_decoding_nor_looking_holds_up_the_loop():
         assert looked.wait(30)
         return look(items)
 
-    async def story() -> None:
-        with ThreadPoolExecutor(1) as thread:
-            batcher = Batcher(slow, thread, max_batch=4, queue_size=4, answer_within_seconds=0, metrics=Metrics())
-            call = asyncio.create_task(batcher.submit(decode).wait(asyncio.get_running_loop().time() + 30))
-            for begun, go_on in ((decoding, decoded), (looking, looked)):
-                while not begun.is_set():
-                    await asyncio.sleep(0.001)
-                go_on.set()
-            assert label_of(await call) == 3
-
     def label_of(recognition) -> int:
         return recognition.predictions[0].label
 
-    asyncio.run(story())
+    monkeypatch.setattr(server.batching, "ThreadPoolExecutor", ThreadPoolExecutor)
+    with ThreadPoolExecutor(1) as thread:
+        batcher = Batcher(slow, thread, max_batch=4, queue_size=4, answer_within_seconds=0, metrics=Metrics())
+        call = asyncio.create_task(batcher.submit(decode).wait(asyncio.get_running_loop().time() + 30))
+        for begun, go_on in ((decoding, decoded), (looking, looked)):
+            while not begun.is_set():
+                await asyncio.sleep(0.001)
+            go_on.set()
+        assert label_of(await call) == 3
