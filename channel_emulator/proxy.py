@@ -58,7 +58,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         outcome = "failed"
         try:
             try:
-                with tracing.tracer.span("impair"):
+                with tracing.span("impair"):
                     request.frame, report = await self._impair(request)
             except (FrameError, PlanRefused) as error:
                 outcome = "refused"
@@ -82,7 +82,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
                 "bits_exposed": report.bits_exposed,
                 "outcome": outcome,
             }
-            tracing.tracer.annotate(**told, blocks_lost=len(report.lost_blocks))
+            tracing.annotate(**told, blocks_lost=len(report.lost_blocks))
             log.debug("frame passed on", **told)
         response.channel.CopyFrom(_in_series(report, response.channel) if response.HasField("channel") else report)
         return response

@@ -4,6 +4,7 @@ from typing import Any
 
 import grpc
 import structlog
+from opentelemetry.trace import SpanKind
 
 from channel_emulator.settings import Settings
 from semlink.service import tracing
@@ -29,7 +30,7 @@ async def pass_on(
     """What the upstream's `stub` answers to a call that came here, see `patience`; its error aborts the call."""
     timeout = patience(settings, context, wait_seconds)
     try:
-        with tracing.tracer.span(method, kind="client"):
+        with tracing.span(method, kind=SpanKind.CLIENT):
             return await getattr(stub, method)(request, timeout=timeout, metadata=outgoing(context))
     except grpc.aio.AioRpcError as error:
         code, details, note = error.code(), error.details(), log.warning

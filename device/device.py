@@ -67,7 +67,7 @@ class Device:
                 sent = await sender.send(capture)
             except UplinkStopped as error:
                 log.warning("frame given up", reason=str(error))
-                tracing.tracer.end(str(error))
+                tracing.end(str(error))
             except (UplinkError, PlanningError) as error:
                 self.failures.add("frame given up", error)
             else:

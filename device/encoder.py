@@ -34,6 +34,6 @@ class Encoder:
         weighed = time.perf_counter()
         data = iaq.encode(pixels, attention, **self._settings.allocation).frame.to_bytes()
         done = time.perf_counter()
-        tracing.tracer.record("attention", started, weighed)
-        tracing.tracer.record("encode", weighed, done)
+        tracing.record("attention", started, weighed)
+        tracing.record("encode", weighed, done)
         return Encoded(data, attention, pixels, 1e3 * (weighed - started), 1e3 * (done - weighed))

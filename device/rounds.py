@@ -29,7 +29,7 @@ class Failures:
         """Counts and logs one, and ends its trace."""
         self.count += 1
         log.error(event, reason=str(error), **details)
-        tracing.tracer.end(str(error))
+        tracing.end(str(error))
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class Rounds:
         settings, photo = self.settings, self.photos[number % len(self.photos)]
         object_id, device_id = settings.object_of(number), settings.device_id
         request_id = begin_request(None, object_id=object_id, device_id=device_id, frame_id=number)
-        tracing.tracer.begin("frame", object_id=object_id, device_id=device_id, frame_id=number)
+        tracing.begin("frame", object_id=object_id, device_id=device_id, frame_id=number)
         try:
             view = await asyncio.to_thread(self._encode, photo)
         except ImageError as error:
@@ -84,6 +84,6 @@ class Rounds:
 
     def _encode(self, photo: Path) -> Encoded:
         viewpoint = VIEWPOINTS[self.settings.view - 1] if self.settings.view else None
-        with tracing.tracer.span("capture"):
+        with tracing.span("capture"):
             pixels = take_view(photo, viewpoint)
         return self.encoder.encode(pixels)

@@ -65,14 +65,14 @@ class Sender:
         vote = await self._votes.after_wait(capture.object_id, response)
         picture = await self._draw(self._settings.pictures, capture, sent) if self._settings.pictures else None
         print(json.dumps(answer_report(capture, sent, vote, picture, spool)), flush=True)
-        tracing.tracer.annotate(
+        tracing.annotate(
             rho=sent.view.frame.rho,
             bits=8 * len(sent.view.data),
             impairment=response.channel.impairment,
             bits_flipped=response.channel.bits_flipped,
             label=response.predictions[0].label,
         )
-        tracing.tracer.end()
+        tracing.end()
 
     async def _send_once(self, capture: Capture) -> Sent:
         planned = await self._plan(capture) if self._settings.plan else None
@@ -102,7 +102,7 @@ class Sender:
         """The view under a plan, or None if no channel on the way takes plans."""
         settings = self._settings
         assert settings.plan is not None
-        with tracing.tracer.span("plan", method=settings.plan):
+        with tracing.span("plan", method=settings.plan):
             state = await self._uplink.channel_state(capture.device_id, capture.number)
             if state is None:
                 log.info("no channel takes plans, sending without")

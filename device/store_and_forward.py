@@ -83,7 +83,7 @@ class StoreAndForward:
             if capture is not None:
                 keeps_pixels = self._settings.plan or self._settings.pictures
                 await asyncio.to_thread(self.spool.put, capture if keeps_pixels else capture.without_pixels())
-                tracing.tracer.end()
+                tracing.end()
                 self._stored.set()
 
     async def _wait_for_room(self) -> None:
@@ -109,10 +109,10 @@ class StoreAndForward:
                     await _any_of(self._stored, self._stop)
         except UplinkStopped as error:
             log.warning("frame stays in the spool", reason=str(error))
-            tracing.tracer.end(str(error))
+            tracing.end(str(error))
         except UplinkError as error:
             log.error("nobody answers, frames stay in the spool", reason=str(error))
-            tracing.tracer.end(str(error))
+            tracing.end(str(error))
         except SpoolError as error:
             self._failures.add("sending ends", error)
         finally:
@@ -126,7 +126,7 @@ class StoreAndForward:
             UplinkError: nobody answered, and there is nothing else to do.
         """
         begin_request(capture.request_id, **capture.ids)
-        tracing.tracer.begin("stored frame", **capture.ids)
+        tracing.begin("stored frame", **capture.ids)
         sent = None
         try:
             sent = await self._until_answered(capture)

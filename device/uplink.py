@@ -11,6 +11,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
+from opentelemetry.trace import SpanKind
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -134,7 +135,7 @@ class Uplink:
         async def attempt() -> Any:
             nonlocal attempts
             attempts += 1
-            with tracing.tracer.span(method, kind="client", attempt=attempts):
+            with tracing.span(method, kind=SpanKind.CLIENT, attempt=attempts):
                 metadata = (*outgoing(), *self.credentials.metadata)
                 return await getattr(stub, method)(request, timeout=seconds, metadata=metadata)
 

@@ -10,6 +10,8 @@ from functools import partial
 from itertools import islice
 from typing import Generic, TypeVar
 
+from opentelemetry import trace
+
 from semlink.service import tracing
 from server.metrics import Metrics
 from server.pending import Pending
@@ -43,7 +45,7 @@ class _Entry(Generic[Item]):
     """A place in the queue."""
 
     def __init__(self, abandon: Callable[["_Entry[Item]"], None]) -> None:
-        self.asked, self.asked_by = time.perf_counter(), tracing.tracer.current()
+        self.asked, self.asked_by = time.perf_counter(), trace.get_current_span()
         self.pending = Pending(partial(abandon, self))
         self.decoding: asyncio.Future[_Decoded[Item]]
         self.decoded: _Decoded[Item] | None = None
@@ -188,10 +190,10 @@ class Batcher(Generic[Item]):
             queue_seconds = began - entry.asked - decode_seconds
             self._metrics.decode_seconds.observe(decode_seconds)
             self._metrics.queue_wait_seconds.observe(queue_seconds)
-            tracing.tracer.record("queue for decoder", entry.asked, decoded.began, parent=entry.asked_by)
-            tracing.tracer.record("decode", decoded.began, decoded.ended, parent=entry.asked_by)
-            tracing.tracer.record("queue for model", decoded.ended, began, parent=entry.asked_by)
-            tracing.tracer.record("inference", began, ended, parent=entry.asked_by, batch=len(batch))
+            tracing.record("queue for decoder", entry.asked, decoded.began, parent=entry.asked_by)
+            tracing.record("decode", decoded.began, decoded.ended, parent=entry.asked_by)
+            tracing.record("queue for model", decoded.ended, began, parent=entry.asked_by)
+            tracing.record("inference", began, ended, parent=entry.asked_by, batch=len(batch))
             if not entry.pending.answer.done():
                 entry.pending.answer.set_result(
                     Recognition(

@@ -97,14 +97,14 @@ class Recognizer:
                 passed.
         """
         self._metrics.received_bits.inc(8 * len(data))
-        tracing.tracer.annotate(bits=8 * len(data))
+        tracing.annotate(bits=8 * len(data))
         try:
             frame = parse_frame(data)
             check_lost(lost_patches)
         except BadFrame as refusal:
             self._metrics.frames_rejected.labels(refusal.reason).inc()
             raise
-        tracing.tracer.annotate(rho=frame.rho)
+        tracing.annotate(rho=frame.rho)
         header = data[: frame.header_bits // 8]
         if self._header_keys is not None:
             try:
@@ -162,7 +162,7 @@ class Recognizer:
             "queue_ms": recognition.queue_ms,
             "inference_ms": recognition.inference_ms,
         }
-        tracing.tracer.annotate(**told)
+        tracing.annotate(**told)
         log.debug("answered", **told)
         return Answer(recognition, standing, repeated, self._classifier.description)
 

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 import grpc
+from opentelemetry.trace import SpanKind
 from starlette import types
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -69,12 +70,12 @@ def served(method: Method[Servicer, Message, Answer]) -> Method[Servicer, Messag
         received = dict(context.invocation_metadata() or ())
         ids = {name: getattr(request, name) for name in NAMES if hasattr(request, name)}
         begin_request(current_request(), **ids)
-        with tracing.tracer.span(method.__name__, kind="server", caller=received, **ids):
+        with tracing.span(method.__name__, kind=SpanKind.SERVER, caller=received, **ids):
             try:
                 return await method(servicer, request, context)
             except grpc.aio.AbortError:
                 code = next((code.name for code in grpc.StatusCode if code.value[0] == context.code()), "")
-                tracing.tracer.fail(f"{code}: {context.details()}")
+                tracing.fail(f"{code}: {context.details()}")
                 raise
 
     return serve
@@ -99,14 +100,14 @@ class RequestMiddleware:
         async def send_with_id(message: types.Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
-                tracing.tracer.annotate(status=message["status"])
+                tracing.annotate(status=message["status"])
                 if message["status"] >= HTTPStatus.BAD_REQUEST:
-                    tracing.tracer.fail(f"HTTP {message['status']}")
+                    tracing.fail(f"HTTP {message['status']}")
             await send(message)
 
         if scope["path"].startswith(API_PATH):
             asked = {"method": scope["method"], "path": scope["path"]}
-            with tracing.tracer.span("http", kind="server", caller=headers, **asked):
+            with tracing.span("http", kind=SpanKind.SERVER, caller=headers, **asked):
                 await self._app(scope, receive, send_with_id)
         else:
             await self._app(scope, receive, send_with_id)
@@ -122,4 +123,5 @@ def outgoing(context: grpc.aio.ServicerContext | None = None) -> Metadata:
     sent = {name: value for name, value in received if name in PASSED_ON}
     if request_id := current_request():
         sent[REQUEST_ID] = request_id
-    return tuple((sent | tracing.tracer.headers()).items())
+    tracing.W3C.inject(sent)
+    return tuple(sent.items())

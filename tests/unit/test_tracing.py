@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from collector import attributes, collecting
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.trace import SpanKind
 
 from semlink.service import otlp, tracing
+from semlink.service.correlation import outgoing
 from semlink.service.settings import ProcessSettings
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +28,7 @@ def spans_of(monkeypatch):
     def run(steps) -> dict[str, Span]:
         with collecting() as (collector, endpoint):
             with tracing.traced(ProcessSettings(otlp_endpoint=endpoint), "a_process"):
-                steps(tracing.tracer)
+                steps()
             assert {process for process, _ in collector.spans} == {"semlink-a-process"}
             return {span.name: span for _, span in collector.spans}
 
@@ -36,15 +38,17 @@ def spans_of(monkeypatch):
 def test_what_is_not_asked_for_notes_nothing_and_loads_nothing():
     code = """
 import sys
+from opentelemetry import trace
 from semlink.service import tracing
+from semlink.service.correlation import outgoing
 from semlink.service.settings import ProcessSettings
 with tracing.traced(ProcessSettings(), "device"):
-    tracing.tracer.begin("frame", frame_id=1)
-    with tracing.tracer.span("step", caller={"traceparent": "nonsense"}):
-        tracing.tracer.annotate(label=1)
-        tracing.tracer.record("past", 0.0, 1.0, parent=tracing.tracer.current())
-    tracing.tracer.end("why")
-    assert (tracing.tracer.headers(), tracing.name_trace(None, "", {"event": "e"})) == ({}, {"event": "e"})
+    tracing.begin("frame", frame_id=1)
+    with tracing.span("step", caller={"traceparent": "nonsense"}):
+        tracing.annotate(label=1)
+        tracing.record("past", 0.0, 1.0, parent=trace.get_current_span())
+    tracing.end("why")
+    assert (outgoing(), tracing.name_trace(None, "", {"event": "e"})) == ((), {"event": "e"})
 print(*(name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -78,21 +82,21 @@ def test_the_standard_variable_asks_for_them_too_and_the_flag_comes_first(monkey
 
 
 def test_steps_are_part_of_what_began_them_in_tasks_and_threads_too(spans_of):
-    async def frame(tracer):
-        tracer.begin("frame", frame_id=2**64 - 1, object_id="x" * 1000, nothing=None, empty="")
-        await asyncio.to_thread(tracer.record, "in a thread", 1.0, 1.5)
+    async def frame():
+        tracing.begin("frame", frame_id=2**64 - 1, object_id="x" * 1000, nothing=None, empty="")
+        await asyncio.to_thread(tracing.record, "in a thread", 1.0, 1.5)
 
         async def rest():
-            with tracer.span("call", kind="client", attempt=1):
-                tracer.annotate(label=7)
-            tracer.end()
+            with tracing.span("call", kind=SpanKind.CLIENT, attempt=1):
+                tracing.annotate(label=7)
+            tracing.end()
 
         task = asyncio.create_task(rest())
-        tracer.begin("next frame")
+        tracing.begin("next frame")
         await task
-        tracer.end("no view")
+        tracing.end("no view")
 
-    spans = spans_of(lambda tracer: asyncio.run(frame(tracer)))
+    spans = spans_of(lambda: asyncio.run(frame()))
     root = spans["frame"]
     assert attributes(root) == {"frame_id": str(2**64 - 1), "object_id": "x" * 256}
     for name in ("in a thread", "call"):
@@ -108,14 +112,14 @@ def test_steps_are_part_of_what_began_them_in_tasks_and_threads_too(spans_of):
 
 
 def test_a_step_that_an_exception_leaves_has_failed_and_what_was_said_first_stands(spans_of):
-    def fail(tracer):
-        with tracer.span("outer"), tracer.span("inner"):
-            tracer.fail("INVALID_ARGUMENT: too odd")
+    def fail():
+        with tracing.span("outer"), tracing.span("inner"):
+            tracing.fail("INVALID_ARGUMENT: too odd")
             raise ValueError("odd")
 
-    def steps(tracer):
+    def steps():
         with pytest.raises(ValueError, match="odd"):
-            fail(tracer)
+            fail()
 
     spans = spans_of(steps)
     failed = Status.STATUS_CODE_ERROR
@@ -125,9 +129,9 @@ def test_a_step_that_an_exception_leaves_has_failed_and_what_was_said_first_stan
 
 @pytest.mark.parametrize("given", ["", "nonsense", f"00-{0:032x}-{1:016x}-01", "00-" + "f" * 5000])
 def test_a_caller_that_names_no_trace_gets_one_of_its_own(spans_of, given):
-    def steps(tracer):
-        with tracer.span("call", kind="server", caller={"traceparent": given}):
-            assert tracer.headers()["traceparent"].count("-") == 3
+    def steps():
+        with tracing.span("call", kind=SpanKind.SERVER, caller={"traceparent": given}):
+            assert dict(outgoing())["traceparent"].count("-") == 3
 
     call = spans_of(steps)["call"]
     assert any(call.trace_id)
@@ -140,7 +144,7 @@ def test_a_collector_that_answers_nothing_holds_up_nobody(monkeypatch):
         began = time.monotonic()
         with tracing.traced(ProcessSettings(otlp_endpoint=endpoint), "device"):
             for _ in range(5000):  # more than are kept
-                with tracing.tracer.span("step"):
+                with tracing.span("step"):
                     pass
         assert time.monotonic() - began < 30
         collector.let_go()
