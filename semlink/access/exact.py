@@ -1,4 +1,4 @@
-"""Joint optimum of bits, power and latency: the relaxed problem by an interior-point method, then whole bits.
+"""Joint optimum of bits, power and latency: the relaxed problem by an interior-point method, then integer bits.
 
 The coordinate descent of IA-QSMPA does not reach it, see `semlink.access.ia_qsmpa`.
 """
@@ -15,16 +15,19 @@ from semlink.source.iaq.allocation.arguments import checked_problem
 from semlink.source.iaq.allocation.incremental import incremental, largest
 
 LEVELS = 4
-"""Whole bits looked at for each patch: the two below its real ones and the two above."""
+"""Integer bits tried for each segment: the two below its real ones and the two above."""
 ROUNDS = 5
+"""Most times that the price of power is set anew for integer bits."""
 NEGLIGIBLE = 1e-4
-"""Of the objective."""
+"""Share of the latency in the objective below which the relaxed problem is not solved."""
 RELAXED_TOLERANCE = 1e-5
+"""Of the relaxed optimum that integer bits start from."""
 MAX_NEWTON_STEPS = 60
-TINY = 1e-14
+SMALLEST_SLACK = 1e-14
+"""Bits between a bit count and its bound, at least: rounding must not put it onto the bound."""
 
 
-class Joint(NamedTuple):
+class RelaxedOptimum(NamedTuple):
     """The relaxed optimum and its Lagrange multipliers."""
 
     bits: NDArray[np.float64]
@@ -39,7 +42,7 @@ class Joint(NamedTuple):
     """By how much the objective would fall with a unit of power more in the budget."""
 
 
-class Exact(NamedTuple):
+class IntegerOptimum(NamedTuple):
     """Bits, powers, latency and what they cost together."""
 
     bits: NDArray[np.int64]
@@ -79,7 +82,7 @@ def weighted_error(costs: ArrayLike, bits: ArrayLike) -> float:
 
 
 def exact(
-    error_costs: ArrayLike,
+    costs: ArrayLike,
     steps: int,
     blocks: Blocks,
     latency_weight: float,
@@ -87,18 +90,18 @@ def exact(
     candidates: Iterable[NDArray[np.int64]] = (),
     min_bits: int = 1,
     max_bits: int = 8,
-) -> Exact:
-    """Whole bits and powers of low E_Q + latency_weight·T_d: IA-QSMPA, problem P1 (13) or P4 (29).
+) -> IntegerOptimum:
+    """Integer bits and powers of low E_Q + latency_weight·T_d: IA-QSMPA, problem P1 (13) or P4 (29).
 
-    The relaxed optimum `joint_optimum` prices power. At that price each further bit of a patch has a worth, and
+    The relaxed optimum `joint_optimum` prices power. At that price each further bit of a segment has a worth, and
     the bits of most worth are taken until the budget is spent; the powers are then exact for these bits
     (`equal_finish`), and as long as that helps, the price is set anew and the bits with it. The powers are exact
     for every one of `candidates` and for the bits of least E_Q too, and the best of all is returned: at least as
-    good as any method whose bits are among the candidates, whatever its powers. For Shannon's rates no whole bits
-    are better than the relaxed optimum, which tells how much may be missing.
+    good as any method whose bits are among the candidates, whatever its powers. For Shannon's rates no integer
+    bits are better than the relaxed optimum, which bounds what may be missing.
 
     Args:
-        error_costs: (N,) c_i ≥ 0 with E_Q = Σ c_i·4^-B[i].
+        costs: (N,) c_i ≥ 0 of `error_costs`, with E_Q = Σ c_i·4^-B[i].
         steps: Σ B[i], from N·min_bits to N·max_bits.
         blocks: the subchannels.
         latency_weight: what a second costs in units of the error, ≥ 0; 0 asks for the least E_Q.
@@ -109,7 +112,7 @@ def exact(
     Raises:
         ValueError: an argument is outside these ranges.
     """
-    costs, steps = checked_problem(error_costs, steps, 0.0, min_bits, max_bits)
+    costs, steps = checked_problem(costs, steps, 0.0, min_bits, max_bits)
     if not 0 <= latency_weight < np.inf:
         raise ValueError(f"latency_weight must be finite and at least 0, not {latency_weight}")
     best = _finished(
@@ -121,9 +124,9 @@ def exact(
             best = min(best, _finished(bits, costs, blocks, latency_weight), key=lambda found: found.objective)
     if latency_weight == 0 or not np.isfinite(best.latency):
         return best
-    # Nothing can save more than what the latency costs; where that is little, the price alone tells.
+    # No bits can save more than what the latency costs: where that is little, the price alone decides.
     if best.objective - best.error < NEGLIGIBLE * best.objective and np.array_equal(
-        best.bits, _whole_bits(costs, steps, blocks, best, latency_weight, min_bits, max_bits)
+        best.bits, _integer_bits(costs, steps, blocks, best, latency_weight, min_bits, max_bits)
     ):
         return best
     relaxed = joint_optimum(
@@ -131,7 +134,7 @@ def exact(
     )
     if not np.isfinite(relaxed.latency):
         return best
-    bits = _whole_bits(costs, steps, blocks, relaxed, latency_weight, min_bits, max_bits)
+    bits = _integer_bits(costs, steps, blocks, relaxed, latency_weight, min_bits, max_bits)
     for _ in range(ROUNDS):
         if np.array_equal(bits, best.bits):
             break
@@ -139,12 +142,12 @@ def exact(
         if found.objective >= best.objective:
             break
         best = found
-        bits = _whole_bits(costs, steps, blocks, best, latency_weight, min_bits, max_bits)
+        bits = _integer_bits(costs, steps, blocks, best, latency_weight, min_bits, max_bits)
     return best
 
 
 def joint_optimum(
-    error_weights: ArrayLike,
+    costs: ArrayLike,
     steps: int,
     blocks: Blocks,
     latency_weight: float,
@@ -152,7 +155,7 @@ def joint_optimum(
     min_bits: int = 1,
     max_bits: int = 8,
     tolerance: float = 1e-9,
-) -> Joint:
+) -> RelaxedOptimum:
     """Real bits and powers that minimise Σ c_i·4^-B[i] + latency_weight·T_d: IA-QSMPA, problem P2 (14), globally.
 
     For given bits the best powers let all blocks finish at once, and y = T_d is where their sum
@@ -165,35 +168,35 @@ def joint_optimum(
     is a point where the optimality conditions hold.
 
     Args:
-        error_weights: (N,) c_i ≥ 0: with c_i = I[i]·D·(u_max - u_min)²/4 the sum is E_Q of equation 12.
+        costs: (N,) c_i ≥ 0; of `error_costs` they make the sum E_Q of equation 12.
         steps: sum of all B[i], from N·min_bits to N·max_bits.
         blocks: the subchannels.
         latency_weight: what a second costs in units of the error, > 0.
-        min_bits: fewest bits of a patch B_min, ≥ 1.
-        max_bits: most bits of a patch B_max.
+        min_bits: fewest bits of a segment's values B_min, ≥ 1.
+        max_bits: most bits of a segment's values B_max.
         tolerance: of the optimality conditions, relative to the objective's slopes at equal bits.
 
     Raises:
         ValueError: an argument is outside these ranges.
     """
-    cost, steps = checked_problem(error_weights, steps, 0.0, min_bits, max_bits)
+    costs, steps = checked_problem(costs, steps, 0.0, min_bits, max_bits)
     if not 0 < latency_weight < np.inf:
         raise ValueError(f"latency_weight must be finite and above 0, not {latency_weight}")
     if min_bits < 1:
         raise ValueError(f"min_bits must be at least 1, not {min_bits}")
-    if cost.size != blocks.count:
-        raise ValueError(f"error_weights must be {blocks.count} numbers, one per block, not {cost.size}")
+    if costs.size != blocks.count:
+        raise ValueError(f"costs must be {blocks.count} numbers, one per block, not {costs.size}")
     bits = np.full(blocks.count, steps / blocks.count)
     power, latency = equal_finish(bits, blocks)
     if not np.isfinite(latency) or steps in (min_bits * blocks.count, max_bits * blocks.count):
-        return Joint(bits, power, latency, np.nan, np.nan)
+        return RelaxedOptimum(bits, power, latency, np.nan, np.nan)
 
     snr = np.square(blocks.gains) / blocks.noise_power
     log_power = np.log(power)
     # Time in units of the start's latency, the objective in units of its largest slope.
     speed = np.log(blocks.values_per_segment / latency)
-    scale = max((np.log(4) * cost * 0.25**bits).max(), latency_weight * latency / steps)
-    cost, weight = cost / scale, latency_weight * latency / scale
+    scale = max((np.log(4) * costs * 0.25**bits).max(), latency_weight * latency / steps)
+    costs, weight = costs / scale, latency_weight * latency / scale
     time = 1.0
     # Newton's error after it is about its square.
     last_step = np.sqrt(tolerance) / 10
@@ -213,9 +216,8 @@ def joint_optimum(
         second = theta * time * power * np.maximum(power_curvature(log_power, snr, blocks.penalty), 0) / bits**2
         mixed = -second * bits / time
         # Residuals of the optimality conditions.
-        slope = np.log(4) * cost * 0.25**bits
-        # Rounding must not put a bit count onto its bound.
-        over, under = np.maximum(bits - min_bits, TINY), np.maximum(max_bits - bits, TINY)
+        slope = np.log(4) * costs * 0.25**bits
+        over, under = (np.maximum(slack, SMALLEST_SLACK) for slack in (bits - min_bits, max_bits - bits))
         gap = (below @ over + above @ under) / (2 * bits.size)
         r_bits = theta * t_bits - slope + nu - below + above
         r_time = weight + theta * t_time
@@ -250,27 +252,31 @@ def joint_optimum(
         below, above = below + length * d_below, above + length * d_above
         time, nu, theta = time + length * step[0], nu + length * step[1], theta + length * step[2]
     finish = equal_finish(bits, blocks)
-    return Joint(bits, finish.power, finish.latency, nu * scale, theta * time * scale)
+    return RelaxedOptimum(bits, finish.power, finish.latency, nu * scale, theta * time * scale)
 
 
-def _finished(bits: NDArray[np.int64], costs: NDArray[np.float64], blocks: Blocks, latency_weight: float) -> Exact:
+def _finished(
+    bits: NDArray[np.int64], costs: NDArray[np.float64], blocks: Blocks, latency_weight: float
+) -> IntegerOptimum:
     """These bits with the powers that finish earliest."""
     power, latency = equal_finish(bits, blocks)
     error = weighted_error(costs, bits)
-    # No weight makes an infinite latency no matter.
-    return Exact(bits, power, latency, error, error + (latency_weight * latency if latency_weight else 0.0))
+    # Without a latency weight even an infinite latency costs nothing.
+    return IntegerOptimum(
+        bits, power, latency, error, error + (latency_weight * latency if latency_weight else 0.0)
+    )
 
 
-def _whole_bits(
+def _integer_bits(
     costs: NDArray[np.float64],
     steps: int,
     blocks: Blocks,
-    found: Joint | Exact,
+    found: RelaxedOptimum | IntegerOptimum,
     latency_weight: float,
     min_bits: int,
     max_bits: int,
 ) -> NDArray[np.int64]:
-    """Whole bits of most worth, at the latency and the price of power of real or other whole ones."""
+    """Integer bits of most worth, at the latency and the price of power of real or other integer ones."""
     bits, power, latency = found.bits, found.power, found.latency
     snr = np.square(blocks.gains) / blocks.noise_power
     _, elasticity = log_rates(np.log(power), snr, blocks.bandwidth, blocks.penalty)

@@ -1,6 +1,7 @@
 """IA-QSMPA as printed: Theorem 1 for the ideal transmission, Top-β bits, Theorem 2 for a finite block length.
 
-Importance-aware quantization, subcarrier mapping and power allocation, arXiv 2508.07696, Sections III and IV.
+Park, Oh, Park, Jeon, Importance-Aware Semantic Communication in MIMO-OFDM Systems Using Vision Transformer,
+arXiv 2508.07696, Sections III and IV.
 """
 
 from dataclasses import replace
@@ -91,21 +92,24 @@ def ia_qsmpa_bits(
     return round_to_budget(real, np.asarray(weights, dtype=np.float64), steps, min_bits, max_bits)
 
 
-def top_beta(scores: ArrayLike, steps: int, *, min_bits: int = 1, max_bits: int = 8) -> NDArray[np.int64]:
-    """(N,) B_max bits for the patches with the highest scores, B_min for the others (IA-QSMPA, equation 42).
+def top_beta(importance: ArrayLike, steps: int, *, min_bits: int = 1, max_bits: int = 8) -> NDArray[np.int64]:
+    """(N,) B_max bits for the segments of highest importance, B_min for the others (IA-QSMPA, equation 42).
 
-    As many patches get B_max as the budget pays for; what is left over stays unspent.
+    As many segments get B_max as the budget pays for; what is left over stays unspent.
 
     Args:
-        scores: (N,) importance of each patch.
+        importance: (N,) importance of each segment: only its order matters.
         steps: Σ B[i], from N·min_bits to N·max_bits.
         min_bits: B_min, ≥ 0.
         max_bits: B_max, above B_min.
+
+    >>> top_beta([0.3, 0.1, 0.9, 0.2], 4 + 14)
+    array([8, 1, 8, 1])
     """
-    scores = finite_vector("scores", scores)
+    importance = finite_vector("importance", importance)
     min_bits = integer_within("min_bits", min_bits, 0, max_bits - 1)
-    steps = integer_within("steps", steps, scores.size * min_bits, scores.size * max_bits)
-    return min_bits + top_k(scores, steps - scores.size * min_bits, max_bits=max_bits - min_bits)
+    steps = integer_within("steps", steps, importance.size * min_bits, importance.size * max_bits)
+    return min_bits + top_k(importance, steps - importance.size * min_bits, max_bits=max_bits - min_bits)
 
 
 def capped_bits(
@@ -125,10 +129,10 @@ def capped_bits(
         return caps
     with np.errstate(divide="ignore"):
         half_logs = np.log2(weights) / 2
-    # A weight of 0 is the limit of ever smaller ones: that patch is the last to get a bit.
+    # A weight of 0 is the limit of ever smaller ones: that segment is the last to get a bit.
     lowest = np.min(half_logs, where=weights > 0, initial=0) - np.ptp(caps) - caps.max()
     half_logs = np.maximum(half_logs, lowest)
-    # B̂[i] is half_logs[i] + level, and the level stands for ν*. A patch's bits rise with it between two levels, so
+    # B̂[i] is half_logs[i] + level, and the level stands for ν*. A segment's bits rise between two levels, so
     # their sum is piecewise linear: it is followed from corner to corner.
     levels = np.concatenate([min_bits - half_logs, caps - half_logs])
     order = np.argsort(levels)

@@ -93,7 +93,7 @@ def gains_of_blocks(gains: ArrayLike, block_of_subchannel: ArrayLike, count: int
 
     Args:
         gains: (F, N_s) singular values.
-        block_of_subchannel: (F, N_s) blocks, each the same number of times, as from `map_subcarriers`.
+        block_of_subchannel: (F, N_s) blocks, each the same number of times, as of `semlink.access.mapping`.
         count: number of blocks N.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Bits and powers together: Theorem 1 as printed, the relaxed joint optimum, and whole bits."""
+"""Joint optimum of bits and power, relaxed and in integers, beside Theorem 1 as printed."""
 
 import itertools
 
@@ -125,7 +125,7 @@ class TestJointOptimum:
             joint_optimum(costs, blocks=blocks, **arguments)
 
     def test_refuses_costs_of_other_blocks(self):
-        with pytest.raises(ValueError, match=r"^error_weights must be 196"):
+        with pytest.raises(ValueError, match=r"^costs must be 196"):
             joint_optimum(np.ones(3), 6, problem(0)[1], 1.0)
 
 
@@ -158,7 +158,7 @@ class TestTheorem1:
             assert (levels[bits <= 1 + 1e-9] <= level * (1 + 1e-9)).all()
             assert (levels[bits >= caps - 1e-9] >= level * (1 - 1e-9)).all()
 
-    def test_capped_bits_of_patches_that_do_not_matter_come_last(self):
+    def test_capped_bits_of_segments_without_importance_come_last(self):
         bits = capped_bits(np.array([0.0, 1.0, 0.0, 4.0]), 12, np.full(4, 8.0), 1)
         np.testing.assert_allclose(bits, [1, 4.5, 1, 5.5])
         np.testing.assert_allclose(capped_bits(np.array([0.0, 1, 0, 4]), 24, np.full(4, 8.0), 1), [4, 8, 4, 8])
@@ -175,7 +175,7 @@ class TestTheorem1:
 
     def test_top_beta_by_hand(self):
         np.testing.assert_array_equal(top_beta([0.3, 0.1, 0.9, 0.2], 4 + 14), [8, 1, 8, 1])
-        # A remainder of 6 pays for no third patch.
+        # A remainder of 6 pays for no third segment.
         np.testing.assert_array_equal(top_beta([0.3, 0.1, 0.9, 0.2], 4 + 20), [8, 1, 8, 1])
         np.testing.assert_array_equal(top_beta([0.3, 0.1, 0.9, 0.2], 32), [8, 8, 8, 8])
 
@@ -218,7 +218,7 @@ class TestExact:
         found = exact(costs, 392, blocks, 0.0)
         np.testing.assert_array_equal(found.bits, incremental(costs, 392, min_bits=1))
 
-    def test_where_nothing_gets_through_it_says_so(self):
+    def test_a_budget_that_no_block_gets_a_bit_through(self):
         costs, blocks = problem(8, snr_db=-40, penalty=0.5)
         found = exact(costs, 392, blocks, 1.0)
         assert found.latency == np.inf

@@ -1,4 +1,4 @@
-"""The rules of a plan: whoever is handed one may rely on them."""
+"""Rules that a transmission plan keeps."""
 
 from dataclasses import replace
 

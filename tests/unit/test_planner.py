@@ -1,4 +1,4 @@
-"""Every method over five channels and SNRs from -5 to 45 dB: the latencies, and who is ahead."""
+"""Planner: latencies of every method over five channels and SNRs from -5 to 45 dB, and which method is ahead."""
 
 import itertools
 
@@ -123,7 +123,7 @@ def test_the_budgets_of_bits_and_power_are_spent(channels, method):
     assert made.power_of_subchannel.shape == (784, 4)
 
 
-def test_patches_may_come_in_any_order(channels):
+def test_segments_may_come_in_any_order(channels):
     importance, gains = channels[3]
     order = np.random.default_rng(0).permutation(196)
     sorted_plan, shuffled = plan(importance, gains, 20.0), plan(importance[order], gains, 20.0)
@@ -162,7 +162,7 @@ def test_more_streams_are_faster(channels):
     assert latencies[0] > latencies[1] > latencies[2]
 
 
-def test_the_exact_method_trades_latency_for_error_as_it_is_told(channels):
+def test_the_exact_method_trades_latency_for_error_by_its_weight(channels):
     plans = [plan(*channels[0], 20.0, method="exact", latency_weight=weight) for weight in (1, 1e7, 1e8)]
     assert plans[0].t_d > plans[1].t_d > plans[2].t_d
     assert plans[0].weighted_error < plans[1].weighted_error < plans[2].weighted_error

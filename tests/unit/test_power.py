@@ -1,4 +1,4 @@
-"""Powers for given bits: the exact ones, Theorem 2's linearised ones, and those that know nothing of bits."""
+"""Power allocation for given bits: equal finishing times, Theorem 2's linearised rates, and the baselines."""
 
 from dataclasses import replace
 
