@@ -12,7 +12,7 @@ from experiments.provenance import provenance
 
 RESULTS = Path(__file__).with_name("results.json")
 NAMES = (
-    *("link", "inference", "dropping", "bsc", "allocation", "ofdm", "plan", "evaluation"),
+    *("link", "inference", "bsc", "allocation", "ofdm", "plan", "evaluation"),
     *("emulator", "server", "overload"),
 )
 

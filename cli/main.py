@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-LISTS = {"demo": ("--images",), "evaluate": ("--method", "--rho", "--gamma", "--ber", "--receiver")}
+LISTS = {"demo": ("--images",), "evaluate": ("--method", "--rho", "--gamma", "--ber")}
 """Flags that take several values, by command; evaluate's arguments come before them."""
 
 ImageFolder = Annotated[Path, typer.Argument(help="Folder with a manifest.csv, or with one folder a class.")]
@@ -211,13 +211,6 @@ def evaluate(
     rho: Annotated[list[float], typer.Option(help="Compression ratios of the payload.")] = [0.125, 0.25],  # noqa: B006
     gamma: Annotated[list[float], typer.Option(help="Shapes of the weight function (31).")] = [1.0],  # noqa: B006
     ber: Annotated[list[float], typer.Option(help="Bit error rates of the channel.")] = [0.0],  # noqa: B006
-    receiver: Annotated[
-        list[str],
-        typer.Option(
-            help="What the server does about damage: plain (as the papers), posterior-mean (knows the bit error "
-            "rate), drop-empty (does not look at patches without bits), posterior-mean+drop-empty."
-        ),
-    ] = ["plain"],  # noqa: B006
     modified: Annotated[
         bool, typer.Option(help="Measure the methods that allow for bit errors too, told the channel's.")
     ] = False,
@@ -238,7 +231,6 @@ def evaluate(
     that are not measured on. Interrupted, it goes on where it was.
     """
     from experiments.data.image_sets import ImageSetError
-    from experiments.evaluation.bsc_cells import Receiver
     from experiments.evaluation.measurement import measure_grid
     from experiments.evaluation.run import Run
     from semlink.vision.images import ImageError
@@ -258,8 +250,7 @@ def evaluate(
         processes=processes or os.cpu_count() or 1,
     )
     try:
-        receivers = [Receiver(name) for name in receiver]
-        measure_grid(run, method, rho, gamma, ber, receivers, modified=modified)
+        measure_grid(run, method, rho, gamma, ber, modified=modified)
     except (ImageSetError, ImageError, WeightsError, ValueError, ModuleNotFoundError) as error:
         fail(error)
 

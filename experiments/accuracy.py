@@ -8,8 +8,8 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from experiments.evaluation.bsc_cells import Receiver
 from experiments.evaluation.measurement import measure_grid
+from experiments.evaluation.rows import settings_of
 from experiments.evaluation.run import Run
 from semlink.vision.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
 
@@ -87,7 +87,6 @@ def measure(
     rhos: Sequence[float],
     bers: Sequence[float],
     gammas: Sequence[float] = (1.0,),
-    receivers: Sequence[Receiver] = (Receiver.PLAIN,),
     *,
     modified: bool = False,
     server_model: str = DEVICE_MODEL,
@@ -95,18 +94,15 @@ def measure(
 ) -> list[dict]:
     """Measures what the results do not hold yet; returns all rows of this image set and these models."""
     run = run_of(data, data.name, server_model, server_weights)
-    return measure_grid(run, methods, rhos, gammas, bers, receivers, modified=modified)
+    return measure_grid(run, methods, rhos, gammas, bers, modified=modified)
 
 
 def draw(
     axes: Axes, rows: list[dict], along: str, series: list[Series], label: str, views: str = "single"
 ) -> None:
-    """Draws one line for each series over the cells' value of `along`, with the clean accuracy above.
-
-    Plain receivers only: the others have a table of their own.
-    """
+    """Draws one line for each series over the cells' value of `along`, with the clean accuracy above."""
     axes.set_prop_cycle(color=plt.get_cmap("tab20")(range(20)))
-    rows = [row for row in rows if row["cell"].get("receiver", Receiver.PLAIN) == Receiver.PLAIN]
+    rows = [row for row in rows if settings_of(row["cell"]) is not None]
     (clean,) = (row for row in rows if row["cell"]["method"] == "clean")
     axes.axhline(100 * clean[views]["accuracy"], color="grey", linewidth=1, linestyle=":", label="no link")
     for name, belongs, style in series:

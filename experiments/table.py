@@ -5,24 +5,25 @@ python -m experiments.table DATA
 
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from experiments.accuracy import RESULTS, run_of
-from experiments.evaluation.bsc_cells import BscCell, Receiver
+from experiments.evaluation.bsc_cells import BscCell
+from experiments.evaluation.rows import settings_of
 from experiments.pairs import Things, paired_gain, things_of
 from experiments.training.link_training import KIND
 
 Rows = dict[BscCell, dict]
 """Rows of one run, by cell."""
-SETTING = "| {method} | {gamma:g} | {rho:g} | {ber:g} | {design_ber:g} | {receiver} "
-SETTING_HEAD = "| method | γ | ρ | μ | designed for | receiver "
+SETTING = "| {method} | {gamma:g} | {rho:g} | {ber:g} | {design_ber:g} "
+SETTING_HEAD = "| method | γ | ρ | μ | designed for "
 
 
 def _accuracies(rows: Rows) -> list[str]:
     views = ["single", "four_view"] if any(row["four_view"] for row in rows.values()) else ["single"]
     heads = "".join(f"| {name} | 95 % interval " for name in ("one view", "four views")[: len(views)])
-    lines = [f"{SETTING_HEAD}{heads}| bits on the air | lost |", "| --- " * (8 + 2 * len(views)) + "|"]
+    lines = [f"{SETTING_HEAD}{heads}| bits on the air | lost |", "| --- " * (7 + 2 * len(views)) + "|"]
     for cell in sorted(rows, key=_order):
         row = rows[cell]
         accuracies = "".join(
@@ -43,7 +44,7 @@ def _differences(pairs: list[tuple[BscCell, dict, dict]], things: Things, ahead:
     ]
     told = 2 if any(votes for _, (_, votes) in gains) else 1
     heads = "".join(f"| {head} | 95 % interval " for head in (ahead, f"{ahead}, four views")[:told])
-    lines = [f"{SETTING_HEAD}{heads}|", "| --- " * (6 + 2 * told) + "|"]
+    lines = [f"{SETTING_HEAD}{heads}|", "| --- " * (5 + 2 * told) + "|"]
     for cell, by_views in gains:
         values = "".join(
             f"| {100 * gain['difference']:+.1f} | {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f} "
@@ -59,19 +60,16 @@ def _beside_iaq(rows: Rows) -> list[tuple[BscCell, dict, dict]]:
     pairs = []
     for cell in sorted(rows, key=_order):
         iaq = BscCell("incremental", cell.rho, ber=cell.ber)
-        if iaq in rows and cell != iaq and cell.receiver == Receiver.PLAIN:
+        if iaq in rows and cell != iaq:
             pairs.append((cell, rows[iaq], rows[cell]))
     return pairs
 
 
-def _beside_plain(rows: Rows, plain: Rows) -> list[tuple[BscCell, dict, dict]]:
-    """Every cell whose plain receiver was measured with the server of `plain`."""
-    pairs = []
-    for cell in sorted(rows, key=_order):
-        reference = plain.get(replace(cell, receiver=Receiver.PLAIN))
-        if reference is not None and reference is not rows[cell]:
-            pairs.append((cell, rows[cell], reference))
-    return pairs
+def _beside_released(rows: Rows, released: Rows) -> list[tuple[BscCell, dict, dict]]:
+    """Every cell that was measured with the server of `released` too."""
+    if rows is released:
+        return []
+    return [(cell, rows[cell], released[cell]) for cell in sorted(rows, key=_order) if cell in released]
 
 
 def _model(server: str) -> str:
@@ -80,7 +78,7 @@ def _model(server: str) -> str:
 
 
 def _order(cell: BscCell) -> tuple:
-    return cell.ber, cell.rho, cell.method, cell.gamma, cell.design_ber, cell.receiver
+    return cell.ber, cell.rho, cell.method, cell.gamma, cell.design_ber
 
 
 def _section(title: str, lines: list[str]) -> list[str]:
@@ -94,7 +92,8 @@ def main(data: Path) -> None:
     servers: dict[str, Rows] = {}
     for line in out.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        servers.setdefault(row["run"]["server"], {})[BscCell(**row["cell"])] = row
+        if (settings := settings_of(row["cell"])) is not None:
+            servers.setdefault(row["run"]["server"], {})[BscCell(**settings)] = row
     run = next(iter(next(iter(servers.values())).values()))["run"]
     lines = [
         f"# {run['data']}, {run['only']}: {run['images']} images",
@@ -105,13 +104,13 @@ def main(data: Path) -> None:
         "all of them exposed to errors; of a frame only the payload is. Lost: files that could not be decoded.",
         "Differences are in points of accuracy, on the same images, with their 95 % interval.",
     ]
-    plain = {_model(server): rows for server, rows in servers.items() if not server.startswith(KIND)}
+    released = {_model(server): rows for server, rows in servers.items() if not server.startswith(KIND)}
     for server, rows in servers.items():
         lines += ["", f"## Server: {server}", "", *_accuracies(rows)]
         beside = _differences(_beside_iaq(rows), things, "IAQ is ahead by")
         lines += _section("### Incremental IAQ, not told of the errors, beside everything else", beside)
-        better = _differences(_beside_plain(rows, plain[_model(server)]), things, "ahead by")
-        lines += _section("### Beside the plain receiver of the same model as it came, at equal bits", better)
+        better = _differences(_beside_released(rows, released[_model(server)]), things, "ahead by")
+        lines += _section("### Beside the same model as it came, at equal bits", better)
     (RESULTS / f"{data.name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(RESULTS / f"{data.name}.md")
 

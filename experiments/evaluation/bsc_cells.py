@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,29 +18,6 @@ CLEAN = "clean"
 """The cell without any link: the model on the undamaged images."""
 
 
-class Receiver(StrEnum):
-    """What a server may do about damage, without more bits.
-
-    `PLAIN` is the papers': cell centres, and a mid-grey patch where there are no bits. `POSTERIOR_MEAN` knows μ
-    and takes the value to expect. `DROP_EMPTY` does not look at patches without bits.
-    """
-
-    PLAIN = "plain"
-    POSTERIOR_MEAN = "posterior-mean"
-    DROP_EMPTY = "drop-empty"
-    BOTH = "posterior-mean+drop-empty"
-
-    @property
-    def takes_posterior_mean(self) -> bool:
-        """Values are posterior means, not cell centres."""
-        return self in (Receiver.POSTERIOR_MEAN, Receiver.BOTH)
-
-    @property
-    def drops_empty(self) -> bool:
-        """Patches without bits are not looked at."""
-        return self in (Receiver.DROP_EMPTY, Receiver.BOTH)
-
-
 @dataclass(frozen=True)
 class BscCell:
     """One setting of the link over a binary symmetric channel; also none, for the clean cell.
@@ -53,7 +29,6 @@ class BscCell:
         ber: bit error rate μ of the channel.
         design_ber: bit error rate that the allocation assumes.
         threshold: of the methods that have one.
-        receiver: what the server makes of a frame beside reading it.
     """
 
     method: str
@@ -62,17 +37,11 @@ class BscCell:
     ber: float = 0.0
     design_ber: float = 0.0
     threshold: float | None = None
-    receiver: Receiver = Receiver.PLAIN
 
     @property
     def title(self) -> str:
         """In words, for whoever waits."""
         return f"{self.method}, ρ = {self.rho:g}, μ = {self.ber:g}"
-
-    @property
-    def drops_empty(self) -> bool:
-        """The server does not look at patches without bits."""
-        return self.receiver.drops_empty
 
     def shared(self) -> Code | None:
         """The code of protected pictures."""
@@ -91,7 +60,6 @@ class BscCell:
             prepared.attention[image],
             self.ber,
             generator,
-            posterior=self.receiver.takes_posterior_mean,
             method=self.method,
             rho=self.rho,
             gamma=self.gamma,
@@ -114,7 +82,6 @@ def grid(
     rhos: Iterable[float],
     gammas: Iterable[float],
     bers: Iterable[float],
-    receivers: Iterable[Receiver] = (Receiver.PLAIN,),
     *,
     modified: bool,
     thresholds: Mapping[tuple[str, float], float],
@@ -127,29 +94,19 @@ def grid(
         rhos: ratios ρ.
         gammas: shapes γ, for the methods that weigh.
         bers: bit error rates μ of the channel.
-        receivers: what the server does; of codecs all are plain.
         modified: adds the paper's modified methods, which know μ.
         thresholds: by method and ρ, for the methods that have one.
     """
     cells: dict[BscCell, None] = {BscCell(CLEAN): None}
     sent_by = [method for method in methods if method != CLEAN]
-    for method, rho, gamma, ber, receiver in itertools.product(sent_by, rhos, gammas, bers, receivers):
+    for method, rho, gamma, ber in itertools.product(sent_by, rhos, gammas, bers):
         weighs = method in (Method.INCREMENTAL, Method.WATER_FILLING)
         threshold = thresholds.get((method, rho))
         sent = BscCell(method, rho, gamma if weighs else 1.0, ber, threshold=threshold)
-        cells[replace(sent, receiver=_matters(receiver, sent))] = None
+        cells[sent] = None
         if modified and weighs and ber > 0:
-            cells[replace(sent, design_ber=ber, receiver=receiver)] = None
+            cells[replace(sent, design_ber=ber)] = None
     return list(cells)
-
-
-def _matters(receiver: Receiver, cell: BscCell) -> Receiver:
-    """The plainest receiver that does the same in this cell."""
-    if cell.method not in list(Method):
-        return Receiver.PLAIN
-    if cell.ber == 0:  # the posterior mean is the cell's centre
-        return Receiver.DROP_EMPTY if receiver.drops_empty else Receiver.PLAIN
-    return receiver
 
 
 def tune_threshold(method: Method, attention: NDArray, rho: float) -> float:

@@ -49,8 +49,6 @@ def send_frame(
     scores: NDArray,
     ber: float,
     generator: np.random.Generator,
-    *,
-    posterior: bool = False,
     **allocation: Any,
 ) -> Received:
     """Sends an image as a frame, its payload exposed, its header protected, as in the papers.
@@ -60,7 +58,6 @@ def send_frame(
         scores: (196,) importance.
         ber: bit error rate μ of the channel.
         generator: the channel's randomness.
-        posterior: the receiver knows μ and takes the posterior mean of each value.
         allocation: as of `semlink.source.iaq.coder.encode`.
     """
     frame = iaq.encode(image, scores, **allocation).frame
@@ -68,7 +65,7 @@ def send_frame(
     invert_bits(payload, flip_positions(frame.payload_bits, ber, generator))
     arrived = frame.with_payload(bytes(payload))
     return Received(
-        iaq.decode(arrived, bit_error_rate=ber if posterior else 0.0),
+        iaq.decode(arrived),
         frame.header_bits + 8 * len(payload),
         frame.segment_bits,
         lost=False,

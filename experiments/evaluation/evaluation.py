@@ -18,7 +18,7 @@ from experiments.evaluation.intervals import accuracy
 from experiments.evaluation.rows import Setting, to_hex
 from experiments.evaluation.run import Run
 from semlink.decision.voting import majority_vote
-from semlink.vision.vit import IMAGE_SIZE, load_vit, logits_of_patches, normalise
+from semlink.vision.vit import IMAGE_SIZE, load_vit, normalise
 
 SHARD = 32
 """Images of one task: large enough for the model to work in batches, small enough to share out evenly."""
@@ -32,10 +32,6 @@ class Cell(Setting, Protocol):
     @property
     def title(self) -> str:
         """In words, for whoever waits."""
-
-    @property
-    def drops_empty(self) -> bool:
-        """The server does not look at patches without bits."""
 
     def shared(self) -> Any:
         """What serves all images and is found once, before the first; it goes to other processes."""
@@ -108,16 +104,12 @@ def _measure(cell: Cell, shared: Any, images: list[int]) -> dict[str, list]:
     received = [cell.send(shared, prepared, image, run.seed) for image in images]
     labels: list[int] = []
     confidences: list[float] = []
-    # Images that keep different numbers of tokens make no batch.
-    batch = 1 if cell.drops_empty else BATCH
     precision = torch.autocast("cpu", torch.bfloat16, enabled=run.bfloat16)
     with torch.inference_mode(), precision:
-        for start in range(0, len(images), batch):
-            chosen = received[start : start + batch]
+        for start in range(0, len(images), BATCH):
+            chosen = received[start : start + BATCH]
             pixels = normalise(model, np.stack([each.pixels for each in chosen]))
-            kept = chosen[0].bits_per_patch if cell.drops_empty else None
-            logits = model(pixels) if kept is None else logits_of_patches(model, pixels, kept)
-            best = logits.float().softmax(-1).max(-1)
+            best = model(pixels).float().softmax(-1).max(-1)
             labels += best.indices.tolist()
             confidences += best.values.tolist()
     return {

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from experiments.data.image_sets import Example, load_image_set
 from experiments.data.prepared import open_prepared, prepare
-from experiments.evaluation.bsc_cells import CLEAN, Receiver, grid, tune_threshold
+from experiments.evaluation.bsc_cells import CLEAN, grid, tune_threshold
 from experiments.evaluation.coders import CODECS, PROTECTED
 from experiments.evaluation.evaluation import Cell, evaluate
 from experiments.evaluation.ofdm_cells import OfdmCell, spread
@@ -32,7 +32,6 @@ def measure_grid(
     rhos: Sequence[float],
     gammas: Sequence[float],
     bers: Sequence[float],
-    receivers: Sequence[Receiver] = (Receiver.PLAIN,),
     *,
     modified: bool,
 ) -> list[dict[str, Any]]:
@@ -55,9 +54,7 @@ def measure_grid(
         raise ValueError("rho must be within (0, 1], and ber within [0, 1)")
     tuned = {method for method in Method if method in methods and method.has_threshold}
     thresholds = _thresholds(run, tuned, rhos) if tuned else {}
-    return measure_cells(
-        run, grid(methods, rhos, gammas, bers, receivers, modified=modified, thresholds=thresholds)
-    )
+    return measure_cells(run, grid(methods, rhos, gammas, bers, modified=modified, thresholds=thresholds))
 
 
 def measure_cells(run: Run, cells: Sequence[Cell]) -> list[dict[str, Any]]:

@@ -79,11 +79,6 @@ class OfdmCell:
         """In words, for whoever waits."""
         return f"{self.method}, {self.mapping}, {self.coding}, ρ = {self.rho:g}, {self.snr_db:g} dB"
 
-    @property
-    def drops_empty(self) -> bool:
-        """The server looks at all patches."""
-        return False
-
     def shared(self) -> None:
         """Nothing serves all images."""
 

@@ -146,8 +146,13 @@ class TestRows:
 
     def test_a_row_from_before_a_field_was_added_still_counts(self):
         told = json.loads(json.dumps(asdict(BscCell("fixed", 0.25))))
-        del told["receiver"]
+        del told["threshold"]
         assert is_about(told, BscCell("fixed", 0.25))
+
+    def test_a_row_with_a_receiver_counts_where_that_is_what_all_servers_do(self):
+        told = json.loads(json.dumps(asdict(BscCell("fixed", 0.25))))
+        assert is_about(told | {"receiver": "plain"}, BscCell("fixed", 0.25))
+        assert not is_about(told | {"receiver": "drop-empty"}, BscCell("fixed", 0.25))
 
     def test_rows_of_another_run_do_not_count(self, tmp_path):
         cells = [BscCell(CLEAN), OfdmCell(PlanMethod.FIXED, 20.0)]

@@ -6,8 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from semlink.source.iaq.allocation.methods import Method, allocate
 from semlink.source.iaq.frame import Geometry, IaqFrame, header_bits
 from semlink.source.iaq.patches import to_image, to_patches
-from semlink.source.iaq.posterior import posterior_mean
-from semlink.source.iaq.quantizer import quantize
+from semlink.source.iaq.quantizer import dequantize, quantize
 from semlink.source.registry import CodedImage
 
 PATCH_SIZE = 16
@@ -113,14 +112,8 @@ def _steps(geometry: Geometry, rho: float, total_bits: int | None) -> int:
     return min(most, (total_bits - header) // geometry.values_per_patch)
 
 
-def decode(frame: IaqFrame, *, bit_error_rate: float = 0.0) -> NDArray[np.float64]:
-    """Pixels of a received frame: (H, W, C) within [u_min, u_max], unrounded.
-
-    Args:
-        frame: as it arrived.
-        bit_error_rate: μ of the channel. At 0 each value is the centre of its cell (IAQ, Section III-A), otherwise
-            its posterior mean, see `semlink.source.iaq.posterior`.
-    """
+def decode(frame: IaqFrame) -> NDArray[np.float64]:
+    """(H, W, C) pixels of a frame within [u_min, u_max], unrounded: centres of cells (IAQ, Section III-A)."""
     geometry = frame.geometry
-    patches = posterior_mean(frame.codes, frame.bits, frame.low, frame.high, bit_error_rate)
+    patches = dequantize(frame.codes, frame.bits, frame.low, frame.high)
     return to_image(patches, geometry.rows, geometry.columns, geometry.patch_size)
