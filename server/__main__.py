@@ -17,7 +17,7 @@ from server.settings import ServerSettings
 
 
 async def serve(settings: ServerSettings) -> None:
-    """Runs the server until it is told to stop."""
+    """Runs the server until SIGTERM or SIGINT."""
     async with assembled(settings) as server:
         await listen(
             server.link,
@@ -25,15 +25,15 @@ async def serve(settings: ServerSettings) -> None:
             server.health,
             server.admission,
             settings,
-            prepare=server.classifier.start,
+            prepare=server.recognizer.start,
             stopping=server.sessions.end_waits,
         )
-    if server.classifier.is_loading:
+    if server.recognizer.is_loading:
         os._exit(0)  # the thread that loads can't be stopped, and a usual exit would wait for it
 
 
 def run_on_ray(settings: ServerSettings) -> None:
-    """Runs replicas of the server behind Ray Serve until it is told to stop.
+    """Runs replicas of the server behind Ray Serve until SIGTERM or SIGINT.
 
     Raises:
         StartupError: Ray is not installed, or can't do it.

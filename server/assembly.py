@@ -1,4 +1,4 @@
-"""One server, put together: what it answers over gRPC and over HTTP, with one model and one store behind both."""
+"""Composition root: the parts of one server, made from its settings and connected."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,30 +9,32 @@ from fastapi import FastAPI
 from semlink.service.admission import Admission
 from semlink.service.header_tag import keys_of_devices
 from semlink.service.listener import Health
-from server.classifier import Classifier
-from server.header_keys import HeaderKeys
+from semlink.service.settings import StartupError
+from server.frames import HeaderKeys
 from server.link_service import LinkService
 from server.metrics import Metrics
 from server.recognition import Recognizer
 from server.rest import create_app
-from server.sessions import Sessions, open_sessions
+from server.sessions import Rules, Sessions
+from server.sessions.memory import MemoryStore
+from server.sessions.store import SessionStore
 from server.settings import ServerSettings
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """The parts that whoever runs a server has to do with.
+    """The parts that the process which runs a server needs.
 
     Attributes:
-        classifier: not started yet.
-        sessions: where views and votes are kept.
+        recognizer: not started yet.
+        sessions: with the views and votes.
         link: the link service.
-        app: the REST API, which asks `admission` itself.
-        health: what `app` tells of it.
-        admission: whom the link service is for.
+        app: the REST API; it asks `admission` itself.
+        health: what `app` reports as the server's health.
+        admission: for the calls of the link service.
     """
 
-    classifier: Classifier
+    recognizer: Recognizer
     sessions: Sessions
     link: LinkService
     app: FastAPI
@@ -42,18 +44,39 @@ class Assembly:
 
 @asynccontextmanager
 async def assembled(settings: ServerSettings) -> AsyncIterator[Assembly]:
-    """A server as the settings want it, while the context lasts.
+    """A server with these settings, while the context lasts. Redis need not be there yet, nor stay.
 
     Raises:
-        StartupError: the settings can't be kept.
+        StartupError: a file of keys can't be used, --redis is no address, or redis-py is not installed.
     """
     metrics, health = Metrics(), Health()
     admission = Admission.of(settings, metrics.calls_refused)
-    classifier = Classifier(settings, metrics)
-    keys = keys_of_devices(settings.header_keys_file) if settings.header_keys_file else None
+    keys = HeaderKeys(keys_of_devices(settings.header_keys_file)) if settings.header_keys_file else None
     timeout = settings.request_timeout_seconds
-    async with open_sessions(settings, metrics) as sessions:
-        recognizer = Recognizer(classifier, sessions, metrics, None if keys is None else HeaderKeys(keys))
+    sessions = Sessions(_store(settings, metrics), settings.max_waiting_calls, metrics)
+    try:
+        recognizer = Recognizer(settings, sessions, metrics, keys)
         link = LinkService(recognizer, sessions, metrics, timeout)
         app = create_app(recognizer, sessions, metrics, health, admission, timeout, settings.max_held_bytes)
-        yield Assembly(classifier, sessions, link, app, health, admission)
+        yield Assembly(recognizer, sessions, link, app, health, admission)
+    finally:
+        await sessions.close()
+
+
+def _store(settings: ServerSettings, metrics: Metrics) -> SessionStore:
+    rules = Rules(
+        max_objects=settings.max_objects,
+        ttl_seconds=settings.object_ttl_seconds,
+        vote_after_seconds=settings.vote_after_seconds,
+        quorum=settings.quorum,
+    )
+    if not settings.redis:
+        return MemoryStore(rules, metrics)
+    try:
+        from server.sessions.redis import RedisStore
+    except ModuleNotFoundError:
+        raise StartupError("--redis needs redis-py: pip install 'semlink[redis]'") from None
+    try:
+        return RedisStore(settings.redis, rules, metrics)
+    except ValueError as error:  # the address itself may hold a password
+        raise StartupError(f"--redis must be redis://HOST:PORT/DATABASE: {error}") from None

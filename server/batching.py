@@ -1,4 +1,4 @@
-"""The queue before the model: bounded, emptied in batches, left by those for whom nobody waits any more."""
+"""Micro-batching: a bounded queue before the model, which takes what waits in batches whenever it is free."""
 
 import asyncio
 import math
@@ -13,25 +13,71 @@ from typing import Generic, TypeVar
 from opentelemetry import trace
 
 from semlink.service import tracing
+from server.latency import LatencyModel
 from server.metrics import Metrics
-from server.pending import Pending
-from server.predictions import Prediction, Recognition
+from server.model import BatchResult, Prediction
 from server.refusals import Expired, Overloaded
-from server.speed import Speed
 
 DECODERS = 2
-"""Threads that decode: a large picture in one of them does not hold up the frames behind it."""
+"""Decoding threads: a large picture in one of them does not hold up the frames behind it."""
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What a look at a batch found: the classes of each image, and seconds to prepare the batch and to look."""
+class Recognition:
+    """The classes of one image, the likeliest first, and the milliseconds spent on it.
 
-    predictions: Sequence[tuple[Prediction, ...]]
-    prepare_seconds: float
-    inference_seconds: float
+    `inference_ms` is that of the whole batch, which every image of it waits for.
+    """
+
+    predictions: tuple[Prediction, ...]
+    decode_ms: float
+    queue_ms: float
+    inference_ms: float
+
+
+class Pending:
+    """A recognition under way, for one caller or several: those who repeat a call wait for the same one.
+
+    Attributes:
+        answer: the result; cancelled if it was abandoned.
+        deadline: until when any caller waits for it, by the event loop's clock.
+    """
+
+    def __init__(self, abandon: Callable[[], None]) -> None:
+        """`abandon` is called when the last caller gives up before there is an answer."""
+        self.answer: asyncio.Future[Recognition] = asyncio.get_running_loop().create_future()
+        self.answer.add_done_callback(self._end)
+        self.deadline = -math.inf
+        self._abandon: Callable[[], None] | None = abandon
+        self._callers = 0
+
+    def _end(self, answer: asyncio.Future[Recognition]) -> None:
+        if not answer.cancelled():
+            answer.exception()  # marks it as retrieved, though no caller may be left
+        self._abandon = None  # answers live long, and it refers to the image
+
+    async def wait(self, deadline: float) -> Recognition:
+        """The answer, or whatever error there was instead.
+
+        Args:
+            deadline: when the caller gives up, by the event loop's clock.
+
+        Raises:
+            Expired: the deadline has passed.
+        """
+        self.deadline = max(self.deadline, deadline)
+        self._callers += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.shield(self.answer)
+        except TimeoutError:
+            raise Expired from None
+        finally:
+            self._callers -= 1
+            if not self._callers and not self.answer.done() and self._abandon:
+                self._abandon()
 
 
 @dataclass(frozen=True)
@@ -45,7 +91,7 @@ class _Entry(Generic[Item]):
     """A place in the queue."""
 
     def __init__(self, abandon: Callable[["_Entry[Item]"], None]) -> None:
-        self.asked, self.asked_by = time.perf_counter(), trace.get_current_span()
+        self.enqueued, self.parent_span = time.perf_counter(), trace.get_current_span()
         self.pending = Pending(partial(abandon, self))
         self.decoding: asyncio.Future[_Decoded[Item]]
         self.decoded: _Decoded[Item] | None = None
@@ -56,18 +102,18 @@ class _Entry(Generic[Item]):
 
 
 class Batcher(Generic[Item]):
-    """Has images decoded as they come, and looked at in batches of those that wait when the model is free.
+    """Decodes images as they come, and runs the model on batches of those that wait when it is free.
 
-    Nobody waits for a batch to fill up. All of it runs in the event loop but `decode` and `look`, which run in
-    threads; the model is never asked for two batches at once.
+    A batch is not delayed until it is full. All runs in the event loop except `decode` and `predict`, which run in
+    threads; `predict` never runs twice at once.
 
     Attributes:
-        speed: of the model, measured; who is refused, and what refusals say, follows from it.
+        latency: of the model; requests are refused, and told when to retry, by its estimates.
     """
 
     def __init__(
         self,
-        look: Callable[[Sequence[Item]], Looked],
+        predict: Callable[[Sequence[Item]], BatchResult],
         thread: ThreadPoolExecutor,
         *,
         max_batch: int,
@@ -75,56 +121,54 @@ class Batcher(Generic[Item]):
         answer_within_seconds: float,
         metrics: Metrics,
     ) -> None:
-        """Looks at up to `max_batch` images at once, in `thread`; up to `queue_size` wait for it.
+        """Runs `predict` on up to `max_batch` images at once, in `thread`; up to `queue_size` wait for it.
 
-        Of these, only such as can be expected to be answered within so many seconds; 0: the model's usual bound.
+        Of these, only such as are estimated to be answered within so many seconds; 0: the latency model's default.
         """
-        self._look, self._thread = look, thread
+        self._predict, self._thread = predict, thread
         self._max_batch, self._queue_size, self._metrics = max_batch, queue_size, metrics
         self._answer_within = answer_within_seconds
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
-        self._waiting: dict[_Entry[Item], None] = {}  # in the order they came
-        self._looked_at = 0
-        self.speed = Speed(max_batch)
+        self._waiting: dict[_Entry[Item], None] = {}  # in order of arrival
+        self._running = 0
+        self.latency = LatencyModel(max_batch)
         metrics.queue_depth.set_function(lambda: len(self._waiting))
 
     def check_room(self, deadline: float = math.inf) -> None:
-        """Raises Overloaded where there is no use in waiting.
+        """Raises Overloaded where waiting is of no use.
 
-        That is where as many wait as may, or where the answer can't be expected within the bound, or before
-        `deadline`, by the event loop's clock. Who finds nobody before it is never refused, however slow the
-        model seems: only what it is asked tells whether it still is.
+        That is where the queue is full, or where the answer can't be expected within the bound, or before
+        `deadline`, by the event loop's clock. A request with none before it is never refused, however slow the
+        model seems: only its requests tell whether it still is.
         """
-        before = len(self._waiting) + self._looked_at
+        before = len(self._waiting) + self._running
         if not before:
             return
-        free = self.speed.wait(self._looked_at, len(self._waiting))
+        free = self.latency.wait(self._running, len(self._waiting))
         if len(self._waiting) >= self._queue_size:
             raise Overloaded(f"{len(self._waiting)} requests wait for the model, and no more may", free)
-        answer = self.speed.wait(self._looked_at, len(self._waiting) + 1)
+        answer = self.latency.wait(self._running, len(self._waiting) + 1)
         remaining = deadline - asyncio.get_running_loop().time()
-        if answer > (bound := self._answer_within or self.speed.usual_bound):
-            raise Overloaded(
-                f"with {before} requests before it there would be an answer in {answer:.3g} s, later than the "
-                f"{bound:.3g} s that the server allows",
-                free,
-            )
-        if answer > remaining:
-            raise Overloaded(
-                f"with {before} requests before it there would be an answer in {answer:.3g} s, and its caller "
-                f"waits for {max(remaining, 0):.3g} s",
-                free,
-            )
+        bound = self._answer_within or self.latency.usual_bound
+        if answer > bound:
+            reason = f"later than the {bound:.3g} s that the server allows"
+        elif answer > remaining:
+            reason = f"and its caller waits for {max(remaining, 0):.3g} s"
+        else:
+            return
+        raise Overloaded(
+            f"with {before} requests before it there would be an answer in {answer:.3g} s, {reason}", free
+        )
 
     def submit(self, decode: Callable[[], Item], deadline: float = math.inf) -> Pending:
-        """Queues an image; whoever submits waits for it before anything else.
+        """Queues an image; the caller must wait for the result before it awaits anything else.
 
         Args:
-            decode: makes the image; called in a thread. Its error is the answer's, and nobody else's.
-            deadline: until when whoever submits waits, by the event loop's clock.
+            decode: makes the image; called in a thread. Its error is that of this image only.
+            deadline: until when the caller waits, by the event loop's clock.
 
         Raises:
-            Overloaded: as `check_room` does.
+            Overloaded: see `check_room`.
         """
         self.check_room(deadline)
         entry = _Entry(self._leave)
@@ -134,7 +178,7 @@ class Batcher(Generic[Item]):
         return entry.pending
 
     def _leave(self, entry: _Entry[Item]) -> None:
-        """Nobody waits for it any more; what is being looked at is looked at to the end."""
+        """Removes an entry whose callers are gone, unless its batch is running."""
         if entry in self._waiting:
             del self._waiting[entry]
             entry.decoding.cancel()
@@ -148,10 +192,10 @@ class Batcher(Generic[Item]):
             entry.fail(error)
         else:
             entry.decoded = decoding.result()
-            self._look_at_next()
+            self._run_next()
 
-    def _look_at_next(self) -> None:
-        if self._looked_at:
+    def _run_next(self) -> None:
+        if self._running:
             return
         loop = asyncio.get_running_loop()
         for entry in [entry for entry in self._waiting if entry.pending.deadline <= loop.time()]:
@@ -164,50 +208,48 @@ class Batcher(Generic[Item]):
             return
         for entry, _ in batch:
             del self._waiting[entry]
-        self._looked_at = len(batch)
-        looking = loop.run_in_executor(self._thread, self._look, [decoded.item for _, decoded in batch])
-        looking.add_done_callback(partial(self._answer, batch, time.perf_counter()))
+        self._running = len(batch)
+        running = loop.run_in_executor(self._thread, self._predict, [decoded.item for _, decoded in batch])
+        running.add_done_callback(partial(self._answer, batch, time.perf_counter()))
 
     def _answer(
         self,
         batch: Sequence[tuple[_Entry[Item], _Decoded[Item]]],
         began: float,
-        looking: "asyncio.Future[Looked]",
+        running: "asyncio.Future[BatchResult]",
     ) -> None:
         ended = time.perf_counter()
-        self._looked_at = 0
-        self._look_at_next()  # before anybody is told: the model has no time to lose
-        if looking.cancelled():
+        self._running = 0
+        self._run_next()  # before any answer is passed on: the model must not stand idle
+        if running.cancelled():
             return
-        if error := looking.exception():
+        if error := running.exception():
             for entry, _ in batch:
                 entry.fail(error)
             return
-        looked = looking.result()
-        self._measure(len(batch), looked)
-        for (entry, decoded), predictions in zip(batch, looked.predictions, strict=True):
+        result = running.result()
+        self.latency.measure(len(batch), result.prepare_seconds + result.inference_seconds)
+        self._metrics.batch_size.observe(len(batch))
+        self._metrics.inference_seconds.observe(result.inference_seconds)
+        for (entry, decoded), predictions in zip(batch, result.predictions, strict=True):
             decode_seconds = decoded.ended - decoded.began
-            queue_seconds = began - entry.asked - decode_seconds
+            queue_seconds = began - entry.enqueued - decode_seconds
             self._metrics.decode_seconds.observe(decode_seconds)
             self._metrics.queue_wait_seconds.observe(queue_seconds)
-            tracing.record("queue for decoder", entry.asked, decoded.began, parent=entry.asked_by)
-            tracing.record("decode", decoded.began, decoded.ended, parent=entry.asked_by)
-            tracing.record("queue for model", decoded.ended, began, parent=entry.asked_by)
-            tracing.record("inference", began, ended, parent=entry.asked_by, batch=len(batch))
+            record = partial(tracing.record, parent=entry.parent_span)
+            record("queue for decoder", entry.enqueued, decoded.began)
+            record("decode", decoded.began, decoded.ended)
+            record("queue for model", decoded.ended, began)
+            record("inference", began, ended, batch=len(batch))
             if not entry.pending.answer.done():
                 entry.pending.answer.set_result(
                     Recognition(
                         predictions,
-                        decode_ms=1e3 * (decode_seconds + looked.prepare_seconds),
+                        decode_ms=1e3 * (decode_seconds + result.prepare_seconds),
                         queue_ms=1e3 * queue_seconds,
-                        inference_ms=1e3 * looked.inference_seconds,
+                        inference_ms=1e3 * result.inference_seconds,
                     )
                 )
-
-    def _measure(self, images: int, looked: Looked) -> None:
-        self.speed.measure(images, looked.prepare_seconds + looked.inference_seconds)
-        self._metrics.batch_size.observe(images)
-        self._metrics.inference_seconds.observe(looked.inference_seconds)
 
 
 def _decode(decode: Callable[[], Item]) -> _Decoded[Item]:

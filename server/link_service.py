@@ -1,4 +1,4 @@
-"""The link service over gRPC."""
+"""gRPC service LinkService: recognises frames and answers waits for votes."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -15,18 +15,18 @@ from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 from server.metrics import Metrics
 from server.recognition import Recognizer, ViewRequest
-from server.sessions import Sessions, Standing, Vote
+from server.sessions import Sessions, Vote, VoteStatus
 
 T = TypeVar("T")
 
 
 class LinkService(link_pb2_grpc.LinkServiceServicer):
-    """Answers devices; see proto/semlink/v1/link.proto for the contract."""
+    """The contract is proto/semlink/v1/link.proto."""
 
     def __init__(
         self, recognizer: Recognizer, sessions: Sessions, metrics: Metrics, timeout_seconds: float
     ) -> None:
-        """What it answers with is shared with the REST API; `timeout_seconds` is for calls without a deadline."""
+        """Shares its parts with the REST API; `timeout_seconds` is for calls without a deadline."""
         self._recognizer, self._sessions, self._metrics = recognizer, sessions, metrics
         self._timeout = timeout_seconds
 
@@ -52,10 +52,7 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
             )
         recognition = answer.recognition
         response = pb.ClassifyResponse(
-            predictions=[
-                pb.Prediction(label=each.label, name=each.name, confidence=each.confidence)
-                for each in recognition.predictions
-            ],
+            predictions=[pb.Prediction(**vars(each)) for each in recognition.predictions],
             model=answer.model,
             repeated=answer.repeated,
             timings=pb.ServerTimings(
@@ -65,8 +62,8 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
             ),
             received_frame=_received(request) if request.echo_frame else b"",
         )
-        if answer.standing is not None:
-            _tell(response, answer.standing)
+        if answer.status is not None:
+            _set_status(response, answer.status)
         return response
 
     @served
@@ -80,9 +77,9 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, f"wait_seconds must be within [0, {MAX_WAIT_SECONDS:.0f}]"
             )
-        standing = await _or_abort(context, self._sessions.wait(request.object_id, request.wait_seconds))
+        status = await _or_abort(context, self._sessions.wait(request.object_id, request.wait_seconds))
         response = pb.WaitVoteResponse()
-        _tell(response, standing)
+        _set_status(response, status)
         return response
 
 
@@ -101,7 +98,7 @@ def _view(request: pb.ClassifyRequest) -> ViewRequest:
 
 
 def _received(request: pb.ClassifyRequest) -> bytes:
-    """The frame as it was looked at."""
+    """The frame as it is decoded: without the lost patches."""
     return read_frame(request.frame).without(request.lost_patches).to_bytes()
 
 
@@ -112,11 +109,8 @@ async def _or_abort(context: grpc.aio.ServicerContext, answer: Awaitable[T]) -> 
         await abort(context, refusal.code, str(refusal), refusal.retry_after)
 
 
-def _tell(response: pb.ClassifyResponse | pb.WaitVoteResponse, standing: Standing) -> None:
-    if isinstance(standing, Vote):
-        response.vote.label = standing.label
-        response.vote.name = standing.name
-        response.vote.votes = standing.votes
-        response.vote.views = standing.views
+def _set_status(response: pb.ClassifyResponse | pb.WaitVoteResponse, status: VoteStatus) -> None:
+    if isinstance(status, Vote):
+        response.vote.CopyFrom(pb.Vote(**vars(status)))
     else:
-        response.missing_views = standing
+        response.missing_views = status

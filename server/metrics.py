@@ -1,4 +1,4 @@
-"""What the server counts. Nothing is labelled by device or object: their number has no bound."""
+"""Prometheus metrics of the server. No label names a device or an object: their number has no bound."""
 
 import asyncio
 import time
@@ -7,17 +7,19 @@ from contextlib import contextmanager
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semlink.service.admission import Refusal, refusal_counter
 from semlink.source.registry import frame_rules
 
+CLASSIFY_PATH = "/v1/classify"
 PROTOCOLS = ("grpc", "http")
 OUTCOMES = ("answered", "refused", "overloaded", "expired", "cancelled", "unavailable", "failed")
 VOTES = ("unanimous", "majority", "plurality")
 REASONS = (*frame_rules(), "lost_patches", "tag")
-"""Rules of frames and of the server that a frame may break."""
+"""Why a frame is rejected: rules of the format and of the server."""
 CALLER_GONE = 499
-"""Stands for the HTTP status of a response that nobody takes."""
+"""HTTP status of a response to a caller that has hung up."""
 _OF_STATUS = {
     HTTPStatus.TOO_MANY_REQUESTS: "overloaded",
     HTTPStatus.GATEWAY_TIMEOUT: "expired",
@@ -86,7 +88,7 @@ class Metrics:
         )
         self.batch_size = Histogram(
             "semlink_server_batch_size",
-            "Images looked at together.",
+            "Images in one batch of the model.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=self.registry,
         )
@@ -105,7 +107,6 @@ class Metrics:
         )
         for outcome in VOTES:
             self.votes.labels(outcome)
-
         self.partial_votes = Counter(
             "semlink_server_partial_votes",
             "Votes taken at their deadline, with views missing; they are among the votes too.",
@@ -148,3 +149,29 @@ class Metrics:
             raise
         finally:
             self.count_request("grpc", status, time.perf_counter() - began)
+
+
+class CountingMiddleware:
+    """ASGI middleware that counts the admitted requests to classify by their HTTP status."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        """Around `app`."""
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", CLASSIFY_PATH):
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), int(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+        async def note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note_status)
+        finally:
+            self._metrics.count_request("http", status, time.perf_counter() - began)

@@ -1,36 +1,34 @@
-"""From a request, however it came, to its answer."""
+"""Recognition: from a request, over whichever protocol, to its answer; owns the model and its queue."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from semlink.frame import MAX_FRAME_BYTES, Frame, FrameError
 from semlink.service import tracing
-from semlink.source.registry import decode, read_frame
+from semlink.source import registry
 from semlink.vision.images import IMAGE_SIZE, model_pixels, open_image
-from server.classifier import PATCHES, Classifier, Picture
-from server.header_keys import HeaderKeys
+from server.batching import Batcher, Pending, Recognition
+from server.frames import HeaderKeys, parse_frame
 from server.metrics import Metrics
-from server.pending import Pending
-from server.predictions import Recognition
-from server.refusals import BadFrame, BadTag
-from server.sessions import Sessions, Standing, View
+from server.model import ModelInput, load_model
+from server.refusals import BadFrame, BadTag, NotReady
+from server.sessions import Sessions, SubmittedView, VoteStatus
+from server.settings import ServerSettings
 
 log = structlog.get_logger(__name__)
 
-MODEL_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
-
-VOUCHED_FOR = {"object_id", "device_id", "frame_id", "expected_views"}
-"""Fields of a request that stand under its header's tag."""
+TAGGED = {"object_id", "device_id", "frame_id", "expected_views"}
+"""Fields of a request that its header tag covers."""
 
 
 class ViewRequest(BaseModel):
-    """What a request says beside the picture."""
+    """The parameters of a request to classify, beside the frame or picture."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -51,33 +49,72 @@ class ViewRequest(BaseModel):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a view shows, and how the vote on its object stands (None for a view that stands alone)."""
+    """The classes of a view, and the vote status of its object (None for a view that stands alone)."""
 
     recognition: Recognition
-    standing: Standing | None
+    status: VoteStatus | None
     repeated: bool
     model: str
 
 
 class Recognizer:
-    """Answers views: checks them, has them classified, counts them."""
+    """Answers views: validates, decodes and classifies them, and counts them in their sessions.
+
+    Attributes:
+        is_loading: the model is being loaded, in a thread that can't be stopped.
+    """
 
     def __init__(
-        self, classifier: Classifier, sessions: Sessions, metrics: Metrics, header_keys: HeaderKeys | None = None
+        self,
+        settings: ServerSettings,
+        sessions: Sessions,
+        metrics: Metrics,
+        header_keys: HeaderKeys | None = None,
     ) -> None:
-        """All are shared by everything that asks. With `header_keys`, frames need a tag by their device."""
-        self._classifier, self._sessions, self._metrics = classifier, sessions, metrics
+        """Loads no model yet; see `start`. With `header_keys`, frames need a tag by their device."""
+        self._settings, self._sessions, self._metrics = settings, sessions, metrics
         self._header_keys = header_keys
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._batcher: Batcher[ModelInput] | None = None
+        self._description = ""
+        self.is_loading = False
 
-    def check_room(self, request: ViewRequest) -> None:
-        """To be asked before a request's picture is read: it may be long, and there may be no room for it.
+    async def start(self) -> None:
+        """Loads the model, and measures how long it takes for an image and for a batch.
 
         Raises:
-            Refusal: it would be refused whatever the picture. The view of an object is none of these: it may
-                be a repeated one, which is answered without the model.
+            WeightsError, EngineError: see `load_model`.
+        """
+        self.is_loading = True
+        self._batcher = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+
+    def _load(self) -> Batcher[ModelInput]:
+        settings = self._settings
+        try:
+            model = load_model(settings)
+            batcher = Batcher(
+                model.predict,
+                self._thread,
+                max_batch=settings.max_batch,
+                queue_size=settings.queue_size,
+                answer_within_seconds=settings.answer_within_seconds,
+                metrics=self._metrics,
+            )
+            batcher.latency.start(*model.warm_up(settings.max_batch))
+            self._description = model.description
+            return batcher
+        finally:
+            self.is_loading = False
+
+    def check_room(self, request: ViewRequest) -> None:
+        """Refuses a request before its body is read, which may be long.
+
+        Raises:
+            Refusal: it would be refused whatever its body. A view of an object is not refused: it may be a
+                repeated one, which is answered without the model.
         """
         if not request.object_id:
-            self._classifier.check_room()
+            self._ready_batcher().check_room()
 
     async def frame(
         self, data: bytes, request: ViewRequest, deadline: float, *, tag: bytes, lost_patches: Sequence[int] = ()
@@ -86,38 +123,31 @@ class Recognizer:
 
         Args:
             data: the frame.
-            request: what it is a view of.
+            request: its parameters.
             deadline: until when the caller waits.
-            tag: of the frame's header, looked at where the devices have keys.
+            tag: of the frame's header, verified where the devices have keys.
             lost_patches: patches that the channel says it has lost, in any order; they may come twice.
 
         Raises:
-            Refusal: the frame is malformed or of another geometry than the model's, its header is not vouched
-                for, its view can't count, there is no room in the queue, Redis is away, or the deadline has
-                passed.
+            Refusal: the frame is malformed or of another geometry than the model's, its tag is wrong, its view
+                can't be counted, the queue is full, Redis is away, or the deadline has passed.
         """
         self._metrics.received_bits.inc(8 * len(data))
         tracing.annotate(bits=8 * len(data))
         try:
-            frame = parse_frame(data)
-            check_lost(lost_patches)
-        except BadFrame as refusal:
+            frame = parse_frame(data, lost_patches)
+            tracing.annotate(rho=frame.rho)
+            header = data[: frame.header_bits // 8]
+            if self._header_keys is not None:
+                self._header_keys.check(tag, header, **request.model_dump(include=TAGGED))
+        except (BadFrame, BadTag) as refusal:
             self._metrics.frames_rejected.labels(refusal.reason).inc()
             raise
-        tracing.annotate(rho=frame.rho)
-        header = data[: frame.header_bits // 8]
-        if self._header_keys is not None:
-            try:
-                self._header_keys.check(tag, header, **request.model_dump(include=VOUCHED_FOR))
-            except BadTag:
-                self._metrics.frames_rejected.labels("tag").inc()
-                raise
 
-        def make() -> Picture:
-            arrived = frame.without(lost_patches)
-            return Picture(decode(arrived), arrived.segment_bits > 0, request.top_k)
+        def decode() -> ModelInput:
+            return ModelInput(registry.decode(frame.without(lost_patches)), request.top_k)
 
-        return await self._answer(request, header, make, deadline)
+        return await self._answer(request, header, decode, deadline)
 
     async def picture(self, data: bytes, request: ViewRequest, deadline: float) -> Answer:
         """Answers an ordinary JPEG or PNG, as if there were no link.
@@ -129,60 +159,40 @@ class Recognizer:
         if self._header_keys is not None:
             raise BadTag("a picture has no header with a tag: this server takes frames of its devices only")
 
-        def make() -> Picture:
-            pixels = model_pixels(open_image(data, ("JPEG", "PNG")), IMAGE_SIZE)
-            return Picture(pixels, np.ones(PATCHES, bool), request.top_k)
+        def decode() -> ModelInput:
+            return ModelInput(model_pixels(open_image(data, ("JPEG", "PNG")), IMAGE_SIZE), request.top_k)
 
-        return await self._answer(request, data, make, deadline)
+        return await self._answer(request, data, decode, deadline)
+
+    def _ready_batcher(self) -> Batcher[ModelInput]:
+        if self._batcher is None:
+            raise NotReady
+        return self._batcher
 
     async def _answer(
-        self, request: ViewRequest, identity: bytes, decode: Callable[[], Picture], deadline: float
+        self, request: ViewRequest, identity: bytes, decode: Callable[[], ModelInput], deadline: float
     ) -> Answer:
         def recognise() -> Pending:
-            return self._classifier.submit(decode, deadline)
+            return self._ready_batcher().submit(decode, deadline)
 
-        standing, repeated = None, False
+        status, repeated = None, False
         if request.object_id:
-            recognition, standing, repeated = await self._sessions.add_view(
-                View(
-                    request.object_id,
-                    request.device_id,
-                    request.frame_id,
-                    request.expected_views,
-                    fingerprint=hashlib.sha256(identity).digest(),
-                ),
-                recognise,
-                deadline,
+            view = SubmittedView(
+                request.object_id,
+                request.device_id,
+                request.frame_id,
+                request.expected_views,
+                fingerprint=hashlib.sha256(identity).digest(),
             )
+            recognition, status, repeated = await self._sessions.add_view(view, recognise, deadline)
         else:
             recognition = await recognise().wait(deadline)
-        told = {
+        details = {
             "label": recognition.predictions[0].label,
             "repeated": repeated,
             "queue_ms": recognition.queue_ms,
             "inference_ms": recognition.inference_ms,
         }
-        tracing.annotate(**told)
-        log.debug("answered", **told)
-        return Answer(recognition, standing, repeated, self._classifier.description)
-
-
-def parse_frame(data: bytes) -> Frame:
-    """A frame of the model's geometry, or BadFrame."""
-    try:
-        frame = read_frame(data, most_bytes=MAX_FRAME_BYTES)
-    except FrameError as error:
-        raise BadFrame(str(error), error.reason) from None
-    segments = frame.segment_bits.size
-    if frame.shape != MODEL_SHAPE or segments != PATCHES:
-        raise BadFrame(
-            f"the model takes {MODEL_SHAPE} pixels in {PATCHES} patches, not {frame.shape} in {segments}",
-            "geometry",
-        )
-    return frame
-
-
-def check_lost(patches: Sequence[int]) -> None:
-    """BadFrame unless these can be patches of a frame of the model's geometry; some may come twice."""
-    if len(patches) > PATCHES or max(patches, default=0) >= PATCHES:
-        raise BadFrame(f"lost patches must be at most {PATCHES} numbers within 0..{PATCHES - 1}", "lost_patches")
+        tracing.annotate(**details)
+        log.debug("answered", **details)
+        return Answer(recognition, status, repeated, self._description)

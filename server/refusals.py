@@ -1,4 +1,4 @@
-"""Why the server refuses a request: one set of reasons, told over gRPC and over HTTP."""
+"""Refusals: the reasons why a request is not served, with their gRPC status codes and HTTP statuses."""
 
 from http import HTTPStatus
 
@@ -8,7 +8,7 @@ from semlink.service.admission import Refusal
 
 
 class BadFrame(Refusal):
-    """A frame that is malformed, or none that the model takes. `reason` is a slug, fit for a metric's label."""
+    """A malformed frame, or one that the model can't take. `reason` is a slug, fit for a metric's label."""
 
     def __init__(self, message: str, reason: str) -> None:
         """The message names the reason too."""
@@ -17,17 +17,18 @@ class BadFrame(Refusal):
 
 
 class BadTag(Refusal):
-    """The frame's header is not vouched for by a key of its device.
+    """The frame's header tag was not made with the key of its device.
 
     Over HTTP not 401, which calls for a scheme of HTTP authentication: the tag is the frame's, not the caller's.
     """
 
+    reason = "tag"
     code = grpc.StatusCode.UNAUTHENTICATED
     status = HTTPStatus.FORBIDDEN
 
 
 class AlreadyViewed(Refusal):
-    """The device has given another view of this object before."""
+    """The device has sent another view of this object before."""
 
     code = grpc.StatusCode.ALREADY_EXISTS
     status = HTTPStatus.CONFLICT
@@ -47,37 +48,38 @@ class UnknownObject(Refusal):
     status = HTTPStatus.NOT_FOUND
 
 
-class NotReady(Refusal):
+class Unavailable(Refusal):
+    """The server can't serve the request now."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    message = ""
+
+    def __init__(self) -> None:
+        """The message is that of the class: details are for the log."""
+        super().__init__(self.message)
+
+
+class NotReady(Unavailable):
     """The model is still loading."""
 
-    code = grpc.StatusCode.UNAVAILABLE
-    status = HTTPStatus.SERVICE_UNAVAILABLE
+    message = "the model is still loading; try again"
 
 
-class StoreAway(Refusal):
-    """The store of the sessions, Redis, can't be reached or can't do what it is asked."""
+class StoreAway(Unavailable):
+    """The session store, Redis, can't be reached or fails."""
 
-    code = grpc.StatusCode.UNAVAILABLE
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-
-    def __init__(self) -> None:
-        """What is wrong with Redis is the operator's business, and in the log."""
-        super().__init__("the store of views and votes can't be reached; send the same request again")
+    message = "the store of views and votes can't be reached; send the same request again"
 
 
-class Stopping(Refusal):
-    """The server is about to stop, and nobody waits here any more."""
+class Stopping(Unavailable):
+    """The server is about to stop; waits for votes end."""
 
-    code = grpc.StatusCode.UNAVAILABLE
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-
-    def __init__(self) -> None:
-        """There is but one thing to say."""
-        super().__init__("the server is about to stop; ask again")
+    message = "the server is about to stop; ask again"
 
 
 class Overloaded(Refusal):
-    """As many requests wait as may. `retry_after` is when there ought to be room again, in seconds."""
+    """Too many requests wait. `retry_after` is when there should be room again, in seconds."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     status = HTTPStatus.TOO_MANY_REQUESTS
@@ -95,5 +97,5 @@ class Expired(Refusal):
     status = HTTPStatus.GATEWAY_TIMEOUT
 
     def __init__(self) -> None:
-        """There is but one thing to say."""
+        """The message is always the same."""
         super().__init__("there was no answer in the time given; send the same frame again, or wait for longer")

@@ -1,4 +1,4 @@
-"""The REST API: the same answers as the link service's, for whoever would rather not speak gRPC."""
+"""REST API: the same answers as the gRPC service's, over HTTP with JSON."""
 
 import asyncio
 import math
@@ -19,12 +19,11 @@ from semlink.service.correlation import RequestMiddleware
 from semlink.service.http_server import NAME, BodyLimits, install_admission
 from semlink.service.interceptor import MAX_WAIT_SECONDS
 from semlink.service.listener import Health
-from semlink.service.problems import install_problems, problem_responses
+from semlink.service.problems import install_problems, problem_response, problem_responses
 from semlink.vision.images import MAX_IMAGE_BYTES, ImageError
-from server.http_requests import CLASSIFY_PATH, CountingMiddleware
-from server.metrics import CALLER_GONE, Metrics
+from server.metrics import CALLER_GONE, CLASSIFY_PATH, CountingMiddleware, Metrics
 from server.recognition import Answer, Recognizer, ViewRequest
-from server.sessions import Sessions, Standing, Vote
+from server.sessions import Sessions, Vote, VoteStatus
 
 FRAME_TYPE = "application/vnd.semlink.frame"
 PICTURE_TYPES = ("image/jpeg", "image/png")
@@ -41,7 +40,7 @@ class PredictionBody(BaseModel):
 
 
 class VoteBody(BaseModel):
-    """What the counted views of an object agree on."""
+    """The vote of an object's counted views."""
 
     label: int = Field(examples=[281])
     name: str = Field(examples=["tabby"])
@@ -49,8 +48,8 @@ class VoteBody(BaseModel):
     views: int = Field(examples=[4], description="views that were counted: all, or those in at the deadline")
 
 
-class StandingBody(BaseModel):
-    """How the vote on an object stands."""
+class VoteStatusBody(BaseModel):
+    """The vote on an object, or how many views it lacks."""
 
     vote: VoteBody | None = Field(description="null while views are missing, or where there is no object")
     missing_views: int = Field(examples=[0], description="views that have not arrived yet")
@@ -64,8 +63,8 @@ class TimingsBody(BaseModel):
     inference: float = Field(examples=[81.0], description="of its batch in the vision transformer")
 
 
-class AnswerBody(StandingBody):
-    """What a view shows, and how the vote on its object stands."""
+class AnswerBody(VoteStatusBody):
+    """The classes of a view, and the vote status of its object."""
 
     predictions: list[PredictionBody] = Field(description="likeliest first")
     model: str = Field(examples=["deit_small_patch16_224 (models/)"], description="which model answered")
@@ -74,7 +73,7 @@ class AnswerBody(StandingBody):
 
 
 class CallerGone(Exception):
-    """Nobody takes the answer any more."""
+    """The caller has hung up."""
 
 
 def create_app(
@@ -86,9 +85,9 @@ def create_app(
     timeout_seconds: float,
     max_held_bytes: int,
 ) -> FastAPI:
-    """The REST API on top of `recognizer` and `sessions`, for those whom `admission` lets in.
+    """The REST API on top of `recognizer` and `sessions`, for callers that `admission` admits.
 
-    Nobody waits for the model longer than the timeout; no more bytes of bodies are held at once.
+    A request waits for the model no longer than the timeout; bodies of at most `max_held_bytes` are held at once.
     """
     app = FastAPI(
         title="Semlink server",
@@ -105,8 +104,15 @@ def create_app(
     app.add_middleware(RequestMiddleware)
 
     @app.exception_handler(CallerGone)
-    async def nobody_there(request: Request, error: CallerGone) -> Response:
+    async def caller_gone(request: Request, error: CallerGone) -> Response:
         return Response(status_code=CALLER_GONE)
+
+    @app.exception_handler(Refusal)
+    async def refuse(request: Request, refusal: Refusal) -> Response:
+        headers = None
+        if refusal.retry_after is not None:
+            headers = {"Retry-After": str(max(1, math.ceil(refusal.retry_after)))}
+        return problem_response(request.url.path, refusal.status, str(refusal), headers)
 
     binary = {"schema": {"type": "string", "format": "binary"}}
 
@@ -156,8 +162,6 @@ def create_app(
             else:
                 answer = recognizer.picture(body, view, deadline)
             return _answer_body(await _unless_gone(request, answer))
-        except Refusal as refusal:
-            raise _problem(refusal) from None
         except ImageError as error:
             raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from None
         except ClientDisconnect:
@@ -179,12 +183,9 @@ def create_app(
         wait_seconds: Annotated[
             float, Query(ge=0, le=MAX_WAIT_SECONDS, description="wait so long for missing views")
         ] = 0,
-    ) -> StandingBody:
+    ) -> VoteStatusBody:
         """The object's vote, or how many of its views are missing."""
-        try:
-            return StandingBody(**_standing(await _unless_gone(request, sessions.wait(object_id, wait_seconds))))
-        except Refusal as refusal:
-            raise _problem(refusal) from None
+        return VoteStatusBody(**_status(await _unless_gone(request, sessions.wait(object_id, wait_seconds))))
 
     @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics", response_class=PlainTextResponse)
     async def read_metrics() -> Response:
@@ -194,22 +195,15 @@ def create_app(
 
 
 def _tag(text: str) -> bytes:
-    """The bytes of a tag; none, which is no tag, where the text stands for none."""
+    """The bytes of a tag; empty, which no key makes, where the text is not hexadecimal."""
     try:
         return bytes.fromhex(text)
     except ValueError:
         return b""
 
 
-def _problem(refusal: Refusal) -> HTTPException:
-    headers = None
-    if refusal.retry_after is not None:
-        headers = {"Retry-After": str(max(1, math.ceil(refusal.retry_after)))}
-    return HTTPException(refusal.status, str(refusal), headers)
-
-
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Does the work, or gives it up when the caller hangs up; what of the body was not read is let go by."""
+    """Does the work, or gives it up when the caller hangs up; discards what was not read of the body."""
 
     async def hung_up() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -244,11 +238,11 @@ def _answer_body(answer: Answer) -> AnswerBody:
         timings_ms=TimingsBody(
             decode=recognition.decode_ms, queue=recognition.queue_ms, inference=recognition.inference_ms
         ),
-        **_standing(answer.standing or 0),
+        **_status(answer.status or 0),
     )
 
 
-def _standing(standing: Standing) -> dict:
-    if isinstance(standing, Vote):
-        return {"vote": VoteBody(**vars(standing)), "missing_views": 0}
-    return {"vote": None, "missing_views": standing}
+def _status(status: VoteStatus) -> dict:
+    if isinstance(status, Vote):
+        return {"vote": VoteBody(**vars(status)), "missing_views": 0}
+    return {"vote": None, "missing_views": status}

@@ -1,4 +1,4 @@
-"""What the server can be told."""
+"""Settings of the server: flags and environment variables."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -25,7 +25,10 @@ class ServerSettings(ListenSettings):
     engine: EngineName = Field("openvino", description="what runs the model: openvino, the faster one, or torch")
     threads: int = Field(0, ge=0, description="CPU threads of the model; 0: the engine's choice")
     max_batch: int = Field(
-        8, ge=1, le=256, description="images looked at together, at most; nobody waits for a batch to fill up"
+        8,
+        ge=1,
+        le=256,
+        description="images in one batch of the model, at most; no batch waits until it is full",
     )
     queue_size: int = Field(
         64,
@@ -45,11 +48,6 @@ class ServerSettings(ListenSettings):
         gt=0,
         description="longest that a request over HTTP waits for its answer, or a call over gRPC without a "
         "deadline; then it leaves the queue",
-    )
-    drop_empty: bool = Field(
-        False,
-        description="look only at patches that have bits; quicker where many have none, but answers differ, and "
-        "images are looked at one by one, by torch",
     )
     vote_after_seconds: float = Field(
         0,

@@ -8,15 +8,14 @@ from contextlib import contextmanager
 import pytest
 from redis_server import RedisServer
 
-import server.sessions.memory
+from server.batching import Pending, Recognition
 from server.metrics import Metrics
-from server.pending import Pending
-from server.predictions import Prediction, Recognition
-from server.sessions import Rules, Sessions, View
-from server.sessions.memory import MemorySessions
-from server.sessions.redis import RedisSessions
+from server.model import Prediction
+from server.sessions import Rules, Sessions, SubmittedView
+from server.sessions import memory as in_memory
+from server.sessions import redis as in_redis
 
-RULES = {"max_objects": 100, "ttl_seconds": 600, "max_waiting": 100}
+RULES = {"max_objects": 100, "ttl_seconds": 600}
 
 
 def recognition(label: int, confidence: float = 0.5) -> Recognition:
@@ -63,8 +62,9 @@ class MemoryStore:
     def __init__(self) -> None:
         self._ahead = 0.0
 
-    def __call__(self, metrics: Metrics | None = None, **rules: float) -> Sessions:
-        return MemorySessions(Rules(**RULES | rules), metrics or Metrics())
+    def __call__(self, metrics: Metrics | None = None, max_waiting: int = 100, **rules: float) -> Sessions:
+        metrics = metrics or Metrics()
+        return Sessions(in_memory.MemoryStore(Rules(**RULES | rules), metrics), max_waiting, metrics)
 
     def age(self, seconds: float) -> None:
         """Lets time pass for all that is kept."""
@@ -82,10 +82,12 @@ class RedisStore:
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server
-        self._made: list[RedisSessions] = []
+        self._made: list[Sessions] = []
 
-    def __call__(self, metrics: Metrics | None = None, **rules: float) -> RedisSessions:
-        self._made.append(RedisSessions(self.server.url, Rules(**RULES | rules), metrics or Metrics()))
+    def __call__(self, metrics: Metrics | None = None, max_waiting: int = 100, **rules: float) -> Sessions:
+        metrics = metrics or Metrics()
+        store = in_redis.RedisStore(self.server.url, Rules(**RULES | rules), metrics)
+        self._made.append(Sessions(store, max_waiting, metrics))
         return self._made[-1]
 
     def age(self, seconds: float) -> None:
@@ -110,14 +112,14 @@ Store = MemoryStore | RedisStore
 def memory_store() -> Iterator[MemoryStore]:
     with pytest.MonkeyPatch.context() as patch:
         store = MemoryStore()
-        patch.setattr(server.sessions.memory, "time", store)
+        patch.setattr(in_memory, "time", store)
         yield store
 
 
 async def add(kept: Sessions, eye: Callable[[], Pending], device: str = "a", *, thing: str = "cup", frame: int = 0,
               views: int = 4, fingerprint: bytes = b"frame", seconds: float = 60):  # fmt: skip
     deadline = asyncio.get_running_loop().time() + seconds
-    return await kept.add_view(View(thing, device, frame, views, fingerprint), eye, deadline)
+    return await kept.add_view(SubmittedView(thing, device, frame, views, fingerprint), eye, deadline)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -128,4 +130,4 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def until_waiting(kept: Sessions, callers: int) -> None:
     """Returns once so many callers wait for votes."""
-    await until(lambda: kept._waiting._limit.current == callers)
+    await until(lambda: kept._limit.current == callers)

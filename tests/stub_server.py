@@ -17,28 +17,31 @@ FRAME_TYPE = "application/vnd.semlink.frame"
 STUB = """
 import json, os, pathlib, sys, time
 import server.__main__
-from server.batching import Looked
-from server.classifier import Classifier
-from server.predictions import Prediction
+import server.recognition
+from server.model import BatchResult, Prediction
 
 folder = pathlib.Path(sys.argv.pop(1))
 
-def load(self):
-    while not (folder / "loaded").exists():
-        time.sleep(0.005)
-    seconds = float(os.environ.get("STUB_SECONDS", "0"))  # as if an image took so long; 0: nobody knows
-    self._batcher.speed.start(seconds, self._settings.max_batch * seconds)
-    self.is_loading = False
+class Stub:
+    description = "stub"
 
-def look(self, pictures):
-    labels = [int(picture.pixels[0, 0, 0]) for picture in pictures]
-    with (folder / "batches").open("a") as batches:
-        print(json.dumps({"labels": labels, "torch": "torch" in sys.modules}), file=batches)
-    while not (folder / "gate").exists():
-        time.sleep(0.005)
-    return Looked([(Prediction(label, f"grey {label}", 1.0),) for label in labels], 0.0, 0.0)
+    def __init__(self, settings):
+        while not (folder / "loaded").exists():
+            time.sleep(0.005)
 
-Classifier._load, Classifier._look = load, look
+    def warm_up(self, max_batch):
+        seconds = float(os.environ.get("STUB_SECONDS", "0"))  # as if an image took so long; 0: unknown
+        return seconds, max_batch * seconds
+
+    def predict(self, images):
+        labels = [int(image.pixels[0, 0, 0]) for image in images]
+        with (folder / "batches").open("a") as batches:
+            print(json.dumps({"labels": labels, "torch": "torch" in sys.modules}), file=batches)
+        while not (folder / "gate").exists():
+            time.sleep(0.005)
+        return BatchResult([(Prediction(label, f"grey {label}", 1.0),) for label in labels], 0.0, 0.0)
+
+server.recognition.load_model = Stub
 server.__main__.main()
 """
 

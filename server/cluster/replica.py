@@ -1,4 +1,4 @@
-"""One of the servers that Ray Serve runs and keeps running."""
+"""Ray Serve replica: one server of several, with its own model and queue."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -50,7 +50,7 @@ class Replica:
         self._stack.enter_context(traced(settings, "server"))
         self._server = await self._stack.enter_async_context(assembled(settings))
         self._only_from_here = settings.host in LOOPBACK
-        await self._server.classifier.start()
+        await self._server.recognizer.start()
         self._server.health.ready = True
 
     async def __del__(self) -> None:

@@ -1,7 +1,6 @@
-"""The views of each object, and their vote: in memory, or in Redis where several servers share objects."""
+"""Voting sessions: the views of each object and their vote, in memory, or in Redis shared by several servers."""
 
-from server.sessions.opening import open_sessions
-from server.sessions.views import Rules, Sessions, View
-from server.sessions.votes import Standing, Vote
+from server.sessions.sessions import Sessions
+from server.sessions.store import Rules, SubmittedView, Vote, VoteStatus
 
-__all__ = ["Rules", "Sessions", "Standing", "View", "Vote", "open_sessions"]
+__all__ = ["Rules", "Sessions", "SubmittedView", "Vote", "VoteStatus"]

@@ -1,141 +1,142 @@
-"""The views of each object, and their vote, in memory: for one server. Bounded in number and in time."""
+"""In-memory session store: for one server, bounded in the number of objects and in time."""
 
 import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
-import structlog
-
+from server.batching import Recognition
 from server.metrics import Metrics
-from server.pending import Pending
-from server.predictions import Prediction, Recognition
-from server.sessions.views import Rules, View, Waiting, unknown
-from server.sessions.votes import Standing, Vote, tell_vote, vote_of
-
-log = structlog.get_logger(__name__)
+from server.model import Prediction
+from server.sessions.store import Outcome, Rules, StoreReply, SubmittedView, Vote, record_vote, vote_of
 
 
-@dataclass(frozen=True)
-class _Given:
-    view: View
-    pending: Pending
+@dataclass
+class _View:
+    frame: tuple[int, bytes]
+    token: str
+    recognition: Recognition | None = None
+    is_counted: bool = False
 
 
 @dataclass
 class _Object:
     expected_views: int
     expires: float = 0.0
-    given: dict[str, _Given] = field(default_factory=dict)
+    views: dict[str, _View] = field(default_factory=dict)
     counted: list[Prediction] = field(default_factory=list)
     due: float = math.inf
     vote: Vote | None = None
-    voted: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
 
+    def stop_timer(self) -> None:
+        if self.timer:
+            self.timer.cancel()
 
-class MemorySessions:
-    """All objects that are being looked at; see `server.sessions.Sessions`."""
+    def reply(self, outcome: Outcome, **details: Any) -> StoreReply:
+        missing = self.expected_views - len(self.counted)
+        return StoreReply(outcome, self.expected_views, self.vote or missing, **details)
+
+
+class MemoryStore:
+    """Objects in this process's memory; claims never expire. See `SessionStore`."""
 
     def __init__(self, rules: Rules, metrics: Metrics) -> None:
-        """Keeps none yet."""
+        """An empty store."""
         self._rules, self._metrics = rules, metrics
-        self._waiting = Waiting(rules.max_waiting)
-        self._objects: OrderedDict[str, _Object] = OrderedDict()
+        self._objects: OrderedDict[str, _Object] = OrderedDict()  # by expiry
 
-    async def add_view(
-        self, view: View, recognise: Callable[[], Pending], deadline: float
-    ) -> tuple[Recognition, Standing, bool]:
-        """Answers a view; see `server.sessions.Sessions`."""
-        thing = self._find(view.object_id) or _Object(view.expected_views)
-        if not thing.given:
-            thing.expected_views = view.expected_views  # whoever opened it got no answer: it starts afresh
-        given = thing.given.get(view.device_id)
-        if given is not None and given.pending.answer.cancelled():  # whoever gave it has gone, just now
-            given = None
-            del thing.given[view.device_id]
-        repeated = given is not None
-        if given is None:
-            if thing.expected_views != view.expected_views:
-                raise view.unexpected(thing.expected_views)
-            if len(thing.given) == thing.expected_views:
-                raise view.superfluous()
-            given = thing.given[view.device_id] = _Given(view, recognise())
-            given.pending.answer.add_done_callback(partial(self._answered, thing, given))
-            self._keep(view.object_id, thing)
-        elif (given.view.frame_id, given.view.fingerprint) != (view.frame_id, view.fingerprint):
-            raise view.another(given.view.frame_id, thing.expires - time.monotonic())
-        recognition = await given.pending.wait(deadline)
-        return recognition, self._standing(view.object_id, thing), repeated
+    async def claim(self, view: SubmittedView, token: str) -> StoreReply:
+        """Reserves a view."""
+        found = self._find(view.object_id)
+        frame = view.frame_id, view.fingerprint
+        if known := found.views.get(view.device_id):
+            if known.frame != frame:
+                seconds_left = found.expires - time.monotonic()
+                return found.reply("another", frame_id=known.frame[0], seconds_left=seconds_left)
+            if known.recognition:
+                return found.reply("answered", recognition=known.recognition)
+            return found.reply("claimed" if known.token == token else "busy")
+        if not found.views:
+            found.expected_views = view.expected_views
+        elif found.expected_views != view.expected_views:
+            return found.reply("unexpected")
+        elif len(found.views) >= found.expected_views:
+            return found.reply("superfluous")
+        found.views[view.device_id] = _View(frame, token)
+        found.expires = time.monotonic() + self._rules.ttl_seconds
+        self._objects[view.object_id] = found
+        self._objects.move_to_end(view.object_id)
+        return found.reply("claimed")
 
-    async def wait(self, object_id: str, seconds: float) -> Standing:
-        """How an object stands once its vote is taken; see `server.sessions.Sessions`."""
-        thing = self._find(object_id)
-        if thing is None or not thing.given:
-            raise unknown(object_id)
-        if seconds and not isinstance(self._standing(object_id, thing), Vote):
-            await self._waiting.until(thing.voted.wait, seconds)
-        return self._standing(object_id, thing)
+    async def renew(self, view: SubmittedView, token: str) -> None:
+        """Does nothing: the claims of a process last as long as it does."""
 
-    def end_waits(self) -> None:
-        """Has everybody go who waits for a vote; see `server.sessions.Sessions`."""
-        self._waiting.end()
+    async def release(self, view: SubmittedView, token: str) -> None:
+        """Ends a claim."""
+        found = self._find(view.object_id)
+        known = found.views.get(view.device_id)
+        if known and known.token == token and known.recognition is None:
+            del found.views[view.device_id]
+            if not found.views:
+                self._remove(view.object_id)
 
-    def _standing(self, object_id: str, thing: _Object) -> Standing:
-        self._vote_if_due(object_id, thing)
-        return thing.vote or thing.expected_views - len(thing.counted)
+    async def settle(self, view: SubmittedView, token: str, recognition: Recognition) -> StoreReply:
+        """Stores an answer."""
+        found = self._find(view.object_id)
+        known = found.views.get(view.device_id)
+        if known is None or known.token != token:
+            return found.reply("lost")
+        removed_objects = 0
+        if known.recognition is None:
+            known.recognition, known.is_counted = recognition, found.vote is None
+            if known.is_counted:
+                self._count(view.object_id, found, recognition.predictions[0])
+            while len(self._objects) > self._rules.max_objects:
+                self._remove(next(iter(self._objects)))
+                removed_objects += 1
+        return found.reply("counted" if known.is_counted else "late", removed_objects=removed_objects)
 
-    def _answered(self, thing: _Object, given: _Given, answer: "asyncio.Future[Recognition]") -> None:
-        device_id, object_id = given.view.device_id, given.view.object_id
-        if answer.cancelled() or answer.exception():
-            # No answer, no view: a retry starts afresh.
-            if thing.given.get(device_id) is given:
-                del thing.given[device_id]
-            return
-        self._vote_if_due(object_id, thing)  # this view may come after the deadline
-        if thing.vote:
-            self._metrics.late_views.inc()
-            return
-        thing.counted.append(answer.result().predictions[0])
-        if self._rules.vote_after_seconds and thing.timer is None:
-            patience = self._rules.vote_after_seconds
-            thing.due = time.monotonic() + patience
-            thing.timer = asyncio.get_running_loop().call_later(
-                patience, partial(self._vote_if_due, object_id, thing, is_due=True)
-            )
-        self._vote_if_due(object_id, thing)
+    async def look_up(self, object_ids: Sequence[str]) -> list[StoreReply]:
+        """The status of each object."""
+        found = map(self._find, object_ids)
+        return [each.reply("known" if each.views else "unknown") for each in found]
 
-    def _vote_if_due(self, object_id: str, thing: _Object, *, is_due: bool = False) -> None:
-        counted, is_due = len(thing.counted), is_due or time.monotonic() >= thing.due
-        if thing.vote or not (counted == thing.expected_views or (is_due and counted >= self._rules.quorum)):
-            return
-        thing.vote = vote_of(thing.counted)
-        thing.voted.set()
-        _stop(thing)
-        tell_vote(object_id, thing.vote, thing.expected_views, self._metrics)
+    async def close(self) -> None:
+        """Stops the timers."""
+        for each in self._objects.values():
+            each.stop_timer()
 
-    def _find(self, object_id: str) -> _Object | None:
+    def _find(self, object_id: str) -> _Object:
+        """The object, its vote taken if that is due; a new one, not yet stored, if it is unknown."""
         now = time.monotonic()
         while self._objects and next(iter(self._objects.values())).expires <= now:
-            _stop(self._objects.popitem(last=False)[1])
-        return self._objects.get(object_id)
+            self._remove(next(iter(self._objects)))
+        found = self._objects.get(object_id) or _Object(0)
+        self._vote_if_due(object_id, found, is_due=now >= found.due)
+        return found
 
-    def _keep(self, object_id: str, thing: _Object) -> None:
-        if object_id not in self._objects and len(self._objects) == self._rules.max_objects:
-            forgotten_id, forgotten = self._objects.popitem(last=False)
-            _stop(forgotten)
-            log.warning(
-                "forgot an object to make room", object_id=forgotten_id, max_objects=self._rules.max_objects
-            )
-        thing.expires = time.monotonic() + self._rules.ttl_seconds
-        self._objects[object_id] = thing
-        self._objects.move_to_end(object_id)
+    def _count(self, object_id: str, found: _Object, first: Prediction) -> None:
+        found.counted.append(first)
+        if self._rules.vote_after_seconds and found.timer is None:
+            seconds = self._rules.vote_after_seconds
+            found.due = time.monotonic() + seconds
+            vote = partial(self._vote_if_due, object_id, found, is_due=True)
+            found.timer = asyncio.get_running_loop().call_later(seconds, vote)
+        self._vote_if_due(object_id, found, is_due=time.monotonic() >= found.due)
 
+    def _vote_if_due(self, object_id: str, found: _Object, *, is_due: bool) -> None:
+        counted = len(found.counted)
+        if found.vote or not counted:
+            return
+        if counted == found.expected_views or (is_due and counted >= self._rules.quorum):
+            found.vote = vote_of(found.counted)
+            found.stop_timer()
+            record_vote(object_id, found.vote, found.expected_views, self._metrics)
 
-def _stop(thing: _Object) -> None:
-    """Has the event loop let go of an object that needs its timer no more."""
-    if thing.timer:
-        thing.timer.cancel()
+    def _remove(self, object_id: str) -> None:
+        self._objects.pop(object_id).stop_timer()

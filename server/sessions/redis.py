@@ -1,188 +1,156 @@
-"""The views of each object, and their vote, in Redis: for several servers that share objects."""
+"""Redis session store: for several servers that share objects; each call is one run of redis.lua."""
 
 import asyncio
-import secrets
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import astuple
+from importlib import resources
+from typing import Any, cast
 
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+from redis.exceptions import RedisError
+
+from server.batching import Recognition
 from server.metrics import Metrics
-from server.pending import Pending
-from server.predictions import Recognition
-from server.refusals import Expired, StoreAway
-from server.sessions.redis_objects import LEASE_SECONDS, Found, RedisObjects, read_recognition
-from server.sessions.views import Rules, View, Waiting, unknown
-from server.sessions.vote_watch import VoteWatch
-from server.sessions.votes import Standing, Vote
+from server.model import Prediction
+from server.refusals import StoreAway
+from server.sessions.store import LEASE_SECONDS, Rules, StoreReply, SubmittedView, record_vote, vote_of
 
-BUSY_SECONDS = 0.05, 0.4
-"""Shortest and longest pause before asking again for a view that another server works out."""
-SETTLE_PAUSE_SECONDS = 0.1
+log = structlog.get_logger(__name__)
 
+PREFIX = "semlink:1"
+"""Begins every key; the number is the version of the keys' content."""
+CALL_SECONDS = 2.0
+"""Longest that Redis may take for a call, connecting included."""
+CONNECTIONS = 16
 
-@dataclass(frozen=True)
-class _Work:
-    """A view that this server works out: its answer, and what became of that (None: there was no answer)."""
-
-    pending: Pending
-    settled: "asyncio.Task[Found | None]"
-
-    @property
-    def has_failed(self) -> bool:
-        answer = self.pending.answer
-        return answer.done() and (answer.cancelled() or answer.exception() is not None)
+SCRIPT = resources.files("server.sessions").joinpath("redis.lua").read_text(encoding="utf-8")
 
 
-class RedisSessions:
-    """All objects that are being looked at; see `server.sessions.Sessions`.
+class RedisStore:
+    """Objects in one Redis, with claims that expire. See `SessionStore`.
 
-    Whichever server gets a view first claims it for a few seconds, and goes on claiming it while it works it out;
-    from a server that has died, a retry of the frame that reaches another one takes it over. An answer under a
-    claim that has been lost is not counted: whoever waits for it claims the view once more.
+    Redis must not evict keys (`maxmemory-policy noeviction`, its default). It loses no answered view if it runs
+    with `appendonly yes` and `appendfsync always`.
     """
 
     def __init__(self, url: str, rules: Rules, metrics: Metrics) -> None:
-        """Connects to nothing yet; connections are made, and made again, when they are needed.
+        """Connections are made, and made again, when they are needed.
 
         Raises:
-            ValueError: no such address.
+            ValueError: `url` is not one of Redis.
         """
-        self._objects = RedisObjects(url, rules, metrics)
-        self._waiting = Waiting(rules.max_waiting)
-        self._watch = VoteWatch(self._objects)
-        self._works: dict[tuple[str, str], _Work] = {}
+        self._rules, self._metrics = rules, metrics
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS,
+            timeout=CALL_SECONDS,
+            socket_timeout=CALL_SECONDS,
+            socket_connect_timeout=CALL_SECONDS,
+            # Connections that were open while Redis was restarted are found broken when they are next used.
+            retry=Retry(ConstantBackoff(0.05), 1),
+        )
+        self._redis = Redis.from_pool(pool)
+        self._script = self._redis.register_script(SCRIPT)
+        self._is_away = False
 
-    async def add_view(
-        self, view: View, recognise: Callable[[], Pending], deadline: float
-    ) -> tuple[Recognition, Standing, bool]:
-        """Answers a view; see `server.sessions.Sessions`."""
-        token = secrets.token_hex(8)
-        pause, longest_pause = BUSY_SECONDS
-        while True:
-            found = await self._objects.claim(view, token)
-            if found.outcome == "answered":
-                return read_recognition(found.detail), found.standing, True
-            if found.outcome not in ("claimed", "busy"):
-                raise _refusal(view, found)
-            repeated = found.outcome == "busy"
-            work = self._work_on(view) if repeated else await self._begin(view, token, recognise)
-            if work is None:
-                await _pause(pause, deadline)
-                pause = min(2 * pause, longest_pause)
-                continue
-            try:
-                recognition = await work.pending.wait(deadline)
-            except Exception:
-                if work.has_failed:  # the claim is released before anybody can try again
-                    await asyncio.wait({work.settled})
-                raise
-            try:
-                async with asyncio.timeout_at(deadline):
-                    settled = await asyncio.shield(work.settled)
-            except TimeoutError:
-                raise Expired from None
-            if settled is not None and settled.outcome != "lost":
-                return recognition, settled.standing, repeated
-            recognise = _known(recognition)
+    async def claim(self, view: SubmittedView, token: str) -> StoreReply:
+        """Reserves a view."""
+        lease, ttl = _milliseconds(LEASE_SECONDS), _milliseconds(self._rules.ttl_seconds)
+        frame = f"{view.frame_id} {view.fingerprint.hex()}"
+        return await self._change("claim", view, token, frame, view.expected_views, lease, ttl)
 
-    async def wait(self, object_id: str, seconds: float) -> Standing:
-        """How an object stands once its vote is taken; see `server.sessions.Sessions`."""
-        standing = await self._standing(object_id)
-        if not seconds or isinstance(standing, Vote):
-            return standing
-        vote = await self._waiting.until(lambda: self._watch.vote(object_id), seconds)
-        return vote or await self._standing(object_id)
+    async def renew(self, view: SubmittedView, token: str) -> None:
+        """Prolongs a claim."""
+        await self._change("renew", view, token, _milliseconds(LEASE_SECONDS))
 
-    def end_waits(self) -> None:
-        """Has everybody go who waits for a vote; see `server.sessions.Sessions`."""
-        self._waiting.end()
+    async def release(self, view: SubmittedView, token: str) -> None:
+        """Ends a claim."""
+        await self._change("release", view, token)
+
+    async def settle(self, view: SubmittedView, token: str, recognition: Recognition) -> StoreReply:
+        """Stores an answer."""
+        return await self._change(
+            "settle",
+            view,
+            token,
+            _to_json(recognition),
+            json.dumps(astuple(recognition.predictions[0])),
+            self._rules.max_objects,
+            _milliseconds(self._rules.vote_after_seconds),
+            self._rules.quorum,
+        )
+
+    async def look_up(self, object_ids: Sequence[str]) -> list[StoreReply]:
+        """The status of each object."""
+        replies = await self._call([_key(object_id) for object_id in object_ids], "look")
+        return [self._reply(object_id, each) for object_id, each in zip(object_ids, replies, strict=True)]
 
     async def close(self) -> None:
-        """Gives up what is under way, and closes the connections."""
-        self._watch.close()
-        for work in list(self._works.values()):
-            work.settled.cancel()
-        await self._objects.close()
+        """Closes the connections."""
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
 
-    async def _standing(self, object_id: str) -> Standing:
-        (found,) = await self._objects.look([object_id])
-        if found.outcome == "unknown":
-            raise unknown(object_id)
-        return found.standing
+    async def _change(self, command: str, view: SubmittedView, token: str, *arguments: str | int) -> StoreReply:
+        reply = await self._call([_key(view.object_id)], command, _hash(view.device_id), token, *arguments)
+        return self._reply(view.object_id, reply)
 
-    def _work_on(self, view: View) -> _Work | None:
-        """What this server does about a view that is being worked out."""
-        work = self._works.get((view.object_id, view.device_id))
-        return None if work is None or work.has_failed else work
-
-    async def _begin(self, view: View, token: str, recognise: Callable[[], Pending]) -> _Work:
+    async def _call(self, keys: Sequence[str], *arguments: str | int) -> list:
         try:
-            pending = recognise()
-        except Exception:
-            await self._release(view, token)
-            raise
-        place = view.object_id, view.device_id
-        work = self._works[place] = _Work(pending, asyncio.create_task(self._finish(view, token, pending)))
+            async with asyncio.timeout(CALL_SECONDS):
+                reply = await self._script(keys=[f"{PREFIX}:objects", *keys], args=arguments)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._metrics.store_errors.inc()
+            if not self._is_away:
+                log.error("redis is away", error=f"{type(error).__name__}: {error}")
+            self._is_away = True
+            raise StoreAway from None
+        if self._is_away:
+            log.info("redis is back")
+        self._is_away = False
+        return cast(list, reply)
 
-        def ended(settled: "asyncio.Task[Found | None]") -> None:
-            if self._works.get(place) is work:
-                del self._works[place]
-            # An error that nobody waits for any more is no news.
-            settled.cancelled() or settled.exception()
-
-        work.settled.add_done_callback(ended)
-        return work
-
-    async def _finish(self, view: View, token: str, pending: Pending) -> Found | None:
-        """Keeps the claim while anybody waits for the answer, and settles or releases it."""
-        loop = asyncio.get_running_loop()
-        while not (await asyncio.wait({pending.answer}, timeout=LEASE_SECONDS / 3))[0]:
-            if loop.time() < pending.deadline:
-                with suppress(StoreAway):
-                    await self._objects.renew(view, token)
-        if pending.answer.cancelled() or pending.answer.exception():
-            await self._release(view, token)
-            return None
-        patience = loop.time() + LEASE_SECONDS  # Redis may be starting anew
-        while True:
-            try:
-                found = await self._objects.settle(view, token, pending.answer.result())
-            except StoreAway:
-                if loop.time() >= patience:
-                    raise
-                await asyncio.sleep(SETTLE_PAUSE_SECONDS)
-            else:
-                if isinstance(found.standing, Vote):
-                    self._watch.tell(view.object_id, found.standing)
-                return found
-
-    async def _release(self, view: View, token: str) -> None:
-        with suppress(StoreAway):  # then the claim ends by itself
-            await self._objects.release(view, token)
+    def _reply(self, object_id: str, reply: list) -> StoreReply:
+        name, was_taken_now, detail, expected, has_vote, *firsts = reply
+        outcome, counted = name.decode(), [Prediction(*json.loads(first)) for first in firsts]
+        vote = vote_of(counted) if has_vote else None
+        if vote and was_taken_now:
+            record_vote(object_id, vote, expected, self._metrics)
+        status = vote or expected - len(counted)
+        details: dict[str, Any] = {}
+        if outcome == "answered":
+            details["recognition"] = _recognition(detail)
+        elif outcome == "another":
+            frame_id, _, milliseconds = detail.decode().split(" ")
+            details = {"frame_id": int(frame_id), "seconds_left": int(milliseconds) / 1e3}
+        elif detail:
+            details["removed_objects"] = int(detail)
+        return StoreReply(outcome, expected, status, **details)
 
 
-def _refusal(view: View, found: Found) -> Exception:
-    if found.outcome == "another":
-        frame_id, _, milliseconds = found.detail.decode().split(" ")
-        return view.another(int(frame_id), int(milliseconds) / 1e3)
-    if found.outcome == "superfluous":
-        return view.superfluous()
-    return view.unexpected(found.expected_views)
+def _to_json(recognition: Recognition) -> str:
+    milliseconds = [recognition.decode_ms, recognition.queue_ms, recognition.inference_ms]
+    return json.dumps([[astuple(each) for each in recognition.predictions], milliseconds])
 
 
-def _known(recognition: Recognition) -> Callable[[], Pending]:
-    """Recognises what has been recognised."""
-
-    def recognise() -> Pending:
-        pending = Pending(lambda: None)
-        pending.answer.set_result(recognition)
-        return pending
-
-    return recognise
+def _recognition(text: bytes) -> Recognition:
+    predictions, milliseconds = json.loads(text)
+    return Recognition(tuple(Prediction(*each) for each in predictions), *milliseconds)
 
 
-async def _pause(seconds: float, deadline: float) -> None:
-    left = deadline - asyncio.get_running_loop().time()
-    if left <= 0:
-        raise Expired
-    await asyncio.sleep(min(seconds, left))
+def _key(object_id: str) -> str:
+    return f"{PREFIX}:object:{_hash(object_id)}"
+
+
+def _hash(name: str) -> str:
+    """Stands for a name from outside, which may hold any characters."""
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _milliseconds(seconds: float) -> int:
+    return math.ceil(1e3 * seconds)

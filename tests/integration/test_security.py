@@ -36,17 +36,18 @@ FRAME_TYPE = "application/vnd.semlink.frame"
 # A server without torch: everything looks grey to it.
 GREY = """
 import server.__main__
-from server.batching import Looked
-from server.classifier import Classifier
-from server.predictions import Prediction
+import server.recognition
+from server.model import BatchResult, Prediction
 
-def load(self):
-    self.is_loading = False
+class Grey:
+    description = "grey"
+    __init__ = lambda self, settings: None
+    warm_up = lambda self, max_batch: (0.0, 0.0)
 
-def look(self, pictures):
-    return Looked([(Prediction(7, "grey", 1.0),) for _ in pictures], 0.0, 0.0)
+    def predict(self, images):
+        return BatchResult([(Prediction(7, "grey", 1.0),) for _ in images], 0.0, 0.0)
 
-Classifier._load, Classifier._look = load, look
+server.recognition.load_model = Grey
 server.__main__.main()
 """
 

@@ -33,14 +33,12 @@ import semlink.vision.weights
 from semlink.frame import MAX_FRAME_BYTES
 from semlink.source.iaq.coder import decode, encode
 from semlink.source.iaq.frame import IaqFrame
-from semlink.source.iaq.patches import to_image, to_patches
 from semlink.v1.link_pb2 import ClassifyRequest, WaitVoteRequest
 from semlink.vision.images import MAX_IMAGE_BYTES, model_pixels, open_image
 from semlink.vision.photos import find_photos
 from semlink.vision.vit import class_attention, class_names, load_vit, normalise
 from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL
-from server.classifier import Classifier, Picture
-from server.metrics import Metrics
+from server.model import ModelInput, load_model
 from server.settings import ServerSettings
 
 FRAME_TYPE = "application/vnd.semlink.frame"
@@ -173,50 +171,17 @@ class TestClassify:
         assert labels == labels[:4] * 8
 
 
-@pytest.fixture(scope="module")
-def load(offline):
-    """Makes classifiers with the server's model, here."""
-
-    def loaded(**named) -> Classifier:
-        classifier = Classifier(
-            ServerSettings(weights=offline["SEMLINK_WEIGHTS"], max_batch=2, **named), Metrics()
-        )
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(semlink.vision.weights, "_from_hub", lambda model: "switched off")
-            classifier._load()
-        return classifier
-
-    return loaded
-
-
-class TestBatches:
-    @pytest.mark.parametrize("drop_empty", [False, True])
-    def test_together_or_alone_pictures_are_answered_alike(self, load, frames, drop_empty):
-        classifier = load(drop_empty=drop_empty)
-        frames = [IaqFrame.from_bytes(data) for data in frames]
-        pictures = [Picture(decode(each), each.bits > 0, top_k) for top_k, each in enumerate(frames, 1)]
-        together = classifier._look(pictures).predictions
-        alone = [classifier._look([picture]).predictions[0] for picture in pictures]
-        assert [len(each) for each in together] == [1, 2, 3, 4]
-        for one, other in zip(together, alone, strict=True):
-            assert one[0].label == other[0].label
-            assert [each.confidence for each in one] == pytest.approx(
-                [each.confidence for each in other], abs=1e-4
-            )
-
-    def test_dropped_patches_are_not_looked_at(self, load, pictures):
-        seen, kept = pictures[0], np.arange(196) % 3 > 0
-        patches = to_patches(seen, 16).copy()
-        patches[~kept] = 255 - patches[~kept]
-        other = to_image(patches, 14, 14, 16)
-        for drop_empty in (False, True):
-            looked = load(drop_empty=drop_empty)._look([Picture(pixels, kept, 3) for pixels in (seen, other)])
-            one, another = looked.predictions
-            assert (one == another) is drop_empty
-
-    def test_without_any_token_there_is_still_an_answer(self, load, pictures):
-        blind = Picture(pictures[0], np.zeros(196, bool), 2)
-        assert len(load(drop_empty=True)._look([blind]).predictions[0]) == 2
+def test_together_or_alone_images_are_answered_alike(offline, frames):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(semlink.vision.weights, "_from_hub", lambda model: "switched off")
+        model = load_model(ServerSettings(weights=offline["SEMLINK_WEIGHTS"]))
+    images = [ModelInput(decode(IaqFrame.from_bytes(data)), top_k) for top_k, data in enumerate(frames, 1)]
+    together = model.predict(images).predictions
+    alone = [model.predict([image]).predictions[0] for image in images]
+    assert [len(each) for each in together] == [1, 2, 3, 4]
+    for one, other in zip(together, alone, strict=True):
+        assert one[0].label == other[0].label
+        assert [each.confidence for each in one] == pytest.approx([each.confidence for each in other], abs=1e-4)
 
 
 class TestVote:

@@ -15,12 +15,9 @@ from session_stores import (
     until_waiting,
 )
 
-import server.sessions.redis
 from server.metrics import Metrics
 from server.refusals import Refusal, StoreAway, UnknownObject, WrongViews
-from server.sessions import Rules, View, Vote
-from server.sessions import redis_objects as objects
-from server.sessions.redis_objects import RedisObjects
+from server.sessions import Rules, SubmittedView, Vote, redis, sessions
 
 
 @pytest.fixture
@@ -33,7 +30,7 @@ async def store(redis_server) -> AsyncIterator[RedisStore]:
 @pytest.fixture
 def short_lease(monkeypatch):
     """A claim ends soon, and with it the wait for a server that has died."""
-    for module in (objects, server.sessions.redis):
+    for module in (redis, sessions):
         monkeypatch.setattr(module, "LEASE_SECONDS", 0.3)
 
 
@@ -119,14 +116,14 @@ class TestServerThatDies:
             await add(alive, Eye(), "b", views=1)
         await dead.close()
         call.cancel()
-        store.age(objects.LEASE_SECONDS)
+        store.age(redis.LEASE_SECONDS)
         _, vote, _ = await add(alive, Eye(), "b", views=1)
         assert vote == Vote(7, "class 7", 1, 1)
 
     async def test_while_it_works_it_keeps_its_view(self, store, monkeypatch):
         lease = 1.5
-        monkeypatch.setattr(objects, "LEASE_SECONDS", lease)
-        monkeypatch.setattr(server.sessions.redis, "LEASE_SECONDS", lease / 5)  # by which it is renewed
+        monkeypatch.setattr(redis, "LEASE_SECONDS", lease)
+        monkeypatch.setattr(sessions, "LEASE_SECONDS", lease / 5)  # by which it is renewed
         one, other, eye, unused = store(), store(), Eye(held=True), Eye()
         first = asyncio.create_task(add(one, eye, views=1))
         await until(lambda: eye.calls)
@@ -139,10 +136,10 @@ class TestServerThatDies:
     async def test_when_it_wakes_up_its_answer_is_not_counted(self, store, short_lease, monkeypatch):
         slow, quick = store(), store()
 
-        async def sleep(view: View, token: str) -> None:
+        async def sleep(view: SubmittedView, token: str) -> None:
             pass
 
-        monkeypatch.setattr(slow._objects, "renew", sleep)
+        monkeypatch.setattr(slow._store, "renew", sleep)
         eye = Eye(recognition(9), held=True)
         late = asyncio.create_task(add(slow, eye, views=2))
         await until(lambda: eye.calls)
@@ -158,8 +155,8 @@ class TestRepeatedCalls:
 
     async def test_change_nothing(self, store):
         metrics = Metrics()
-        kept = RedisObjects(store.server.url, Rules(10, 600, 10, vote_after_seconds=60), metrics)
-        view, other = (View("cup", device, 0, 2, b"frame") for device in "ab")
+        kept = redis.RedisStore(store.server.url, Rules(10, 600, vote_after_seconds=60), metrics)
+        view, other = (SubmittedView("cup", device, 0, 2, b"frame") for device in "ab")
         for _ in range(2):
             assert (await kept.claim(view, "one")).outcome == "claimed"
         assert (await kept.claim(view, "two")).outcome == "busy"
@@ -171,7 +168,7 @@ class TestRepeatedCalls:
         assert (await kept.claim(view, "two")).outcome == "answered"
         await kept.claim(other, "one")
         for _ in range(2):
-            assert (await kept.settle(other, "one", recognition(7))).standing == Vote(7, "class 7", 2, 2)
+            assert (await kept.settle(other, "one", recognition(7))).status == Vote(7, "class 7", 2, 2)
         assert counted(metrics, "votes", outcome="unanimous") == 1
         await kept.close()
 
@@ -301,4 +298,4 @@ class TestWhatIsKept:
 
     def test_is_told_at_the_start_whether_there_is_such_an_address(self):
         with pytest.raises(ValueError, match="must specify one of the following schemes"):
-            RedisObjects("http://127.0.0.1", Rules(1, 60, 1), Metrics())
+            redis.RedisStore("http://127.0.0.1", Rules(1, 60), Metrics())

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import server.batching
-from server.batching import Batcher, Looked
+from server.batching import Batcher
 from server.metrics import Metrics
-from server.predictions import Prediction
+from server.model import BatchResult, Prediction
 from server.refusals import Expired, Overloaded
 
 
@@ -49,10 +49,10 @@ class WhenTold(Executor):
             future.set_exception(error)
 
 
-def look(items) -> Looked:
+def look(items) -> BatchResult:
     if "broken" in items:
         raise RuntimeError("the model broke")
-    return Looked([(Prediction(int(item), str(item), 1.0),) for item in items], 0.25, 4.0)
+    return BatchResult([(Prediction(int(item), str(item), 1.0),) for item in items], 0.25, 4.0)
 
 
 class Line:
@@ -260,7 +260,7 @@ class TestFull:
 
     async def test_says_when_to_come_back_from_what_was_measured(self):
         line = Line(max_batch=2, queue_size=3)
-        line.batcher.speed.start(3.0, 6.0)
+        line.batcher.latency.start(3.0, 6.0)
         line.ask(0)
         await settle()
         for item in (1, 2, 3):
@@ -279,7 +279,7 @@ class TestFull:
 class TestTooLate:
     async def test_refuses_what_cannot_be_answered_within_the_bound(self):
         line = Line(max_batch=2, answer_within=9.5)
-        line.batcher.speed.start(3.0, 4.0)
+        line.batcher.latency.start(3.0, 4.0)
         calls = [line.ask(0)]  # 3 s
         await settle()
         calls += [line.ask(1), line.ask(2)]  # 3 s and 4 s
@@ -294,7 +294,7 @@ class TestTooLate:
 
     async def test_refuses_whoever_would_have_left_before_the_answer(self):
         line = Line(max_batch=2)
-        line.batcher.speed.start(3.0, 4.0)
+        line.batcher.latency.start(3.0, 4.0)
         line.ask(0)
         await settle()
         with pytest.raises(Overloaded, match="its caller waits for 5 s"):
@@ -305,7 +305,7 @@ class TestTooLate:
 
     async def test_whoever_is_alone_is_looked_at_however_slow_the_model_seems(self):
         line = Line(answer_within=1.0)
-        line.batcher.speed.start(1000.0, 4000.0)
+        line.batcher.latency.start(1000.0, 4000.0)
         call = line.ask(7, seconds=10)
         await settle()
         with pytest.raises(Overloaded):
@@ -315,7 +315,7 @@ class TestTooLate:
 
     async def test_without_a_bound_everybody_is_answered_within_a_full_batch_and_three_images_alone(self):
         line = Line(max_batch=4, answer_within=0)
-        line.batcher.speed.start(1.0, 4.0)  # a batch takes as long as all its images alone
+        line.batcher.latency.start(1.0, 4.0)  # a batch takes as long as all its images alone
         line.ask(0)
         await settle()
         for item in range(1, 5):
@@ -325,7 +325,7 @@ class TestTooLate:
 
     async def test_where_a_batch_takes_no_longer_than_an_image_whole_ones_may_wait(self):
         line = Line(max_batch=4, answer_within=0)
-        line.batcher.speed.start(1.0, 1.0)
+        line.batcher.latency.start(1.0, 1.0)
         line.ask(0)
         await settle()
         for item in range(1, 9):
@@ -405,7 +405,7 @@ async def test_neither_decoding_nor_looking_holds_up_the_loop(monkeypatch):
         assert decoded.wait(30)
         return 3
 
-    def slow(items) -> Looked:
+    def slow(items) -> BatchResult:
         looking.set()
         assert looked.wait(30)
         return look(items)

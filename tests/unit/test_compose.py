@@ -117,13 +117,20 @@ def app_of(module: str, health: Health) -> FastAPI:
         from server.metrics import Metrics
         from server.recognition import Recognizer
         from server.rest import create_app
-        from server.sessions import Rules
-        from server.sessions.memory import MemorySessions
+        from server.sessions import Rules, Sessions
+        from server.sessions.memory import MemoryStore
+        from server.settings import ServerSettings
 
         metrics = Metrics()
-        sessions = MemorySessions(Rules(max_objects=1, ttl_seconds=60, max_waiting=1), metrics)
+        sessions = Sessions(MemoryStore(Rules(max_objects=1, ttl_seconds=60), metrics), 1, metrics)
         return create_app(
-            Recognizer(None, sessions, metrics), sessions, metrics, health, Admission(), 1.0, max_held_bytes=1
+            Recognizer(ServerSettings(), sessions, metrics),
+            sessions,
+            metrics,
+            health,
+            Admission(),
+            1.0,
+            max_held_bytes=1,
         )
     from channel_emulator.control import Impairments, control_plane
     from channel_emulator.impairments import NoImpairment

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from semlink.service.header_tag import device_key, header_tag, keys_of_devices
 from semlink.service.settings import StartupError
 from semlink.source.iaq.frame import Geometry, IaqFrame
-from server.header_keys import HeaderKeys
+from server.frames import HeaderKeys
 from server.refusals import BadTag
 
 KEY = bytes(range(32))

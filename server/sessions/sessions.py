@@ -1,0 +1,258 @@
+"""Voting sessions: each view is recognised and counted once, however often it is sent and to whichever server."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from semlink.service.admission import ConcurrencyLimit, Refusal
+from server.batching import Pending, Recognition
+from server.metrics import Metrics
+from server.refusals import AlreadyViewed, Expired, Stopping, StoreAway, UnknownObject, WrongViews
+from server.sessions.store import LEASE_SECONDS, SessionStore, StoreReply, SubmittedView, Vote, VoteStatus
+
+log = structlog.get_logger(__name__)
+
+BUSY_SECONDS = 0.05, 0.4
+"""Shortest and longest pause before claiming a view again that another server has claimed."""
+SETTLE_PAUSE_SECONDS = 0.1
+POLL_SECONDS = 0.05
+"""How often the store is asked for the votes that callers wait for."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A view claimed by this server: its answer, and the store's reply to it (None: there was no answer)."""
+
+    pending: Pending
+    settled: "asyncio.Task[StoreReply | None]"
+
+    @property
+    def has_failed(self) -> bool:
+        answer = self.pending.answer
+        return answer.done() and (answer.cancelled() or answer.exception() is not None)
+
+
+class Sessions:
+    """The views and votes of all objects.
+
+    A device gives one view of an object. A view repeated with the same frame id gets the first answer, also while
+    that one is still being computed, and is counted once. A vote is taken once, when all views are in or by the
+    rules' deadline, and does not change: a view answered later is not counted.
+
+    A server claims a view in the store, and renews the claim while it computes the answer. If the server dies,
+    the claim expires, and a retry of the frame claims it anew, on any server. An answer under an expired claim is
+    not counted: its caller claims the view again.
+    """
+
+    def __init__(self, store: SessionStore, max_waiting: int, metrics: Metrics) -> None:
+        """Sessions in `store`; at most `max_waiting` callers may wait for votes at once."""
+        self._store, self._metrics = store, metrics
+        self._limit = ConcurrencyLimit(max_waiting, "wait for votes")
+        self._works: dict[tuple[str, str], _Work] = {}
+        self._awaited: dict[str, set[asyncio.Future[Vote]]] = {}
+        self._polling: asyncio.Task[None] | None = None
+        self._is_stopping = False
+
+    async def add_view(
+        self, view: SubmittedView, recognise: Callable[[], Pending], deadline: float
+    ) -> tuple[Recognition, VoteStatus, bool]:
+        """Answers a view: its recognition, the object's vote, whether it is the answer to a repeated call.
+
+        Args:
+            view: the ids of the view.
+            recognise: starts the recognition; called only for a new view.
+            deadline: until when the caller waits, by the event loop's clock.
+
+        Raises:
+            Expired: the deadline has passed. A view that no caller waits for is not counted, unless it is already
+                in the model: then a retry gets its answer.
+            AlreadyViewed: the device has sent another view of the object.
+            WrongViews: the object has all its views, or expects another number of them.
+            StoreAway: the store can't be reached.
+        """
+        token = secrets.token_hex(8)
+        pause, longest_pause = BUSY_SECONDS
+        while True:
+            reply = await self._store.claim(view, token)
+            if reply.recognition:
+                return reply.recognition, reply.status, True
+            if reply.outcome not in ("claimed", "busy"):
+                raise _refusal(view, reply)
+            is_repeated = reply.outcome == "busy"
+            work = self._work_on(view) if is_repeated else await self._begin(view, token, recognise)
+            if work is None:
+                await _pause(pause, deadline)
+                pause = min(2 * pause, longest_pause)
+                continue
+            try:
+                recognition = await work.pending.wait(deadline)
+            except Exception:
+                if work.has_failed:  # the claim is released before anybody can try again
+                    await asyncio.wait({work.settled})
+                raise
+            try:
+                async with asyncio.timeout_at(deadline):
+                    settled = await asyncio.shield(work.settled)
+            except TimeoutError:
+                raise Expired from None
+            if settled is not None and settled.outcome != "lost":
+                return recognition, settled.status, is_repeated
+            recognise = _known(recognition)
+
+    async def wait(self, object_id: str, seconds: float) -> VoteStatus:
+        """The status of an object once its vote is taken, or after `seconds`.
+
+        Votes that other servers take are found by polling: a subscription would be some milliseconds quicker, but
+        its messages are lost with the connection, so that polling would be needed all the same.
+
+        Raises:
+            UnknownObject: no view of it has arrived, or it has been removed.
+            Busy: too many callers wait.
+            Stopping: `end_waits` was called.
+            StoreAway: the store can't be reached.
+        """
+        status = await self._status(object_id)
+        if not seconds or isinstance(status, Vote):
+            return status
+        vote: asyncio.Future[Vote] = asyncio.get_running_loop().create_future()
+        try:
+            with self._limit:
+                if self._is_stopping:
+                    raise Stopping
+                return await self._await(object_id, vote, seconds)
+        except TimeoutError:
+            return await self._status(object_id)
+
+    def end_waits(self) -> None:
+        """Ends all waits for votes with Stopping, those that begin later too."""
+        self._is_stopping = True
+        for vote in set().union(*self._awaited.values()):
+            if not vote.done():
+                vote.set_exception(Stopping())
+
+    async def close(self) -> None:
+        """Gives up what is under way, and closes the store."""
+        for task in (self._polling, *(work.settled for work in self._works.values())):
+            if task:
+                task.cancel()
+        await self._store.close()
+
+    async def _status(self, object_id: str) -> VoteStatus:
+        (reply,) = await self._store.look_up([object_id])
+        if reply.outcome == "unknown":
+            raise UnknownObject(f"no view of object {object_id!r} has arrived, or it has been forgotten")
+        return reply.status
+
+    async def _await(self, object_id: str, vote: asyncio.Future[Vote], seconds: float) -> Vote:
+        waiters = self._awaited.setdefault(object_id, set())
+        waiters.add(vote)
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll())
+        try:
+            async with asyncio.timeout(seconds):
+                return await vote
+        finally:
+            waiters.discard(vote)
+            if not waiters:
+                del self._awaited[object_id]
+
+    async def _poll(self) -> None:
+        while self._awaited:
+            await asyncio.sleep(POLL_SECONDS)
+            object_ids = list(self._awaited)
+            with suppress(StoreAway):
+                for object_id, reply in zip(object_ids, await self._store.look_up(object_ids), strict=True):
+                    self._announce(object_id, reply.status)
+
+    def _announce(self, object_id: str, status: VoteStatus) -> None:
+        """Answers all who wait for the vote, if it has been taken."""
+        if isinstance(status, Vote):
+            for vote in self._awaited.get(object_id, ()):
+                if not vote.done():
+                    vote.set_result(status)
+
+    def _work_on(self, view: SubmittedView) -> _Work | None:
+        """The computation of a view's answer by this server, if it goes on."""
+        work = self._works.get((view.object_id, view.device_id))
+        return None if work is None or work.has_failed else work
+
+    async def _begin(self, view: SubmittedView, token: str, recognise: Callable[[], Pending]) -> _Work:
+        try:
+            pending = recognise()
+        except Exception:
+            await self._release(view, token)
+            raise
+        place = view.object_id, view.device_id
+        work = self._works[place] = _Work(pending, asyncio.create_task(self._finish(view, token, pending)))
+
+        def ended(settled: "asyncio.Task[StoreReply | None]") -> None:
+            if self._works.get(place) is work:
+                del self._works[place]
+            # Marks the exception as retrieved, though no caller may be left.
+            settled.cancelled() or settled.exception()
+
+        work.settled.add_done_callback(ended)
+        return work
+
+    async def _finish(self, view: SubmittedView, token: str, pending: Pending) -> StoreReply | None:
+        """Renews the claim while anybody waits for the answer, and settles or releases it."""
+        loop = asyncio.get_running_loop()
+        while not (await asyncio.wait({pending.answer}, timeout=LEASE_SECONDS / 3))[0]:
+            if loop.time() < pending.deadline:
+                with suppress(StoreAway):
+                    await self._store.renew(view, token)
+        if pending.answer.cancelled() or pending.answer.exception():
+            await self._release(view, token)
+            return None
+        give_up = loop.time() + LEASE_SECONDS  # Redis may be restarting
+        while True:
+            try:
+                reply = await self._store.settle(view, token, pending.answer.result())
+                break
+            except StoreAway:
+                if loop.time() >= give_up:
+                    raise
+                await asyncio.sleep(SETTLE_PAUSE_SECONDS)
+        if reply.outcome == "late":
+            self._metrics.late_views.inc()
+        if reply.removed_objects:
+            log.warning("forgot objects to make room", objects=reply.removed_objects)
+        self._announce(view.object_id, reply.status)
+        return reply
+
+    async def _release(self, view: SubmittedView, token: str) -> None:
+        with suppress(StoreAway):  # then the claim expires by itself
+            await self._store.release(view, token)
+
+
+def _refusal(view: SubmittedView, reply: StoreReply) -> Refusal:
+    if reply.outcome == "another":
+        return AlreadyViewed(
+            f"device {view.device_id!r} has given another view of object {view.object_id!r} (frame "
+            f"{reply.frame_id}); take a new object id, or wait {reply.seconds_left:.0f} s until it is forgotten"
+        )
+    if reply.outcome == "superfluous":
+        return WrongViews(f"object {view.object_id!r} has all its {view.expected_views} views")
+    return WrongViews(f"object {view.object_id!r} expects {reply.expected_views} views, not {view.expected_views}")
+
+
+def _known(recognition: Recognition) -> Callable[[], Pending]:
+    """Recognises what has been recognised."""
+
+    def recognise() -> Pending:
+        pending = Pending(lambda: None)
+        pending.answer.set_result(recognition)
+        return pending
+
+    return recognise
+
+
+async def _pause(seconds: float, deadline: float) -> None:
+    left = deadline - asyncio.get_running_loop().time()
+    if left <= 0:
+        raise Expired
+    await asyncio.sleep(min(seconds, left))

@@ -1,0 +1,146 @@
+"""Session store: the interface that memory and Redis implement, with the types and the voting rules they share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import structlog
+
+from semlink.decision.voting import majority_vote
+from server.batching import Recognition
+from server.metrics import Metrics
+from server.model import Prediction
+
+log = structlog.get_logger(__name__)
+
+LEASE_SECONDS = 3.0
+"""How long a claim lasts without renewal, in a store whose claims expire."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How many objects are stored for how long, and when their votes are taken.
+
+    Attributes:
+        max_objects: beyond so many, the one whose last view is the oldest is removed.
+        ttl_seconds: an object is removed so long after its last new view.
+        vote_after_seconds: so long after an object's first counted view, its vote is taken with the views that
+            are in; 0: only when all are.
+        quorum: the fewest views that a vote at that deadline is taken with, unless the object expects fewer.
+    """
+
+    max_objects: int
+    ttl_seconds: float
+    vote_after_seconds: float = 0.0
+    quorum: int = 1
+
+
+@dataclass(frozen=True)
+class SubmittedView:
+    """One device's view of an object.
+
+    Attributes:
+        object_id: the object that is viewed.
+        device_id: the device that sent the view.
+        frame_id: the device's count of its frames.
+        expected_views: how many devices send a view of this object.
+        fingerprint: equal for a frame and its retry, different for another frame. A retry may have met other bit
+            errors, so it covers only what the channel protects.
+    """
+
+    object_id: str
+    device_id: str
+    frame_id: int
+    expected_views: int
+    fingerprint: bytes
+
+
+@dataclass(frozen=True)
+class Vote:
+    """The result of a vote: the label, its name, how many views voted for it, and how many were counted."""
+
+    label: int
+    name: str
+    votes: int
+    views: int
+
+
+VoteStatus = Vote | int
+"""An object's vote or, while there is none, how many of its views are missing."""
+
+Outcome = Literal[
+    "claimed", "busy", "answered", "another", "unexpected", "superfluous",  # of a claim
+    "counted", "late", "lost",  # of a settlement
+    "known", "unknown", "done",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StoreReply:
+    """The answer of a store.
+
+    Attributes:
+        outcome: what was found or done.
+        expected_views: how many views the object expects.
+        status: its vote, or how many views are missing.
+        recognition: of an `answered` view.
+        frame_id: of a claim refused for `another` frame: the frame that the device sent before.
+        seconds_left: of the same: until the object is removed.
+        removed_objects: of a settlement: how many objects were removed to make room.
+    """
+
+    outcome: Outcome
+    expected_views: int
+    status: VoteStatus
+    recognition: Recognition | None = None
+    frame_id: int = 0
+    seconds_left: float = 0.0
+    removed_objects: int = 0
+
+
+class SessionStore(Protocol):
+    """Objects with their views and votes. Any call may be repeated: the same token gets the same answer.
+
+    Every method but `close` raises StoreAway where the store can't be reached.
+    """
+
+    async def claim(self, view: SubmittedView, token: str) -> StoreReply:
+        """Reserves a view for the caller, who is to have it recognised.
+
+        Returns:
+            `claimed`; `busy`, another call has claimed it; `answered`, with the recognition; or a refusal:
+            `another` (the device sent another frame), `unexpected` (another number of views is expected), or
+            `superfluous` (all views are taken).
+        """
+
+    async def renew(self, view: SubmittedView, token: str) -> None:
+        """Prolongs a claim, where claims expire."""
+
+    async def release(self, view: SubmittedView, token: str) -> None:
+        """Ends a claim without an answer; the view may be claimed again."""
+
+    async def settle(self, view: SubmittedView, token: str, recognition: Recognition) -> StoreReply:
+        """Stores the answer to a claimed view, and counts it if the vote has not been taken.
+
+        Returns:
+            `counted`; `late`, after the vote; or `lost`, the claim has expired.
+        """
+
+    async def look_up(self, object_ids: Sequence[str]) -> list[StoreReply]:
+        """The status of each object: `known`, or `unknown` where no view is stored or claimed."""
+
+    async def close(self) -> None:
+        """Closes connections."""
+
+
+def vote_of(counted: Sequence[Prediction]) -> Vote:
+    """The vote of views given by their likeliest classes; their order makes no difference."""
+    label = majority_vote([first.label for first in counted], [first.confidence for first in counted])
+    names = [first.name for first in counted if first.label == label]
+    return Vote(label, min(names), votes=len(names), views=len(counted))
+
+
+def record_vote(object_id: str, vote: Vote, expected_views: int, metrics: Metrics) -> None:
+    """Counts and logs a vote; called once for each, when it is taken."""
+    metrics.count_vote(vote.votes, vote.views, expected_views)
+    log.info("vote", object_id=object_id, **vars(vote), expected_views=expected_views)
