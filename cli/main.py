@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ from cli.demo_command import demo_command
 from cli.options import Allocation, WeightsFolder, fail, takes_allocation
 from cli.plan_command import plan_command
 from semlink.service.logs import configure_logs
-from semlink.service.settings import ProcessSettings, read_settings, repeat_flags
+from semlink.service.settings import ProcessSettings, read_settings
 from semlink.source.iaq.allocation.methods import Method
 from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL
 
@@ -280,6 +280,25 @@ def unpack(
 
 
 app.command(name="plan")(plan_command)
+
+
+def repeat_flags(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
+    """Turns `--images a b`, as people write it, into `--images a --images b`, as parsers want it.
+
+    Args:
+        arguments: the command line.
+        flags: the flags that take several values.
+    """
+    repeated: list[str] = []
+    flag = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            flag = argument.partition("=")[0]
+        if flag not in flags or argument.startswith(f"{flag}="):
+            repeated.append(argument)
+        elif argument != flag:
+            repeated += [flag, argument]
+    return repeated
 
 
 def main() -> None:

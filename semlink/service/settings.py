@@ -5,14 +5,15 @@ import inspect
 import os
 import stat
 import sys
-from collections.abc import Collection, Sequence
+from argparse import Action, ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, SettingsConfigDict, SettingsError
 
 log = structlog.get_logger(__name__)
 
@@ -148,51 +149,47 @@ class CallSettings(IdentitySettings):
     )
 
 
-S = TypeVar("S", bound=ProcessSettings)
+S = TypeVar("S", bound=BaseSettings)
 
 
-def read_settings(settings_class: type[S], program: str, arguments: Sequence[str] | None = None) -> S:
-    """Reads flags (by default this process's own) and environment; explains what is wrong and exits with 2."""
+def read_settings(
+    settings_class: type[S], program: str, arguments: Sequence[str] | None = None, *, command: str | None = None
+) -> S:
+    """Reads flags (by default this process's own) and environment; explains what is wrong and exits with 2.
+
+    A field that is a list is a flag that takes several values: `--images a b`.
+
+    Args:
+        settings_class: declares the flags, environment variables and defaults.
+        program: whose settings they are, in messages.
+        arguments: the command line, without the program.
+        command: how the program is started, in messages; by default as `python -m PROGRAM`.
+    """
+    command = command or f"python -m {program}"
     settings_class.__doc__ = inspect.cleandoc(settings_class.__doc__ or "")
-    settings_class.model_config["cli_prog_name"] = f"python -m {program}"
-    given = sys.argv[1:] if arguments is None else arguments
-    lists = {
-        f"--{name.replace('_', '-')}"
-        for name, field in settings_class.model_fields.items()
-        if get_origin(field.annotation) is list
-    }
+    flags = CliSettingsSource[Any](settings_class, cli_prog_name=command, add_argument_method=_add_argument)
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return CliApp.run(settings_class, cli_args=repeat_flags(given, lists))
+        return CliApp.run(settings_class, cli_args=given, cli_settings_source=flags)
     except ValidationError as error:
         problems = [_problem(settings_class, dict(item)) for item in error.errors()]
     except SettingsError as error:
         problems = [str(error)]
     for problem in problems:
         print(f"{program}: {problem}", file=sys.stderr)
-    print(f"{program}: python -m {program} --help explains every setting", file=sys.stderr)
+    print(f"{program}: {command} --help explains every setting", file=sys.stderr)
     raise SystemExit(2)
 
 
-def repeat_flags(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
-    """Turns `--images a b`, as people write it, into `--images a --images b`, as parsers want it.
-
-    Args:
-        arguments: the command line.
-        flags: the flags that take several values.
-    """
-    repeated: list[str] = []
-    flag = ""
-    for argument in arguments:
-        if argument.startswith("-"):
-            flag = argument.partition("=")[0]
-        if flag not in flags or argument.startswith(f"{flag}="):
-            repeated.append(argument)
-        elif argument != flag:
-            repeated += [flag, argument]
-    return repeated
+def _add_argument(parser: ArgumentParser, *flags: str, **options: Any) -> Action:
+    """Declares a flag to argparse; that of a list takes one value or more, as often as it is given."""
+    if options.get("action") == "append":
+        of_one = options["metavar"].removeprefix("list[").removesuffix("]")
+        options |= {"action": "extend", "nargs": "+", "metavar": of_one}
+    return parser.add_argument(*flags, **options)
 
 
-def _problem(settings_class: type[ProcessSettings], item: dict) -> str:
+def _problem(settings_class: type[BaseSettings], item: dict[str, Any]) -> str:
     name = ".".join(str(part) for part in item["loc"][:1])
     if not name:
         return str(item["msg"])

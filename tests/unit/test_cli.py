@@ -8,7 +8,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from cli.demo import VIEWS
-from cli.main import app
+from cli.main import app, repeat_flags
 from cli.options import Allocation
 from semlink.source.iaq.frame import Geometry, IaqFrame
 from semlink.vision.images import model_pixels, open_image
@@ -178,3 +178,9 @@ def test_demo_and_encode_have_the_same_allocation_options():
         shared = [each for each in get_command(app).commands[name].params if each.name in options]
         assert [each.name for each in shared] == options
         assert Allocation(**{each.name: each.default for each in shared}) == Allocation()
+
+
+def test_only_flags_of_lists_are_repeated():
+    given = ["run", "--images", "a", "b", "--ber", "-1", "c", "--images", "d", "-h"]
+    wanted = ["run", "--images", "a", "--images", "b", "--ber", "-1", "c", "--images", "d", "-h"]
+    assert repeat_flags(given, {"--images"}) == wanted

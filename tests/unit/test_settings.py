@@ -1,6 +1,7 @@
 """Settings as people give them: flags, environment, mistakes."""
 
 import enum
+import functools
 import re
 import subprocess
 import sys
@@ -8,10 +9,11 @@ import typing
 from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings, CliPositionalArg
 
 from channel_emulator.settings import Settings as ChannelSettings
 from device.settings import DeviceSettings
-from semlink.service.settings import read_settings, repeat_flags
+from semlink.service.settings import read_settings
 from server.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -195,7 +197,7 @@ def test_an_unknown_flag_is_a_mistake(capsys):
         (["--images", "a", "b", "c"], ["a", "b", "c"]),
         (["--images", "a", "b", "--rho", "0.5"], ["a", "b"]),
         (["--images", "a", "--images", "b"], ["a", "b"]),
-        (["--images=a", "b"], ["a", "b"]),
+        (["--images", "a", "b", "--rho", "0.5", "--images=c"], ["a", "b", "c"]),
         (["--images", "a,b"], ["a", "b"]),
         (["--images", r"at sea\, 2024/me.jpg", "b"], ["at sea, 2024/me.jpg", "b"]),
         (["--images", "[1].png", '{"a"}', "x=y"], ["[1].png", '{"a"}', "x=y"]),
@@ -206,6 +208,26 @@ def test_images_are_given_in_a_row(arguments, images):
     assert settings.images == images
 
 
+class Command(BaseSettings):
+    """A command with a positional argument before its flags."""
+
+    folder: CliPositionalArg[Path]
+    ber: list[float] = [0.0]
+    seed: int = 0
+
+
+def test_lists_of_numbers_and_positional_arguments(capsys):
+    read = functools.partial(read_settings, Command, "semlink", command="semlink command")
+    settings = read(["here", "--ber", "0.1", "1e-3", "--seed", "-7"])
+    assert (settings.folder, settings.ber, settings.seed) == (Path("here"), [0.1, 1e-3], -7)
+    with pytest.raises(SystemExit):
+        read(["here", "--ber", "0.1", "much"])
+    message = capsys.readouterr().err
+    assert "--ber" in message
+    assert "not 'much'" in message
+    assert "semlink command --help" in message
+
+
 @pytest.mark.parametrize(
     ("text", "images"), [("a", ["a"]), ("a,b", ["a", "b"]), (r"a\,b,c d", ["a,b", "c d"]), ("a,", ["a"])]
 )
@@ -213,12 +235,6 @@ def test_images_are_separated_by_commas_in_the_environment(text, images, monkeyp
     monkeypatch.setenv("SEMLINK_IMAGES", text)
     settings = read_settings(DeviceSettings, "device", ["--to", "host:1", "--object-id", "cup"])
     assert settings.images == images
-
-
-def test_only_flags_of_lists_are_repeated():
-    given = ["run", "--images", "a", "b", "--ber", "-1", "c", "--images", "d", "-h"]
-    wanted = ["run", "--images", "a", "--images", "b", "--ber", "-1", "c", "--images", "d", "-h"]
-    assert repeat_flags(given, {"--images"}) == wanted
 
 
 @pytest.mark.parametrize(
