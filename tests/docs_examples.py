@@ -1,0 +1,31 @@
+"""Code blocks of documentation pages: found by page, and run, all blocks of a page one after the other."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> list[str]:
+    """Every block of Python, behind so many empty lines that errors name the lines of the page."""
+    text = page.read_text(encoding="utf-8")
+    return ["\n" * text.count("\n", 0, found.start(1)) + found[1] for found in _BLOCK.finditer(text)]
+
+
+def run_page(page: Path, folder: Path) -> str:
+    """Runs a page in an interpreter of its own, whose working directory is `folder`; returns what it prints."""
+    code = f"for block in {blocks(page)!r}: exec(compile(block, {str(page)!r}, 'exec'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
