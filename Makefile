@@ -1,5 +1,7 @@
 # make demo    set up .venv and send four views of one object through the link
-# make test    set up .venv, lint, type-check and run every test
+# make check   set up .venv, lint, type-check and run the unit tests that take no long
+# make test    the same and every other test; JOBS=4 on four cores
+# make numeric the tests that compare numbers, as if on two older processors
 # make setup   set up .venv only; TORCH_INDEX_URL=... takes torch from another package index (a CPU build)
 # make load    put load on a server and a channel emulator, check every answer; ARGS=--help explains
 # make bench   how fast, beside what one would use instead; ARGS="NAME ..." takes some of benchmarks/ only
@@ -8,9 +10,12 @@
 PYTHON ?= python3
 TORCH_INDEX_URL ?=
 ARGS ?=
+JOBS ?= 2
 BIN := .venv/bin
+# One file of tests runs in one process, which shares what it started among them.
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
-.PHONY: setup demo test lint load bench docs proto clean
+.PHONY: setup demo check test numeric lint load bench docs proto clean
 
 setup: .venv/installed
 
@@ -29,8 +34,17 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+check: lint
+	OMP_NUM_THREADS=1 $(PYTEST) tests/unit -m 'not slow' $(ARGS)
+
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(PYTEST) $(ARGS)
+
+numeric: setup
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OPENBLAS_CORETYPE=Haswell NPY_DISABLE_CPU_FEATURES=X86_V4 \
+		OMP_NUM_THREADS=1 $(PYTEST) -m numeric $(ARGS)
+	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Nehalem \
+		NPY_DISABLE_CPU_FEATURES='X86_V3 X86_V4' OMP_NUM_THREADS=2 $(PYTEST) -m numeric $(ARGS)
 
 load: setup
 	$(BIN)/python tests/load $(ARGS)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tolerances import CONFIDENCE
 
 from semlink.vision.photos import find_photos
 
@@ -245,7 +246,7 @@ def test_the_same_seed_gives_the_same_flips_and_the_same_answer(own, again_and_b
     for first, second in zip(own.summary["views"], again.summary["views"], strict=True):
         assert first["bits_flipped"] == second["bits_flipped"]
         assert first["top1"]["label"] == second["top1"]["label"]
-        assert first["top1"]["confidence"] == pytest.approx(second["top1"]["confidence"], rel=1e-4)
+        assert first["top1"]["confidence"] == pytest.approx(second["top1"]["confidence"], rel=CONFIDENCE)
     assert own.summary["vote"] == again.summary["vote"]
 
 

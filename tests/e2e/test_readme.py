@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from processes import skip_without
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "docs/processes.md")
 TEXT = "\n".join((REPOSITORY / page).read_text(encoding="utf-8") for page in PAGES)

@@ -17,6 +17,8 @@ from processes import running, wait_until
 
 from semlink.v1 import link_pb2
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PROCESSES = ("semlink-device", "semlink-channel-emulator", "semlink-server")
 

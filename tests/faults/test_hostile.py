@@ -18,6 +18,8 @@ from processes import Running
 
 from semlink.v1.link_pb2 import ClassifyRequest
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 5
 GROWTH_MIB = 64
 """What a process may hold more of after all rounds than after the first of them."""

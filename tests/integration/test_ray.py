@@ -29,6 +29,8 @@ from semlink.vision.photos import find_photos
 from semlink.vision.weights import DEVICE_MODEL, find_weights
 from server.settings import ServerSettings
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 KEY = "a-key-of-sixteen-characters-or-more"
 HEADERS = {"authorization": f"Bearer {KEY}"}

@@ -28,6 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from processes import START_SECONDS, Running, running, wait_until
+from tolerances import CONFIDENCE
 
 import semlink.vision.weights
 from semlink.frame import MAX_FRAME_BYTES
@@ -121,9 +122,10 @@ class TestClassify:
         response = server.link.Classify(ClassifyRequest(frame=frame, top_k=7), timeout=20)
         pixels = decode(IaqFrame.from_bytes(frame))
         with torch.inference_mode():
-            confidences, labels = model(normalise(model, pixels[None]))[0].softmax(-1).topk(7)
-        assert [each.label for each in response.predictions] == labels.tolist()
-        assert [each.confidence for each in response.predictions] == pytest.approx(confidences.tolist(), abs=1e-4)
+            wanted = model(normalise(model, pixels[None]))[0].softmax(-1)
+        labels, confidences = zip(*((each.label, each.confidence) for each in response.predictions), strict=True)
+        assert confidences == pytest.approx(wanted.topk(7).values.tolist(), rel=CONFIDENCE)
+        assert confidences == pytest.approx(wanted[list(labels)].tolist(), rel=CONFIDENCE)
         assert [each.name for each in response.predictions] == [class_names(model)[label] for label in labels]
         assert response.predictions[0].label in CATS
 
@@ -181,7 +183,9 @@ def test_together_or_alone_images_are_answered_alike(offline, frames):
     assert [len(each) for each in together] == [1, 2, 3, 4]
     for one, other in zip(together, alone, strict=True):
         assert one[0].label == other[0].label
-        assert [each.confidence for each in one] == pytest.approx([each.confidence for each in other], abs=1e-4)
+        assert [each.confidence for each in one] == pytest.approx(
+            [each.confidence for each in other], rel=CONFIDENCE
+        )
 
 
 class TestVote:
@@ -470,7 +474,7 @@ class TestRest:
         answer = post(server, frame).json()
         assert [each["label"] for each in answer["predictions"]] == [each.label for each in over_grpc.predictions]
         assert [each["confidence"] for each in answer["predictions"]] == pytest.approx(
-            [each.confidence for each in over_grpc.predictions], abs=1e-6
+            [each.confidence for each in over_grpc.predictions], rel=CONFIDENCE
         )
         assert answer["predictions"][0]["name"] == over_grpc.predictions[0].name
         assert answer["model"] == over_grpc.model
@@ -491,7 +495,9 @@ class TestRest:
         with torch.inference_mode():
             logits = model(normalise(model, model_pixels(open_image(path))[None]))
         assert answer["predictions"][0]["label"] == logits.argmax().item()
-        assert answer["predictions"][0]["confidence"] == pytest.approx(logits.softmax(-1).max().item(), abs=1e-4)
+        assert answer["predictions"][0]["confidence"] == pytest.approx(
+            logits.softmax(-1).max().item(), rel=CONFIDENCE
+        )
 
     @pytest.mark.parametrize("path", ["/v1/votes/{}", "/v1/votes/{}?wait_seconds=30"])
     def test_vote(self, server, frames, path):

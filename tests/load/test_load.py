@@ -179,6 +179,7 @@ def locust(stub: str, workload: Path, folder: Path) -> tuple[int, dict, str]:
     return done.returncode, json.loads(summary.read_text()), summary.with_suffix(".html").read_text()
 
 
+@pytest.mark.slow
 def test_an_honest_server_passes(workload, tmp_path):
     code, summary, page = locust(STUB, workload, tmp_path)
     assert (code, summary["broken"]) == (0, [])
@@ -192,6 +193,7 @@ def test_an_honest_server_passes(workload, tmp_path):
     assert "p99.9" in page
 
 
+@pytest.mark.slow
 def test_a_server_that_lies_under_load_does_not(workload, tmp_path):
     code, summary, page = locust(LIAR, workload, tmp_path)
     assert code == 1
@@ -199,6 +201,7 @@ def test_a_server_that_lies_under_load_does_not(workload, tmp_path):
     assert "not within the limits" in page
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_whole_with_a_real_server_and_an_emulator(tmp_path):
     """No times are judged: the limits that follow from them are those of the phases that are left out."""

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,6 +7,8 @@ from hypothesis import strategies as st
 
 from semlink.source.iaq.allocation import incremental
 from semlink.source.iaq.importance import importance_weights
+
+pytestmark = pytest.mark.numeric
 
 RATES = [0.0, 0.01, 0.05, 0.2, 3 / 13]
 
@@ -64,6 +68,13 @@ def solve(problem) -> np.ndarray:
     return incremental(weights, steps, bit_error_rate=rate, min_bits=min_bits, max_bits=max_bits)
 
 
+def assert_same_steps(found: np.ndarray, wanted: np.ndarray, problem) -> None:
+    """The same bits, but where two gains differ by rounding only: there either is the best."""
+    weights, _, rate, *_ = problem
+    values = (objective(weights, bits, rate) for bits in (found, wanted))
+    assert (found == wanted).all() or math.isclose(*values, rel_tol=1e-14)
+
+
 @given(problems(largest=5))
 def test_is_optimal(problem):
     weights, steps, rate, min_bits, max_bits = problem
@@ -72,12 +83,12 @@ def test_is_optimal(problem):
     assert bits.min() >= min_bits
     assert bits.max() <= max_bits
     best = best_objective(weights, steps, rate, min_bits, max_bits)
-    assert objective(weights, bits, rate) == pytest.approx(best, rel=1e-12, abs=1e-300)
+    assert objective(weights, bits, rate) == pytest.approx(best, rel=1e-9, abs=1e-300)
 
 
 @given(problems(largest=10))
 def test_is_the_papers_loop(problem):
-    np.testing.assert_array_equal(solve(problem), one_bit_at_a_time(*problem))
+    assert_same_steps(solve(problem), one_bit_at_a_time(*problem), problem)
 
 
 @pytest.mark.parametrize("rate", RATES)
@@ -87,7 +98,7 @@ def test_is_the_papers_loop_on_an_image(steps, rate):
     weights = importance_weights(rng.dirichlet(np.full(196, 0.5)))
     weights[rng.integers(196, size=60)] = weights[rng.integers(196, size=60)]  # ties
     problem = weights / weights.max(), steps, rate, 0, 8
-    np.testing.assert_array_equal(solve(problem), one_bit_at_a_time(*problem))
+    assert_same_steps(solve(problem), one_bit_at_a_time(*problem), problem)
 
 
 @pytest.mark.parametrize("rate", RATES)

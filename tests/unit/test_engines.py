@@ -5,13 +5,16 @@ import pytest
 import timm
 import torch
 from timm.models import VisionTransformer
+from tolerances import CONFIDENCE, IMPORTANCE
 
 from semlink.source.iaq import coder as iaq
-from semlink.vision.engines import EngineError, load_engine
+from semlink.vision.engines import TOLERANCE, EngineError, load_engine
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
 from semlink.vision.vit import Origin, class_attention, load_vit, normalise
 from semlink.vision.weights import DEVICE_MODEL, Weights
+
+pytestmark = pytest.mark.numeric
 
 PHOTOS = ("chelsea", "coffee", "astronaut", "rocket", "motorcycle_left", "hubble_deep_field")
 
@@ -50,19 +53,25 @@ def small(**parts) -> VisionTransformer:
     return model.eval()
 
 
+def largest_difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Of the largest value, as an engine checks itself: random weights give scores far below the largest."""
+    return float((found - wanted).abs().max() / wanted.abs().max())
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="OpenVINO needs AVX2")
 class TestOpenVino:
     @pytest.mark.parametrize("batch", [None, 1])
     def test_attention_is_torchs(self, tiny, images, batch):
         engine = load_engine("openvino", tiny, "attention", threads=1, batch=batch)
         for part in images.split(batch or 4):
-            torch.testing.assert_close(engine(part), class_attention(tiny, part), atol=1e-6, rtol=1e-4)
+            torch.testing.assert_close(engine(part), class_attention(tiny, part), atol=0, rtol=IMPORTANCE)
 
     def test_logits_are_timms_at_any_batch_size(self, tiny, images):
         engine = load_engine("openvino", tiny, "logits", threads=1)
         with torch.inference_mode():
             wanted = tiny(images)
         for part, logits in zip(images.split([1, 3, 2]), wanted.split([1, 3, 2]), strict=True):
-            torch.testing.assert_close(engine(part), logits, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(engine(part), logits, atol=CONFIDENCE, rtol=0)
 
     def test_every_weight_counts(self):
         """Random biases, norms and embeddings: what is left out or takes another's place is seen."""
@@ -70,9 +79,9 @@ class TestOpenVino:
         with torch.inference_mode():
             logits = model(images)
         found = load_engine("openvino", model, "logits")(images)
-        torch.testing.assert_close(found, logits, atol=1e-4, rtol=1e-4)
+        assert largest_difference(found, logits) <= TOLERANCE
         attention = load_engine("openvino", model, "attention")(images)
-        torch.testing.assert_close(attention, class_attention(model, images), atol=1e-5, rtol=1e-3)
+        assert largest_difference(attention, class_attention(model, images)) <= TOLERANCE
 
     def test_bits_hardly_differ(self, tiny, pixels, images):
         """The bit map is transmitted: where rounding decides between equal gains, another patch may get a bit."""
@@ -109,6 +118,12 @@ class TestOpenVino:
         with pytest.raises(EngineError, match="--engine torch"):
             load_engine("openvino", small(**parts), "logits")
 
+    def test_no_answer_at_all_is_refused(self, monkeypatch):
+        """As oneDNN gives where it is limited to SSE4.1."""
+        monkeypatch.setattr("semlink.vision.engines._compiled", lambda *_: lambda images: torch.empty(0))
+        with pytest.raises(EngineError, match="--engine torch"):
+            load_engine("openvino", small(), "logits")
+
     def test_without_openvino(self, monkeypatch):
         monkeypatch.delitem(sys.modules, "semlink.vision.openvino_graph", raising=False)
         monkeypatch.setitem(sys.modules, "openvino", None)
@@ -128,6 +143,6 @@ class TestTorch:
         logits = load_engine("torch", model, "logits", threads=2)(images[:2])
         assert torch.get_num_threads() == 2
         with torch.inference_mode():
-            torch.testing.assert_close(logits, model(images[:2]), atol=1e-5, rtol=1e-5)
+            assert largest_difference(logits, model(images[:2])) <= TOLERANCE
         attention = load_engine("torch", model, "attention")(images[:2])
-        torch.testing.assert_close(attention, class_attention(model, images[:2]), atol=1e-6, rtol=1e-5)
+        assert largest_difference(attention, class_attention(model, images[:2])) <= TOLERANCE

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.progress import Progress
+from tolerances import IMPORTANCE
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -103,11 +104,10 @@ class TestPictures:
         plain = send_picture(CAT, codec, 41_000, 0.05, rng())
         assert plain.lost or (plain.pixels != clean.pixels).any()
 
-    @pytest.mark.parametrize("codec", CODECS)
-    def test_a_hopeless_channel_loses_protected_pictures_without_a_fuss(self, codec):
-        code = Code(10, 800, 4_000)
-        received = [send_picture(CAT, codec, 40_000, 0.4, rng(seed), code) for seed in range(3)]
-        assert all(each.lost and each.bits == 40_000 for each in received)
+    def test_a_hopeless_channel_loses_protected_pictures_without_a_fuss(self):
+        received = send_picture(CAT, "jpeg", 40_000, 0.4, rng(), Code(10, 800, 4_000))
+        assert received.lost
+        assert received.bits == 40_000
 
     def test_a_code_keeps_to_the_budget(self):
         with pytest.raises(ValueError, match="budget"):
@@ -187,10 +187,11 @@ def test_prepared_arrays_are_those_of_the_device_and_computed_once(cats, tmp_pat
     pixels = np.stack([model_pixels(open_image(example.path)) for example in examples.examples])
     np.testing.assert_array_equal(prepared.pixels, pixels)
     attention = class_attention(model, normalise(model, pixels)).numpy()
-    np.testing.assert_allclose(prepared.attention, attention, atol=1e-6)
+    np.testing.assert_allclose(prepared.attention, attention, rtol=IMPORTANCE)
     assert prepared.cover.mean() == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path, monkeypatch):
     out = tmp_path / "rows.jsonl"
     monkeypatch.setattr(ldpc, "TRIALS", 10)

@@ -14,6 +14,8 @@ import pytest
 from semlink.source.iaq.coder import decode, encode
 from semlink.source.iaq.frame import Geometry, IaqFrame
 
+pytestmark = pytest.mark.numeric
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 

@@ -1,6 +1,7 @@
 """The rules of the house: who may import whom, what starts without what, how long a file may be."""
 
 import ast
+import graphlib
 import re
 import shlex
 import subprocess
@@ -49,6 +50,11 @@ def relative(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
+def module(file: Path) -> str:
+    """Its name, as `import` wants it."""
+    return relative(file).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
 def python(code: str) -> str:
     """Runs code in a fresh interpreter, as a check of what an import brings along."""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
@@ -59,7 +65,7 @@ def python(code: str) -> str:
 def mathematics() -> list[str]:
     """Names of the modules of mathematics that exist, as `import` wants them."""
     files = sources(*(f"semlink/{name}" for name in MATHEMATICS))
-    return [relative(file).removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in files]
+    return [module(file) for file in files]
 
 
 @pytest.mark.parametrize("file", sources(*PROCESSES), ids=relative)
@@ -78,6 +84,31 @@ def test_mathematics_imports_numpy_and_scipy_only(file):
     assert families(file) <= sys.stdlib_module_names | {"numpy", "scipy", "semlink"}
     allowed = tuple(f"semlink.{name}" for name in MATHEMATICS)
     assert all(name.startswith(allowed) for name in imports(file) if name.startswith("semlink"))
+
+
+def imports_at_the_top(file: Path) -> Iterator[str]:
+    """Full names of what a file imports when it is imported itself; not within functions, nor for types alone."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    files = {module(file): file for file in sources("semlink", *PROCESSES, *ABOVE)}
+    graph = {
+        name: {other for other in imports_at_the_top(file) if other in files and other != name}
+        for name, file in files.items()
+    }
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_no_test_asks_for_the_last_digits_of_float64():
+    """CONTRIBUTING.md: another processor rounds otherwise."""
+    tight = re.compile(r"\b(rtol|atol|rel|abs)=\d[\d.]*e-1\d\b")
+    assert not [relative(file) for file in (ROOT / "tests").rglob("*.py") if tight.search(file.read_text())]
 
 
 def test_importing_the_library_and_its_mathematics_loads_neither_torch_nor_grpc():

@@ -7,6 +7,8 @@ from semlink.source.iaq.coder import decode, encode, encode_with
 from semlink.source.iaq.frame import IaqFrame
 from semlink.source.iaq.importance import importance_weights
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(scope="module")
 def photo() -> np.ndarray:

@@ -18,6 +18,8 @@ from semlink.channel.ofdm import Numerology
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
 
+pytestmark = pytest.mark.numeric
+
 CAT = model_pixels(open_image(find_photos(["chelsea"])[0]))
 SCORES = np.random.default_rng(0).dirichlet([0.5] * 196).astype(np.float32)
 PREPARED = Prepared(np.stack([CAT] * 3), np.stack([SCORES] * 3), np.full((3, 196), np.nan, np.float32))

@@ -19,6 +19,8 @@ from semlink.channel.qam import (
     modulate,
 )
 
+pytestmark = pytest.mark.numeric
+
 orders = st.sampled_from(ORDERS)
 
 
@@ -41,7 +43,7 @@ def random_symbols(count: int, seed: int = 0) -> np.ndarray:
 def test_constellations_are_those_of_sionna(order):
     from sionna.phy.mapping import qam
 
-    np.testing.assert_allclose(constellation(order), qam(bits_per_symbol(order), precision="double"), atol=1e-14)
+    np.testing.assert_allclose(constellation(order), qam(bits_per_symbol(order), precision="double"), atol=1e-9)
 
 
 def test_qpsk_and_16_qam_as_ts_38_211_writes_them():
@@ -55,7 +57,7 @@ def test_qpsk_and_16_qam_as_ts_38_211_writes_them():
 @pytest.mark.parametrize("order", ORDERS)
 def test_energy_is_one_and_neighbours_differ_in_one_bit(order):
     points = constellation(order)
-    assert np.mean(np.abs(points) ** 2) == pytest.approx(1, rel=1e-12)
+    assert np.mean(np.abs(points) ** 2) == pytest.approx(1, rel=1e-9)
     distances = np.abs(points[:, None] - points)
     np.fill_diagonal(distances, np.inf)
     first, second = np.nonzero(distances < 1.01 * distances.min())
@@ -142,7 +144,7 @@ def test_error_rate_over_rayleigh_is_the_mean_over_the_fading(order, snr):
 
 def test_error_rates_of_qpsk_as_textbooks_have_them():
     snr = 10 ** (np.arange(-10, 41, 5) / 10)
-    np.testing.assert_allclose(awgn_bit_error_rate(4, snr), stats.norm.sf(np.sqrt(snr)), rtol=1e-10)
+    np.testing.assert_allclose(awgn_bit_error_rate(4, snr), stats.norm.sf(np.sqrt(snr)), rtol=1e-9)
     np.testing.assert_allclose(rayleigh_bit_error_rate(4, snr), (1 - np.sqrt(snr / (2 + snr))) / 2, rtol=1e-9)
 
 

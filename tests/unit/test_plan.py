@@ -9,6 +9,8 @@ from semlink.access.planner import draw_gains, draw_importance, plan
 from semlink.channel.ofdm import Numerology
 from semlink.channel.plan import PLAN_RULES
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(scope="module")
 def made():

@@ -12,6 +12,8 @@ from semlink.access.planner import PlanMethod, draw_gains, draw_importance, plan
 from semlink.channel.ofdm import Numerology
 from semlink.source.iaq.importance import importance_weights
 
+pytestmark = pytest.mark.numeric
+
 
 def run(*arguments):
     return CliRunner().invoke(app, ["plan", *(str(argument) for argument in arguments)])

@@ -10,6 +10,8 @@ from semlink.access.planner import PlanMethod, draw_gains, draw_importance, plan
 from semlink.channel.blocks import gains_of_blocks
 from semlink.channel.ofdm import Numerology
 
+pytestmark = pytest.mark.numeric
+
 SEEDS, SNRS = range(5), range(-5, 50, 5)
 IMPORTANCE_WEIGHTED = [PlanMethod.IA_QSMPA_LC, PlanMethod.FIXED_P_IAQ, PlanMethod.FIXED_P_TOP_BETA]
 """IA-QSMPA's competitors among them; `exact` and `uniform` are no competitors of the paper's."""

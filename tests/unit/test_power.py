@@ -13,6 +13,8 @@ from semlink.access.power import capacity_water_filling, equal_finish, least_pow
 from semlink.channel.blocks import Blocks
 from semlink.channel.rates import dispersion_penalty
 
+pytestmark = pytest.mark.numeric
+
 PENALTY = dispersion_penalty(1e-3, 800)
 
 
@@ -78,7 +80,7 @@ def test_every_latency_constraint_is_tight_and_the_budget_is_spent(seed, count, 
         assert least_power(blocks).sum() >= blocks.power_budget
         assert not power.any()
         return
-    assert power.sum() == pytest.approx(blocks.power_budget, rel=1e-12)
+    assert power.sum() == pytest.approx(blocks.power_budget, rel=1e-9)
     latencies = blocks.latencies(bits, power)
     # Just above the least power a rate changes with the power's last digits.
     assert latencies.min() == pytest.approx(latency, rel=1e-9 if penalty == 0 else 1e-5)
@@ -100,8 +102,8 @@ def test_equation_20_for_one_wide_subchannel_each():
     bits = np.array([1, 8, 2, 3, 1, 4])
     power, latency = equal_finish(bits, blocks)
     wanted = blocks.noise_power / blocks.gains[:, 0] ** 2 * (2 ** (768 * bits / latency / (3 * 15e3)) - 1)
-    np.testing.assert_allclose(power, wanted, rtol=1e-10)
-    assert wanted.sum() == pytest.approx(6, rel=1e-10)
+    np.testing.assert_allclose(power, wanted, rtol=1e-9)
+    assert wanted.sum() == pytest.approx(6, rel=1e-9)
 
 
 def test_the_optimality_conditions_of_theorem_1():
@@ -147,8 +149,8 @@ def test_a_block_without_bits_gets_no_power():
     assert (power[[0, 3]] == 0).all()
     some = replace(blocks, gains=blocks.gains[[1, 2, 4, 5]])
     alone = equal_finish([1, 2, 3, 1], some)
-    assert latency == pytest.approx(alone.latency, rel=1e-12)
-    assert power.sum() == pytest.approx(blocks.power_budget, rel=1e-12)
+    assert latency == pytest.approx(alone.latency, rel=1e-9)
+    assert power.sum() == pytest.approx(blocks.power_budget, rel=1e-9)
 
 
 @pytest.mark.parametrize("penalty", [1e-4, PENALTY, 1.0, 3.0])
@@ -201,8 +203,8 @@ class TestTheorem2:
         assert 0 < low.sum() < 12
         snr = power * gains**2 / blocks.noise_power
         linear = np.where(low, snr * alpha + alpha - 1, snr - 2 + 2 * alpha)
-        np.testing.assert_allclose(768 * bits * np.log(2) / (3 * 15e3 * linear), latency, rtol=1e-10)
-        assert power.sum() == pytest.approx(12, rel=1e-12)
+        np.testing.assert_allclose(768 * bits * np.log(2) / (3 * 15e3 * linear), latency, rtol=1e-9)
+        assert power.sum() == pytest.approx(12, rel=1e-9)
 
     def test_equation_36_where_all_blocks_are_in_one_case(self):
         """As printed, with Θ, Φ and τ from 35 and 37."""
@@ -259,7 +261,7 @@ class TestBaselines:
         blocks = blocks_of(3, count=5, snr_db=snr_db)
         noise = blocks.noise_power / blocks.gains.mean(axis=1) ** 2
         power = capacity_water_filling(blocks)
-        assert power.sum() == pytest.approx(5, rel=1e-12)
+        assert power.sum() == pytest.approx(5, rel=1e-9)
         assert (power >= 0).all()
         found = minimize(
             lambda p: -np.log1p(p / noise).sum(),

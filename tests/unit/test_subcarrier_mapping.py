@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from semlink.access.mapping import SubcarrierMapping, map_subcarriers
 from semlink.channel.blocks import check_even, gains_of_blocks
 
+pytestmark = pytest.mark.numeric
+
 problems = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
 

@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
+from tolerances import CONFIDENCE, IMPORTANCE
 
 import semlink.vision.vit
 import semlink.vision.weights
@@ -17,6 +18,8 @@ from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
 from semlink.vision.vit import class_attention, class_names, load_vit, logits_of_patches, normalise
 from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL, WeightsError, find_weights
+
+pytestmark = pytest.mark.numeric
 
 PHOTOS = ("chelsea", "coffee", "astronaut", "rocket")
 
@@ -84,7 +87,7 @@ class TestClassAttention:
         of_class_token = unfused_attention(tiny, images)[:, :, 0]
         over_patches = of_class_token[:, :, 1:]
         expected = (over_patches / over_patches.sum(-1, keepdim=True)).mean(dim=1)
-        torch.testing.assert_close(class_attention(tiny, images), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(class_attention(tiny, images), expected, atol=0, rtol=IMPORTANCE)
 
     def test_differs_between_photos_and_sums_to_one(self, tiny, images):
         attention = class_attention(tiny, images)
@@ -95,7 +98,7 @@ class TestClassAttention:
 
     def test_does_not_depend_on_the_batch(self, tiny, images):
         alone = torch.cat([class_attention(tiny, image[None]) for image in images])
-        torch.testing.assert_close(alone, class_attention(tiny, images), atol=1e-6, rtol=0)
+        torch.testing.assert_close(alone, class_attention(tiny, images), atol=0, rtol=IMPORTANCE)
 
     def test_runs_only_what_attention_needs(self, tiny, images):
         last = tiny.blocks[-1]
@@ -118,7 +121,9 @@ class TestSomePatches:
     @torch.inference_mode()
     def test_all_of_them_are_the_whole_image(self, tiny, images):
         kept = np.ones(196, bool)
-        torch.testing.assert_close(logits_of_patches(tiny, images[:1], kept), tiny(images[:1]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            logits_of_patches(tiny, images[:1], kept), tiny(images[:1]), atol=CONFIDENCE, rtol=0
+        )
 
     @torch.inference_mode()
     def test_the_others_are_as_if_nobody_attended_to_them(self, tiny, images):
@@ -126,7 +131,7 @@ class TestSomePatches:
         kept = np.random.default_rng(0).random(196) < 0.4
         visible = torch.from_numpy(np.concatenate([[True], kept]))
         masked = tiny.forward_head(tiny.forward_features(images[:1], attn_mask=visible.expand(1, 1, 197, 197)))
-        torch.testing.assert_close(logits_of_patches(tiny, images[:1], kept), masked, atol=1e-4, rtol=0)
+        torch.testing.assert_close(logits_of_patches(tiny, images[:1], kept), masked, atol=CONFIDENCE, rtol=0)
         assert (masked - tiny(images[:1])).abs().max() > 0.01
 
 
@@ -166,7 +171,7 @@ class TestGrown:
 
     @torch.inference_mode()
     def test_does_not_see_which_way_round_a_picture_is(self, small, images):
-        torch.testing.assert_close(small(images), small(images.flip(-1)), atol=1e-3, rtol=0)
+        torch.testing.assert_close(small(images), small(images.flip(-1)), atol=CONFIDENCE, rtol=0)
 
     def test_is_of_the_larger_models_shape(self, small):
         release = timm.create_model(SERVER_MODEL)

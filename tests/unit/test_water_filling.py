@@ -8,6 +8,8 @@ from semlink.source.iaq.allocation import incremental, water_filling
 from semlink.source.iaq.allocation.water_filling import relaxed_bits
 from semlink.source.iaq.distortion import one_error_bound
 
+pytestmark = pytest.mark.numeric
+
 RATES = [0.0, 0.01, 0.05, 0.1, 0.2]
 
 
