@@ -3,16 +3,14 @@
 from typing import Annotated
 
 import structlog
-from fastapi import Body, FastAPI, HTTPException, Path, Response
-from fastapi.responses import PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from fastapi import Body, FastAPI, HTTPException, Path
 from pydantic import BaseModel, Field, StringConstraints
 
 from channel_emulator.impairments import Impairment
 from channel_emulator.metrics import Metrics
 from semlink.service.admission import Admission
 from semlink.service.correlation import RequestMiddleware
-from semlink.service.http_server import NAME, BodyLimits, install_admission
+from semlink.service.http_server import NAME, BodyLimits, install_admission, install_metrics
 from semlink.service.listener import Health
 from semlink.service.problems import install_problems, problem_responses
 
@@ -141,10 +139,7 @@ def control_plane(impairments: Impairments, metrics: Metrics, health: Health, ad
     async def reset() -> Impairments:
         return replace(started_with)
 
-    @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics", response_class=PlainTextResponse)
-    async def read_metrics() -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
+    install_metrics(app, metrics.registry)
     return app
 
 

@@ -7,8 +7,6 @@ from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Header, HTTPException, Path, Query, Request, Response
-from fastapi.responses import PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -16,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from semlink.frame import MAX_FRAME_BYTES
 from semlink.service.admission import Admission, Refusal
 from semlink.service.correlation import RequestMiddleware
-from semlink.service.http_server import NAME, BodyLimits, install_admission
+from semlink.service.http_server import NAME, BodyLimits, install_admission, install_metrics
 from semlink.service.interceptor import MAX_WAIT_SECONDS
 from semlink.service.listener import Health
 from semlink.service.problems import install_problems, problem_response, problem_responses
@@ -187,10 +185,7 @@ def create_app(
         """The object's vote, or how many of its views are missing."""
         return VoteStatusBody(**_status(await _unless_gone(request, sessions.wait(object_id, wait_seconds))))
 
-    @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics", response_class=PlainTextResponse)
-    async def read_metrics() -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
+    install_metrics(app, metrics.registry)
     return app
 
 

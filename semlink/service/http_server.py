@@ -13,7 +13,9 @@ from typing import Any
 import h11
 import structlog
 import uvicorn
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -187,6 +189,18 @@ def install_admission(app: FastAPI, admission: Admission) -> None:
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def install_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
+    """Answers GET /metrics from `registry`.
+
+    Not with `prometheus_client.make_asgi_app`, which OpenAPI doesn't show, and which fails on headers that aren't
+    UTF-8.
+    """
+
+    @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics", response_class=PlainTextResponse)
+    async def read_metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def _describe(operation: dict[str, Any], admission: Admission) -> None:
