@@ -1,263 +1,195 @@
-"""The whole link on one machine: a server, a channel emulator and four devices, each its own process."""
+"""Demo: the whole link on one machine, a server, a channel emulator and four devices, six processes."""
 
 import asyncio
-import contextlib
 import json
-import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
-from rich.table import Table
 
-from experiments.provenance import provenance
+from channel_emulator.settings import Settings as ChannelSettings
+from cli.demo_table import show
+from cli.from_settings import Settings, WeightsFolder, explained, fail, takes
+from cli.processes import ProcessError, Processes, when_interrupted
+from device.settings import EncoderSettings
+from semlink.access.planner import PlanMethod
 from semlink.vision.photos import PhotosError, find_photos
 
 VIEWS = 4
 START_SECONDS = 120.0
 ANSWER_SECONDS = 300.0
-STOP_SECONDS = 10.0
-LOG_LINES_SHOWN = 12
 
-T = TypeVar("T")
+_PLANNED = ("snr", "streams", "csi_error", "redraw_every_coherence", "pace")
+SETTINGS_OF = {
+    "none": (),
+    "bsc": ("ber",),
+    "awgn": ("snr", "order"),
+    "rayleigh": ("snr", "order"),
+    "mimo-ofdm": (*_PLANNED, "coding", "order"),
+    "finite-blocklength": (*_PLANNED, "target_bler", "errors"),
+}
+"""What each channel is told of all that can be set."""
+ENCODER = Settings(
+    EncoderSettings, ("method", "rho", "total_bits", "gamma", "design_ber", "threshold", "plan"), "Encoder"
+)
+CHANNEL = Settings(
+    ChannelSettings,
+    (
+        "channel", "ber", "snr", "streams", "coding", "order", "target_bler", "errors", "csi_error",
+        "redraw_every_coherence", "pace", "seed",
+    ),
+    "Channel",
+    fixed={"upstream": "unused:1"},
+)  # fmt: skip
 
 
 class DemoError(Exception):
-    """The demo can't go on; the message says which process failed and what its log says."""
+    """The demo cannot go on; the message says why."""
 
 
 @dataclass(frozen=True)
-class DemoOptions:
-    """What the demo can be told; see `semlink demo --help`."""
+class Demo:
+    """What the demo is to do.
+
+    Attributes:
+        images: one photo, or four.
+        encoder: settings of the devices.
+        channel: settings of the channel emulator.
+        weights: folder with the models' weights, if it is not one of those searched anyway.
+        out: folder for everything that it writes.
+    """
 
     images: list[str]
-    allocation: dict[str, Any]
-    plan: str | None
-    channel: str
-    channel_settings: dict[str, Any]
-    seed: int
+    encoder: EncoderSettings
+    channel: ChannelSettings
     weights: Path | None
     out: Path
 
-
-@dataclass
-class _Processes:
-    """Processes that live as long as this context; their logs go to files."""
-
-    logs: Path
-    started: dict[str, Process] = field(default_factory=dict)
-
-    async def __aenter__(self) -> Self:
-        self.logs.mkdir(parents=True, exist_ok=True)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stops all that still runs, the last started first; whoever does not stop in time is killed."""
-        _when_interrupted(lambda: None)  # a second Ctrl-C must not cut this short
-        running = [process for process in reversed(self.started.values()) if process.returncode is None]
-        for process in running:
-            process.terminate()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_SECONDS):
-                for process in running:
-                    await process.wait()
-        for process in running:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-
-    async def start(self, name: str, module: str, *arguments: object) -> Process:
-        """Starts `python -m MODULE ARGUMENTS`; not what the working directory may hold by the same name."""
-        with (self.logs / f"{name}.log").open("wb") as log:
-            # Its own process group, so that Ctrl-C reaches the demo alone, which then stops all in order.
-            self.started[name] = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", module, *map(str, arguments),
-                stdout=PIPE, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        return self.started[name]
-
-    async def line(self, name: str, seconds: float) -> dict:
-        """The next JSON line on a process's standard output.
-
-        Raises:
-            DemoError: it ended, or said nothing for so long.
-        """
-        output = self.started[name].stdout
-        assert output is not None
-        try:
-            async with asyncio.timeout(seconds):
-                line = await output.readline()
-        except TimeoutError:
-            raise DemoError(f"{name} said nothing for {seconds:.0f} s; {self._log_of(name)}") from None
-        if not line:
-            raise DemoError(f"{name} ended early; {self._log_of(name)}")
-        return json.loads(line)
-
-    async def through(self, names: tuple[str, ...], work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`, which needs processes that never end by themselves.
-
-        Raises:
-            DemoError: one of them ended.
-        """
-        working = asyncio.create_task(work)
-        ends = {asyncio.create_task(self.started[name].wait()): name for name in names}
-        try:
-            done, _ = await asyncio.wait({working, *ends}, return_when=asyncio.FIRST_COMPLETED)
-            if working in done:
-                return working.result()
-            name = next(ends[end] for end in ends if end in done)
-            raise DemoError(f"{name} ended early; {self._log_of(name)}")
-        finally:
-            for task in (working, *ends):
-                task.cancel()
-
-    def _log_of(self, name: str) -> str:
-        path = self.logs / f"{name}.log"
-        last = path.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-        return "\n  ".join([f"its log ({path}) ends with:", *last])
+    @property
+    def channel_settings(self) -> dict[str, Any]:
+        """Those settings that the channel goes by."""
+        return {name: getattr(self.channel, name) for name in SETTINGS_OF[self.channel.channel]}
 
 
-async def run_demo(options: DemoOptions, console: Console) -> dict:
+@takes(encoder=ENCODER, channel=CHANNEL)
+def demo(
+    *,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One photo, to be seen four ways, or four (the first, of more): files, a folder, or names of "
+            "scikit-image's photographs (chelsea, coffee, ...).  [default: chelsea]"
+        ),
+    ] = None,
+    encoder: EncoderSettings,
+    channel: ChannelSettings,
+    weights: WeightsFolder = None,
+    out: Annotated[Path, typer.Option(help="Where summary.json, pictures and logs go.")] = Path("runs/demo"),
+) -> None:
+    """Send four views of one object through the whole link: six processes, real sockets.
+
+    Starts the server, the channel emulator and four devices, prints what each view became and the vote, writes
+    summary.json and a picture of every view, and stops all it started. For a channel that takes plans, --plan is
+    ia-qsmpa by default.
+    """
+    takes_plans = "streams" in SETTINGS_OF[channel.channel]
+    if encoder.plan and not takes_plans:
+        fail("--plan is for --channel mimo-ofdm and finite-blocklength", status=2)
+    if takes_plans and not encoder.plan:
+        encoder = ENCODER.checked({**dict(encoder), "plan": PlanMethod.IA_QSMPA})
+    console = Console()
+    try:
+        with explained(DemoError, PhotosError, ProcessError, OSError):
+            summary = asyncio.run(run(Demo(images or ["chelsea"], encoder, channel, weights, out), console))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        fail("interrupted; everything it started is stopped", status=130)
+    show(summary, console)
+    console.print(f"Written: {out}/summary.json, {out}/view-1.png to view-4.png, logs in {out}/logs")
+
+
+async def run(demo: Demo, console: Console) -> dict[str, Any]:
     """Sends four views through the link; returns the summary, also written to `out`/summary.json.
 
     Raises:
         PhotosError: no such photos.
-        DemoError: a process failed, or a view stayed without answer or vote.
+        ProcessError: a process failed.
+        DemoError: a view stayed without picture or vote.
     """
-    photos, viewpoints = _four_views(options.images)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "summary.json").unlink(missing_ok=True)  # nobody shall take the last run's for this one's
+    photos, viewpoints = _four_views(demo.images)
+    demo.out.mkdir(parents=True, exist_ok=True)
+    (demo.out / "summary.json").unlink(missing_ok=True)  # nobody shall take the last run's for this one's
     task = asyncio.current_task()
     assert task is not None
-    _when_interrupted(task.cancel)
+    when_interrupted(task.cancel)
     async with AsyncExitStack() as stack:
-        processes = await stack.enter_async_context(_Processes(options.out / "logs"))
+        processes = await stack.enter_async_context(Processes(demo.out / "logs"))
         stack.enter_context(console.status("starting six processes: server, channel, four devices"))
-        weights = ("--weights", options.weights) if options.weights else ()
-        listen = ("--grpc-port", 0, "--http-port", 0)
-        await processes.start("server", "server", *listen, "--threads", 1, *weights)
+        common = flags({"grpc_port": 0, "http_port": 0})
+        weights = flags({"weights": demo.weights})
+        await processes.start("server", "server", *common, *flags({"threads": 1}), *weights)
         server = await processes.line("server", START_SECONDS)
+        settings = {"upstream": server["grpc"], "channel": demo.channel.channel, **demo.channel_settings}
         await processes.start(
-            "channel", "channel_emulator", *listen, "--upstream", server["grpc"],
-            "--channel", options.channel, *_flags(options.channel_settings), "--seed", options.seed,
-        )  # fmt: skip
+            "channel", "channel_emulator", *common, *flags({**settings, "seed": demo.channel.seed})
+        )
         channel = await processes.line("channel", START_SECONDS)
         names = [f"device-{number}" for number in range(1, VIEWS + 1)]
-        for name, photo, viewpoint in zip(names, photos, viewpoints, strict=True):
-            await processes.start(
-                name, "device", "--to", channel["grpc"], "--images", str(photo).replace(",", r"\,"), *viewpoint,
-                "--object-id", "demo", "--device-id", name, "--expected-views", VIEWS,
-                *_flags(options.allocation | {"plan": options.plan}), "--threads", 1,
-                "--retry-seconds", START_SECONDS, "--pictures", options.out, *weights,
-            )  # fmt: skip
+        for name, photo, view in zip(names, photos, viewpoints, strict=True):
+            settings = {
+                "to": channel["grpc"], "images": str(photo).replace(",", r"\,"), "view": view,
+                "object_id": "demo", "device_id": name, "expected_views": VIEWS, **dict(demo.encoder),
+                "threads": 1, "retry_seconds": START_SECONDS, "pictures": demo.out,
+            }  # fmt: skip
+            await processes.start(name, "device", *flags(settings), *weights)
 
-        async def answers() -> list[dict]:
+        async def answers() -> list[dict[str, Any]]:
             return await asyncio.gather(*(processes.line(name, ANSWER_SECONDS) for name in names))
 
         views = await processes.through(("server", "channel"), answers())
-    return _summarise(options, views)
+    return _summarise(demo, views)
 
 
-def _flags(settings: dict[str, Any]) -> list[str]:
+def flags(settings: dict[str, Any]) -> list[str]:
     """Settings as a process's flags; those that are None, or switched off, are left to it."""
-    flags = []
+    found = []
     for name, value in settings.items():
         if value is not None and value is not False:
-            flags += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-    return flags
+            found += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    return found
 
 
-def _when_interrupted(call: Callable[[], object]) -> None:
-    """Calls it on Ctrl-C, on being told to end, and when the terminal is closed; not on what nohup ignores."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            asyncio.get_running_loop().add_signal_handler(number, call)
-
-
-def _four_views(images: list[str]) -> tuple[list[Path], list[tuple[str, ...]]]:
-    """Four photos, and what each device must be told of its viewpoint."""
+def _four_views(images: list[str]) -> tuple[list[Path], list[int | None]]:
+    """Four photos, and the viewpoint of each device."""
     photos = find_photos(images)
     if len(photos) == 1:
-        return photos * VIEWS, [("--view", str(number)) for number in range(1, VIEWS + 1)]
+        return photos * VIEWS, list(range(1, VIEWS + 1))
     if len(photos) < VIEWS:
         raise PhotosError(f"--images must be one photo, to be seen four ways, or four; not {len(photos)}")
-    return photos[:VIEWS], [()] * VIEWS
+    return photos[:VIEWS], [None] * VIEWS
 
 
-def _summarise(options: DemoOptions, views: list[dict]) -> dict:
+def _summarise(demo: Demo, views: list[dict[str, Any]]) -> dict[str, Any]:
+    from experiments.provenance import provenance
+
     for number, view in enumerate(views, start=1):
         if view["picture"] is None:
-            raise DemoError(f"no picture of view {number} could be drawn; see {options.out}/logs")
-        view["picture"] = str(Path(view["picture"]).replace(options.out / f"view-{number}.png"))
+            raise DemoError(f"no picture of view {number} could be drawn; see {demo.out}/logs")
+        view["picture"] = str(Path(view["picture"]).replace(demo.out / f"view-{number}.png"))
     votes = [view["vote"] for view in views]
     if votes[0] is None or votes != votes[:1] * VIEWS:
         raise DemoError(f"the views did not come to one vote: {votes}")
     summary = {
         "views": views,
         "vote": votes[0],
-        "channel": {"impairment": options.channel, **options.channel_settings, "seed": options.seed},
-        "allocation": options.allocation,
-        "plan": options.plan,
+        "channel": {
+            "impairment": demo.channel.channel, **demo.channel_settings, "seed": demo.channel.seed
+        },
+        "allocation": demo.encoder.allocation,
+        "plan": demo.encoder.plan,
         **provenance(),
-    }
-    (options.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    }  # fmt: skip
+    (demo.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
-
-
-def show(summary: dict, console: Console) -> None:
-    """Prints a demo's summary as a table, a column for each device so that it fits a terminal; then the vote."""
-    views = summary["views"]
-    table = Table(title="Four views through the link", caption=f"server: {views[0]['model']}")
-    table.add_column()
-    for view in views:
-        table.add_column(view["device_id"], justify="right", overflow="fold")
-
-    def row(name: str, value: Callable[[dict], str]) -> None:
-        table.add_row(name, *(value(view) for view in views))
-
-    row("photo", lambda view: Path(view["photo"]).name)
-    if views[0]["view"]:
-        row("viewpoint", lambda view: str(view["view"]))
-    row("header bits", lambda view: f"{view['header_bits']:,}")
-    row("payload bits", lambda view: f"{view['payload_bits']:,}")
-    row("ρ", lambda view: f"{view['rho']:.4f}")
-    row("true ratio", lambda view: f"{view['true_ratio']:.4f}")
-    row("bits flipped", lambda view: f"{view['bits_flipped']:,}")
-    if all(view["transmission"] for view in views):
-        _show_transmission([view["transmission"] for view in views], table)
-    table.add_section()
-    row("top-1", lambda view: view["top1"]["name"])
-    row("confidence", lambda view: f"{view['top1']['confidence']:.3f}")
-    table.add_section()
-    for step in ("attention", "encode", "channel", "server"):
-        table.add_row(f"{step} ms", *(f"{view['timings_ms'][step]:.1f}" for view in views))
-    console.print(table)
-    vote = summary["vote"]
-    counted = f"{vote['votes']} of {vote['views']} views"
-    console.print(f"Vote: [bold]{vote['name']}[/] (class {vote['label']}), {counted}")
-
-
-def _show_transmission(sent: list[dict], table: Table) -> None:
-    """Rows of what the plan spent, and when the blocks were done."""
-
-    def row(name: str, key: str, form: str) -> None:
-        values = (each[key] for each in sent)
-        table.add_row(name, *("∞" if value is None else format(value, form) for value in values))
-
-    table.add_section()
-    row("plan", "plan", "")
-    row("power", "power", ",.1f")
-    row("T_d ms", "t_d_ms", ".3f")
-    row("on air ms", "air_ms", ".3f")
-    row("blocks lost", "blocks_lost", "d")

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from semlink.access.planner import PlanMethod
@@ -12,11 +12,56 @@ from semlink.channel.plan import MIN_BITS
 from semlink.service.settings import Address, CallSettings, ProcessSettings
 from semlink.source.iaq.allocation.methods import MethodName, check_threshold
 from semlink.source.iaq.coder import HEADER_BITS
+from semlink.source.iaq.distortion import MAX_CONVEX_BIT_ERROR_RATE
 from semlink.vision.engines import EngineName
 from semlink.vision.weights import DEVICE_MODEL
 
 
-class DeviceSettings(CallSettings):
+class EncoderSettings(BaseModel):
+    """Settings that decide which bits each patch gets; also those of `semlink encode` and `semlink demo`."""
+
+    method: MethodName = Field("incremental", description="how bits are allocated to the patches")
+    rho: float = Field(0.25, ge=0, le=1, description="compression ratio of the payload to the 8-bit image")
+    total_bits: int | None = Field(
+        None, ge=HEADER_BITS, description="budget for header and payload together, instead of --rho"
+    )
+    gamma: float = Field(
+        1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how strongly attention steers the bits: shape of the weight (31)",
+    )
+    design_ber: float = Field(
+        0.0, ge=0, le=MAX_CONVEX_BIT_ERROR_RATE, description="bit error rate that the allocation assumes"
+    )
+    threshold: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="of attention, for the methods that go by one: attention-threshold, -sum-threshold",
+    )
+    plan: PlanMethod | None = Field(
+        None,
+        description="plan bits, subchannels and power of every frame for the channel it will meet, if that takes "
+        "plans (mimo-ofdm, finite-blocklength); see semlink plan --help. The plan's bits, at --rho, stand instead "
+        "of --method's",
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        check_threshold(self.method, self.threshold)
+        if self.plan is not None and self.total_bits is not None:
+            raise ValueError("--plan (or SEMLINK_PLAN) keeps to --rho: leave --total-bits out")
+        if self.plan is not None and self.rho < MIN_BITS / 8:
+            raise ValueError(f"--plan (or SEMLINK_PLAN) needs --rho of {MIN_BITS / 8} or more, not {self.rho}")
+        return self
+
+    @property
+    def allocation(self) -> dict[str, Any]:
+        """Keyword arguments of `semlink.source.iaq.coder.encode`."""
+        return self.model_dump(include={"method", "rho", "total_bits", "gamma", "design_ber", "threshold"})
+
+
+class DeviceSettings(EncoderSettings, CallSettings):
     """Sends views of an object through the link and says what the server recognises, one JSON line per view.
 
     Every setting is also read from the environment: --device-id from SEMLINK_DEVICE_ID, and so on.
@@ -36,22 +81,6 @@ class DeviceSettings(CallSettings):
     expected_views: int = Field(1, ge=1, le=64, description="how many devices look at the object")
     view: int | None = Field(
         None, ge=1, le=4, description="look from viewpoint 1 to 4: another crop, scale, rotation and exposure"
-    )
-    method: MethodName = Field("incremental", description="how bits are allocated to the patches")
-    rho: float = Field(0.25, ge=0, le=1, description="compression ratio of the payload to the 8-bit image")
-    total_bits: int | None = Field(
-        None, ge=HEADER_BITS, description="budget for header and payload together, instead of --rho"
-    )
-    gamma: float = Field(1.0, gt=0, description="how strongly attention steers the bits: shape of the weight (31)")
-    design_ber: float = Field(0.0, ge=0, le=3 / 13, description="bit error rate that the allocation assumes")
-    threshold: float | None = Field(
-        None, description="of attention, for the methods that go by one: attention-threshold, -sum-threshold"
-    )
-    plan: PlanMethod | None = Field(
-        None,
-        description="plan bits, subchannels and power of every frame for the channel it will meet, if that takes "
-        "plans (mimo-ofdm, finite-blocklength); see semlink plan --help. The plan's bits, at --rho, stand instead "
-        "of --method's",
     )
     every: float | None = Field(
         None, ge=0, description="keep going: a round every so many seconds, its object id being OBJECT_ID/ROUND"
@@ -112,19 +141,9 @@ class DeviceSettings(CallSettings):
             raise ValueError("--images (or SEMLINK_IMAGES) must name at least one picture")
         if not self.object_id:
             raise ValueError("--object-id (or SEMLINK_OBJECT_ID) must not be empty")
-        check_threshold(self.method, self.threshold)
-        if self.plan is not None and self.total_bits is not None:
-            raise ValueError("--plan (or SEMLINK_PLAN) keeps to --rho: leave --total-bits out")
-        if self.plan is not None and self.rho < MIN_BITS / 8:
-            raise ValueError(f"--plan (or SEMLINK_PLAN) needs --rho of {MIN_BITS / 8} or more, not {self.rho}")
         if self.show_spool and self.spool is None:
             raise ValueError("--show-spool (or SEMLINK_SHOW_SPOOL) needs --spool")
         return self
-
-    @property
-    def allocation(self) -> dict[str, Any]:
-        """What `semlink.source.iaq.coder.encode` is told of the allocation."""
-        return self.model_dump(include={"method", "rho", "total_bits", "gamma", "design_ber", "threshold"})
 
     @property
     def rounds(self) -> int:

@@ -1,5 +1,4 @@
 import shlex
-from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -7,9 +6,9 @@ from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from cli.demo import VIEWS
-from cli.main import app, repeat_flags
-from cli.options import Allocation
+from cli.demo import CHANNEL, ENCODER, VIEWS
+from cli.frames import ALLOCATION
+from cli.main import app
 from semlink.source.iaq.frame import Geometry, IaqFrame
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
@@ -98,7 +97,6 @@ def test_encode_refuses_what_is_no_photo(tmp_path):
 
 
 def test_encode_refuses_settings_out_of_range(tmp_path):
-    assert_one_clear_line(run("encode", "chelsea", tmp_path / "x", "--gamma", 0), "gamma", "above 0")
     assert_one_clear_line(
         run("encode", "chelsea", tmp_path / "x", "--weights", tmp_path / "none"), "--weights", "must be a folder"
     )
@@ -108,8 +106,8 @@ def test_encode_refuses_settings_out_of_range(tmp_path):
         result = run("encode", "chelsea", tmp_path / "x", *arguments)
         assert result.exit_code == 2
         assert "threshold: the method" in result.stderr
-    for option in ("--rho", "--design-ber"):
-        result = run("encode", "chelsea", tmp_path / "x", option, 1.5)
+    for option, value in (("--rho", 1.5), ("--design-ber", 1.5), ("--gamma", 0), ("--threshold", "nan")):
+        result = run("encode", "chelsea", tmp_path / "x", option, value)
         assert result.exit_code == 2
         assert option in result.stderr
 
@@ -138,8 +136,9 @@ def test_folders_of_results_are_made(cat_frame, tmp_path):
 
 
 @pytest.mark.parametrize("count", [2, VIEWS - 1])
-def test_demo_wants_one_photo_or_four(tmp_path, count):
-    images = shlex.split("--images chelsea " * count)
+@pytest.mark.parametrize("row", ["--images chelsea", "chelsea"], ids=["repeated", "in a row"])
+def test_demo_wants_one_photo_or_four(tmp_path, count, row):
+    images = shlex.split(f"--images chelsea {' '.join([row] * (count - 1))}")
     assert_one_clear_line(run("demo", *images, "--out", tmp_path / "out"), f"not {count}")
     assert not (tmp_path / "out").exists()
 
@@ -158,10 +157,13 @@ def test_demo_says_where_it_could_not_write(tmp_path):
     ("arguments", "reason"),
     [
         (["--plan", "fixed"], "--plan is for --channel mimo-ofdm"),
-        (["--channel", "mimo-ofdm", "--rho", "0.1"], "a plan needs --rho of 0.125 or more"),
+        (["--channel", "mimo-ofdm", "--rho", "0.1"], "needs --rho of 0.125 or more"),
         (["--channel", "mimo-ofdm", "--total-bits", "100000"], "leave --total-bits out"),
-        (["--channel", "awgn", "--order", "32"], "--order must be one of 4, 16, 64, 256"),
-        (["--channel", "finite-blocklength", "--target-bler", "0"], "--target-bler must be above 0"),
+        (["--channel", "awgn", "--order", "32"], "--order: Input should be 4, 16, 64 or 256"),
+        (
+            ["--channel", "finite-blocklength", "--target-bler", "0"],
+            "--target-bler: Input should be greater than 0",
+        ),
     ],
 )
 def test_a_demo_that_contradicts_itself_is_refused_before_anything_starts(tmp_path, arguments, reason):
@@ -171,16 +173,15 @@ def test_a_demo_that_contradicts_itself_is_refused_before_anything_starts(tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_demo_and_encode_have_the_same_allocation_options():
-    """Where they stand in the help, too."""
-    options = [field.name for field in fields(Allocation)]
-    for name in ("demo", "encode"):
-        shared = [each for each in get_command(app).commands[name].params if each.name in options]
-        assert [each.name for each in shared] == options
-        assert Allocation(**{each.name: each.default for each in shared}) == Allocation()
-
-
-def test_only_flags_of_lists_are_repeated():
-    given = ["run", "--images", "a", "b", "--ber", "-1", "c", "--images", "d", "-h"]
-    wanted = ["run", "--images", "a", "--images", "b", "--ber", "-1", "c", "--images", "d", "-h"]
-    assert repeat_flags(given, {"--images"}) == wanted
+@pytest.mark.parametrize(
+    ("name", "settings"), [("demo", ENCODER), ("demo", CHANNEL), ("encode", ALLOCATION)], ids=str
+)
+def test_options_are_the_settings_of_the_processes(name, settings):
+    """With their defaults, in the order of the help, and every word of their descriptions."""
+    command = get_command(app).commands[name]
+    shared = [each for each in command.params if each.name in settings.names]
+    assert tuple(each.name for each in shared) == settings.names
+    for each in shared:
+        declared = settings.model.model_fields[each.name]
+        assert each.default == declared.default
+        assert declared.description[1:] in each.help

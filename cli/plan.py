@@ -1,4 +1,4 @@
-"""`semlink plan`: a transmission plan from the command line, as a table or as JSON."""
+"""Transmission plan from the command line: `semlink plan`, as a table or as JSON."""
 
 import json
 import math
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from cli.from_settings import WeightsFolder, explained
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import (
     TARGET_BLOCK_ERROR_RATE,
@@ -69,10 +70,7 @@ def plan_command(
     importance: Annotated[
         Path | None, typer.Option(help="Importance is 196 numbers in this file: .npy, or text.")
     ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Folder with NAME.safetensors, for --image.", envvar="SEMLINK_WEIGHTS"),
-    ] = None,
+    weights: WeightsFolder = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of the channel and, if nothing else gives them, of the scores.")
     ] = 0,
@@ -85,7 +83,7 @@ def plan_command(
     Compare "semlink plan --method fixed" with "semlink plan --method ia-qsmpa", then both at another --snr.
     """
     numerology = Numerology(streams=streams)
-    try:
+    with explained(ValueError, OSError, WeightsError):
         segments, value_range = _importance(image, importance, weights, seed)
         made = plan(
             segments,
@@ -100,15 +98,9 @@ def plan_command(
             latency_weight=latency_weight,
             value_range=value_range,
         )
-    except (ValueError, OSError, WeightsError) as error:
-        typer.echo(f"semlink: {error}", err=True)
-        raise typer.Exit(1) from None
     if as_json:
-        typer.echo(
-            json.dumps(
-                document(made, subcarrier_mapping=str(mapping), seed=seed), ensure_ascii=False, allow_nan=False
-            )
-        )
+        made_document = document(made, subcarrier_mapping=str(mapping), seed=seed)
+        typer.echo(json.dumps(made_document, ensure_ascii=False, allow_nan=False))
     else:
         show(made, Console())
 

@@ -1,0 +1,55 @@
+"""Table of a demo: what each view became, a column for each device, and the vote."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show(summary: dict, console: Console) -> None:
+    """Prints a demo's summary as a table, a column for each device so that it fits a terminal; then the vote."""
+    views = summary["views"]
+    table = Table(title="Four views through the link", caption=f"server: {views[0]['model']}")
+    table.add_column()
+    for view in views:
+        table.add_column(view["device_id"], justify="right", overflow="fold")
+
+    def row(name: str, value: Callable[[dict], str]) -> None:
+        table.add_row(name, *(value(view) for view in views))
+
+    row("photo", lambda view: Path(view["photo"]).name)
+    if views[0]["view"]:
+        row("viewpoint", lambda view: str(view["view"]))
+    row("header bits", lambda view: f"{view['header_bits']:,}")
+    row("payload bits", lambda view: f"{view['payload_bits']:,}")
+    row("ρ", lambda view: f"{view['rho']:.4f}")
+    row("true ratio", lambda view: f"{view['true_ratio']:.4f}")
+    row("bits flipped", lambda view: f"{view['bits_flipped']:,}")
+    if all(view["transmission"] for view in views):
+        _show_transmission([view["transmission"] for view in views], table)
+    table.add_section()
+    row("top-1", lambda view: view["top1"]["name"])
+    row("confidence", lambda view: f"{view['top1']['confidence']:.3f}")
+    table.add_section()
+    for step in ("attention", "encode", "channel", "server"):
+        table.add_row(f"{step} ms", *(f"{view['timings_ms'][step]:.1f}" for view in views))
+    console.print(table)
+    vote = summary["vote"]
+    counted = f"{vote['votes']} of {vote['views']} views"
+    console.print(f"Vote: [bold]{vote['name']}[/] (class {vote['label']}), {counted}")
+
+
+def _show_transmission(sent: list[dict], table: Table) -> None:
+    """Rows of what the plan spent, and when the blocks were done."""
+
+    def row(name: str, key: str, form: str) -> None:
+        values = (each[key] for each in sent)
+        table.add_row(name, *("∞" if value is None else format(value, form) for value in values))
+
+    table.add_section()
+    row("plan", "plan", "")
+    row("power", "power", ",.1f")
+    row("T_d ms", "t_d_ms", ".3f")
+    row("on air ms", "air_ms", ".3f")
+    row("blocks lost", "blocks_lost", "d")

@@ -1,0 +1,135 @@
+"""Options made from settings: type, range, default and help of a flag are those of the process's setting."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from inspect import Parameter
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, get_args
+
+import typer
+from pydantic import BaseModel, ValidationError
+from typer.core import TyperCommand
+
+WeightsFolder = Annotated[
+    Path | None, typer.Option(help="Folder with NAME.safetensors, looked into first.", envvar="SEMLINK_WEIGHTS")
+]
+ImageFolder = Annotated[Path, typer.Argument(help="Folder with a manifest.csv, or with one folder a class.")]
+MostImages = Annotated[
+    int | None, typer.Option(min=1, help="Take at most so many images, evenly from all classes and objects.")
+]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a process that a command has as options.
+
+    Attributes:
+        model: declares them.
+        names: of the fields, in the order of the help.
+        panel: heading of them in the help.
+        fixed: values of required fields that are no options.
+    """
+
+    model: type[BaseModel]
+    names: tuple[str, ...]
+    panel: str
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+    def options(self) -> Iterator[Parameter]:
+        """The options, as parameters of a function that is a command."""
+        for name in self.names:
+            declared = self.model.model_fields[name]
+            kind, metavar = declared.annotation, None
+            if all(isinstance(choice, int) for choice in get_args(kind)) and get_args(kind):
+                kind, metavar = int, f"<{'|'.join(map(str, get_args(kind)))}>"
+            told = typer.Option(
+                _flag(name),
+                help=_sentence(declared.description or ""),
+                min=_bound(declared.metadata, "ge", "gt"),
+                max=_bound(declared.metadata, "le", "lt"),
+                metavar=metavar,
+                rich_help_panel=self.panel,
+            )
+            yield Parameter(
+                name, Parameter.KEYWORD_ONLY, default=declared.default, annotation=Annotated[kind, told]
+            )
+
+    def checked(self, values: dict[str, Any]) -> Any:
+        """The settings with these values of `names`; ends the command if they are out of range."""
+        try:
+            return self.model(**self.fixed, **values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = f"{_flag(str(first['loc'][0]))}: " if first["loc"] else ""
+            fail(where + first["msg"].removeprefix("Value error, "), status=2)
+
+
+def takes(**groups: Settings) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options of settings where its signature has a keyword; it then gets the settings."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            for keyword, group in groups.items():
+                given[keyword] = group.checked({name: given.pop(name) for name in group.names})
+            command(**given)
+
+        signature = inspect.signature(command)
+        parameters: list[Parameter] = []
+        for name, own in signature.parameters.items():
+            parameters += groups[name].options() if name in groups else [own]
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+class WithLists(TyperCommand):
+    """A command whose options of several values take them in a row, `--images a b`, as the processes do."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeats the flag before each value; what are no options stands before them."""
+        lists = {flag for each in self.params if getattr(each, "multiple", False) for flag in each.opts}
+        repeated: list[str] = []
+        flag = ""
+        for argument in args:
+            if argument.startswith("-"):
+                flag = argument.partition("=")[0]
+            if flag not in lists or argument.startswith(f"{flag}="):
+                repeated.append(argument)
+            elif argument != flag:
+                repeated += [flag, argument]
+        return super().parse_args(ctx, repeated)
+
+
+def fail(reason: object, status: int = 1) -> NoReturn:
+    """Ends the command and says why."""
+    typer.echo(f"semlink: {reason}", err=True)
+    raise typer.Exit(status)
+
+
+@contextmanager
+def explained(*errors: type[Exception]) -> Iterator[None]:
+    """Ends the command on one of these errors, with its message."""
+    try:
+        yield
+    except errors as error:
+        fail(error)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _sentence(text: str) -> str:
+    """A description as the help of commands has it: `text[:1]` is no letter where it begins with a symbol."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _bound(metadata: list[Any], *names: str) -> float | None:
+    """An end of the range that annotations of a field declare."""
+    found = (getattr(each, name, None) for each in metadata for name in names)
+    return next((value for value in found if value is not None), None)
