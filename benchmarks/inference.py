@@ -175,8 +175,8 @@ def _onnx_runtime(model: VisionTransformer, answer: Answer, threads: int) -> Way
 
 def _agreement(name: str, answer: Answer) -> dict[str, int]:
     """In how many photos OpenVINO's outcome is torch's: the likeliest class, or the bits of every patch."""
-    folders = [folder for folder in (Path("data") / PHOTOS, Path("../shared/data") / PHOTOS) if folder.is_dir()]
-    photos = find_photos([str(folders[0])] if folders else INSTEAD)
+    folder = Path("data") / PHOTOS
+    photos = find_photos([str(folder)] if folder.is_dir() else INSTEAD)
     model = load_vit(name).requires_grad_(False)
     threads = torch.get_num_threads()
     right = "torch" if answer == "attention" else TIMM
@@ -192,9 +192,8 @@ def _agreement(name: str, answer: Answer) -> dict[str, int]:
         outcome = _outcome(wanted(images), pixels, answer)
         for way, run_ in ways.items():
             counts[way] += np.array_equal(_outcome(run_(images), pixels, answer), outcome)
-    of = (
-        f"{len(photos)} photos" if folders else f"{len(photos)} photographs of scikit-image ({PHOTOS} is not here)"
-    )
+    there = folder.is_dir()
+    of = f"{len(photos)} photos" if there else f"{len(photos)} photographs of scikit-image ({folder} is not here)"
     same = "the bits of every patch" if answer == "attention" else "the likeliest class"
     table = Table(title=f"{name}: {same} as of torch in float32, of {of}", min_width=100)
     table.add_column("")

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from experiments.evaluation.measurement import measure_grid
 from experiments.evaluation.rows import settings_of
 from experiments.evaluation.run import Run
-from semlink.vision.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
+from semlink.vision.weights import DEVICE_MODEL, PRETRAINED, SERVER_MODEL
 
 mpl.use("Agg")
 mpl.rcParams["figure.constrained_layout.use"] = True
@@ -55,7 +55,7 @@ class Study:
 
 STUDIES = {
     "imagenet-sample-1000": Study("label=odd", (1 / 16, 1 / 8, 1 / 4, 1 / 2), bfloat16=False),
-    "eth80": Study("fold=0", (1 / 32, 1 / 16, 1 / 8, 1 / 4), REPOSITORY / "models" / "eth80", most_images=320),
+    "eth80": Study("fold=0", (1 / 32, 1 / 16, 1 / 8, 1 / 4), PRETRAINED / "eth80", most_images=320),
     "cifar10": Study("split=test", (1 / 16, 1 / 8, 1 / 4), Path("runs/models/cifar10"), most_images=300),
 }
 """By the name of the image set's folder."""

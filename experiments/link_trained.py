@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from experiments.accuracy import measure
-from semlink.vision.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
+from semlink.vision.weights import DEVICE_MODEL, PRETRAINED, SERVER_MODEL
 
-LINK_TRAINED = REPOSITORY / "models" / "link-trained"
+LINK_TRAINED = PRETRAINED / "link-trained"
 RHO, BERS = 0.125, (0.0, 0.05)
 
 

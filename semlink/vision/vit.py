@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import structlog
 import timm
 import torch
@@ -109,26 +108,6 @@ def class_attention(model: VisionTransformer, images: Tensor) -> Tensor:
     )
     scores = torch.einsum("bhd,bnhd->bhn", query * attention.scale, keys)
     return scores.softmax(dim=-1).mean(dim=1)
-
-
-def logits_of_patches(model: VisionTransformer, image: Tensor, kept: NDArray) -> Tensor:
-    """Logits of one image of which only some patches are looked at.
-
-    Args:
-        model: a timm vision transformer with a class token.
-        image: (1, 3, H, W) normalised image.
-        kept: (N,) which patches to look at; the tokens of the others are dropped before the first block.
-
-    Returns:
-        (1, classes) logits.
-    """
-    tokens = model._pos_embed(model.patch_embed(image))
-    prefix = model.num_prefix_tokens
-    chosen = torch.from_numpy(np.flatnonzero(kept)) + prefix
-    tokens = model.norm_pre(torch.cat([tokens[:, :prefix], tokens[:, chosen]], dim=1))
-    for block in model.blocks:
-        tokens = block(tokens)
-    return model.forward_head(model.norm(tokens))
 
 
 def normalise(model: VisionTransformer, pixels: NDArray) -> Tensor:

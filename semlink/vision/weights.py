@@ -1,10 +1,14 @@
-"""Where pretrained weights are found: which places are searched, in which order, and what a file may be."""
+"""Pretrained weights: the places that are searched for a model's file, in their order."""
 
+import hashlib
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+PRETRAINED = Path(__file__).resolve().with_name("pretrained")
+"""The models that come with the package; models/README.md describes them."""
+
 MAX_WEIGHTS_BYTES = 2 << 30
 HUB_PROBE_SECONDS = 3.0
 
@@ -33,13 +37,19 @@ class Weights:
     path: Path
     place: str
 
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file in hexadecimal: what these weights are, wherever they lie."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
 
 def find_weights(model: str, folder: Path | None = None) -> Weights:
     """Finds the weights of a timm model, or those of the smaller model that it can be grown from.
 
-    Searched in this order: `folder` (or SEMLINK_WEIGHTS), models/ of the repository, ../shared/weights beside
-    it, timm's hub; then the last three for the smaller model. In `folder` the smaller model comes before other
-    places, because who names a folder wants what is in it. Only safetensors files are read, never pickles.
+    Searched in this order: `folder` (or SEMLINK_WEIGHTS), the package's own models, timm's hub; then the last two
+    for the smaller model. In `folder` the smaller model comes before other places, because who names a folder
+    wants what is in it. Only safetensors files are read, never pickles.
 
     Args:
         model: timm's name, such as deit_tiny_patch16_224.
@@ -53,8 +63,7 @@ def find_weights(model: str, folder: Path | None = None) -> Weights:
     named = _named(folder)
     searches: list[tuple[str, str, Path | None]] = [(name, "--weights", named) for name in names if named]
     for name in names:
-        searches += [(name, place, candidate) for place, candidate in _own_places()]
-        searches.append((name, "timm's hub", None))
+        searches += [(name, "models/", PRETRAINED), (name, "timm's hub", None)]
     for name, place, candidate in searches:
         found = _from_hub(name) if candidate is None else _in_folder(name, candidate)
         if isinstance(found, Path):
@@ -73,13 +82,6 @@ def _named(folder: Path | None) -> Path | None:
     if named is not None and not named.is_dir():
         raise WeightsError(f"--weights (or SEMLINK_WEIGHTS) must be a folder; {named} is none")
     return named
-
-
-def _own_places() -> list[tuple[str, Path]]:
-    return [
-        ("models/", REPOSITORY / "models"),
-        ("../shared/weights", REPOSITORY.parent / "shared" / "weights"),
-    ]
 
 
 def _in_folder(name: str, folder: Path) -> Path | str:

@@ -847,7 +847,7 @@ BAD_STARTS = {
         ["--model", "vit_base_patch16_224"],
         {},
         1,
-        ["no weights for vit_base_patch16_224", "--weights: no", "models/: no", "../shared/weights: no",
+        ["no weights for vit_base_patch16_224", "--weights: no", "models/: no",
          "timm's hub: switched off", "Put vit_base_patch16_224.safetensors into a folder"],
     ),
     "grpc port": (["--grpc-port", "PORT"], {}, 1, ["cannot listen on 127.0.0.1:PORT (--grpc-port)"]),

@@ -208,7 +208,8 @@ def test_the_whole_with_a_real_server_and_an_emulator(tmp_path):
     done = subprocess.run(
         [sys.executable, HERE, "soak", "--soak-seconds", "4", "--measure-seconds", "1", "--rate", "4",
          "--max-half-refused", "1", "--max-slope", "1e9", "--out", tmp_path,
-         "--server-flag=--model=deit_tiny_patch16_224", "--server-flag=--weights=models/link-trained"],
+         "--server-flag=--model=deit_tiny_patch16_224",
+         "--server-flag=--weights=semlink/vision/pretrained/link-trained"],
         capture_output=True, text=True, timeout=560, cwd=HERE.parents[1],
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

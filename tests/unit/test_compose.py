@@ -276,7 +276,7 @@ def test_weights_are_mounted_where_they_are_looked_for(name, settings_of):
     mounts = {
         target: (source, rest) for source, target, *rest in (m.split(":") for m in service_of(name)["volumes"])
     }
-    assert mounts[str(settings_of(name).weights)] == ("./models", ["ro"])
+    assert mounts[str(settings_of(name).weights)] == ("./semlink/vision/pretrained", ["ro"])
     caches = [
         arguments.partition("=")[2] for kind, arguments in instructions_of("vision") if "HF_HOME" in arguments
     ]

@@ -13,10 +13,10 @@ from experiments.evaluation.rows import rows_of
 from experiments.ofdm import ofdm_run
 from experiments.pairs import paired_gain
 from experiments.table import _differences
-from semlink.vision.weights import DEVICE_MODEL, REPOSITORY, SERVER_MODEL
+from semlink.vision.weights import DEVICE_MODEL, PRETRAINED, SERVER_MODEL
 
 RESULTS = accuracy.RESULTS
-LINK_TRAINED = REPOSITORY / "models" / "link-trained"
+LINK_TRAINED = PRETRAINED / "link-trained"
 
 
 @pytest.fixture(params=["eth80", "imagenet-sample-1000"])

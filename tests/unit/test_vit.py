@@ -16,7 +16,7 @@ import semlink.vision.weights
 from semlink.vision.growth import grow_with_mirror
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
-from semlink.vision.vit import class_attention, class_names, load_vit, logits_of_patches, normalise
+from semlink.vision.vit import class_attention, class_names, load_vit, normalise
 from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL, WeightsError, find_weights
 
 pytestmark = pytest.mark.numeric
@@ -42,14 +42,13 @@ def images(tiny):
 
 @pytest.fixture
 def nowhere(monkeypatch, tmp_path) -> Path:
-    """A place where there are no weights anywhere: not in the repository, not in the environment, not online."""
-    repository = tmp_path / "house" / "repository"
-    (repository / "models").mkdir(parents=True)
-    (repository.parent / "shared" / "weights").mkdir(parents=True)
-    monkeypatch.setattr(semlink.vision.weights, "REPOSITORY", repository)
+    """A place where there are no weights anywhere: not in the package, not in the environment, not online."""
+    own = tmp_path / "pretrained"
+    own.mkdir()
+    monkeypatch.setattr(semlink.vision.weights, "PRETRAINED", own)
     monkeypatch.setattr(semlink.vision.weights, "_from_hub", lambda model: f"no hub for {model}")
     monkeypatch.delenv("SEMLINK_WEIGHTS", raising=False)
-    return repository
+    return own
 
 
 def unfused_attention(model, images) -> torch.Tensor:
@@ -117,31 +116,13 @@ class TestClassAttention:
         assert ran == list(range(len(tiny.blocks) - 1))
 
 
-class TestSomePatches:
-    @torch.inference_mode()
-    def test_all_of_them_are_the_whole_image(self, tiny, images):
-        kept = np.ones(196, bool)
-        torch.testing.assert_close(
-            logits_of_patches(tiny, images[:1], kept), tiny(images[:1]), atol=CONFIDENCE, rtol=0
-        )
-
-    @torch.inference_mode()
-    def test_the_others_are_as_if_nobody_attended_to_them(self, tiny, images):
-        """timm's own attention mask hides keys; what stays visible must not notice the difference."""
-        kept = np.random.default_rng(0).random(196) < 0.4
-        visible = torch.from_numpy(np.concatenate([[True], kept]))
-        masked = tiny.forward_head(tiny.forward_features(images[:1], attn_mask=visible.expand(1, 1, 197, 197)))
-        torch.testing.assert_close(logits_of_patches(tiny, images[:1], kept), masked, atol=CONFIDENCE, rtol=0)
-        assert (masked - tiny(images[:1])).abs().max() > 0.01
-
-
 @pytest.fixture(scope="module")
 def small(tiny_file, tmp_path_factory):
     """The larger model where only the smaller one's weights are at hand."""
     folder = tmp_path_factory.mktemp("weights")
     (folder / f"{DEVICE_MODEL}.safetensors").symlink_to(tiny_file)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semlink.vision.weights, "REPOSITORY", folder / "no" / "repository")
+        patch.setattr(semlink.vision.weights, "PRETRAINED", folder / "none")
         patch.setattr(semlink.vision.weights, "_from_hub", lambda model: f"no hub for {model}")
         return load_vit(SERVER_MODEL, weights=folder)
 
@@ -279,8 +260,7 @@ class TestFindWeights:
         places = {
             "argument": tmp_path / "argument",
             "environment": tmp_path / "environment",
-            "models": nowhere / "models",
-            "shared": nowhere.parent / "shared" / "weights",
+            "models": nowhere,
         }
         for place in places.values():
             place.mkdir(exist_ok=True)
@@ -302,8 +282,6 @@ class TestFindWeights:
         monkeypatch.delenv("SEMLINK_WEIGHTS")
         assert found() == places["models"] / file
         (places["models"] / file).unlink()
-        assert found() == places["shared"] / file
-        (places["shared"] / file).unlink()
         assert found() == places["hub"]
 
     def test_says_where(self, places):
@@ -321,11 +299,11 @@ class TestFindWeights:
         assert (found.model, found.place) == (DEVICE_MODEL, "--weights")
 
     def test_without_the_release_it_is_grown(self, nowhere):
-        (nowhere / "models" / f"{DEVICE_MODEL}.safetensors").touch()
+        (nowhere / f"{DEVICE_MODEL}.safetensors").touch()
         assert find_weights(SERVER_MODEL).model == DEVICE_MODEL
 
     def test_the_smaller_model_is_never_made_from_the_larger(self, nowhere):
-        (nowhere / "models" / f"{SERVER_MODEL}.safetensors").touch()
+        (nowhere / f"{SERVER_MODEL}.safetensors").touch()
         with pytest.raises(WeightsError):
             find_weights(DEVICE_MODEL)
 
@@ -334,7 +312,7 @@ class TestFindWeights:
             find_weights(SERVER_MODEL, tmp_path)
         message = str(caught.value)
         for name in (SERVER_MODEL, DEVICE_MODEL):
-            for place in (tmp_path, nowhere / "models", nowhere.parent / "shared" / "weights"):
+            for place in (tmp_path, nowhere):
                 assert f"no {name}.safetensors in {place}" in message
             assert f"timm's hub: no hub for {name}" in message
         assert f"Put {SERVER_MODEL}.safetensors into a folder" in message
@@ -353,7 +331,7 @@ class TestFindWeights:
     @pytest.mark.parametrize("suffix", ["bin", "pth", "pt", "pkl", "ckpt"])
     def test_pickles_are_not_even_looked_at(self, nowhere, suffix):
         for name in (DEVICE_MODEL, "pytorch_model"):
-            (nowhere / "models" / f"{name}.{suffix}").write_bytes(pickle.dumps(Bomb()))
+            (nowhere / f"{name}.{suffix}").write_bytes(pickle.dumps(Bomb()))
         with pytest.raises(WeightsError):
             load_vit(DEVICE_MODEL)
 
@@ -362,7 +340,7 @@ class TestHub:
     @pytest.fixture
     def hub(self, monkeypatch, tmp_path):
         """The hub, as its client shows it: nothing in the cache, nothing fetched unless a test says so."""
-        monkeypatch.setattr(semlink.vision.weights, "REPOSITORY", tmp_path / "a" / "b")
+        monkeypatch.setattr(semlink.vision.weights, "PRETRAINED", tmp_path / "none")
         monkeypatch.delenv("SEMLINK_WEIGHTS", raising=False)
         calls = SimpleNamespace(cached=None, file=OSError("the network is down"), asked=[])
 
