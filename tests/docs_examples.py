@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def blocks(page: Path) -> list[str]:
-    """Every block of Python, behind so many empty lines that errors name the lines of the page."""
+def blocks(page: Path, language: str = "python") -> list[str]:
+    """Every block of a language, behind so many empty lines that errors name the lines of the page."""
     text = page.read_text(encoding="utf-8")
-    return ["\n" * text.count("\n", 0, found.start(1)) + found[1] for found in _BLOCK.finditer(text)]
+    fences = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return ["\n" * text.count("\n", 0, found.start(1)) + found[1] for found in fences]
 
 
 def run_page(page: Path, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Commands of the README and of docs/processes.md: their bash blocks are run as they stand."""
+"""Commands of the README and of the documentation: their bash blocks are run as they stand."""
 
 import contextlib
 import json
@@ -11,19 +11,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from docs_examples import blocks
 from processes import skip_without
 
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/processes.md")
-TEXT = "\n".join((REPOSITORY / page).read_text(encoding="utf-8") for page in PAGES)
-BLOCKS = re.findall(r"^```bash\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+BLOCKS = [block.lstrip("\n") for page in PAGES for block in blocks(page, "bash")]
 
 
 def block_with(text: str) -> str:
     found = [block for block in BLOCKS if text in block]
-    assert len(found) == 1, f"{PAGES} must have one bash block with {text!r}"
+    assert len(found) == 1, f"README and docs must have one bash block with {text!r}"
     return found[0]
 
 

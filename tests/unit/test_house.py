@@ -105,6 +105,10 @@ def test_no_module_imports_itself_by_way_of_others():
     list(graphlib.TopologicalSorter(graph).static_order())
 
 
+def test_the_readme_is_one_page():
+    assert len((ROOT / "README.md").read_bytes()) <= 6_000
+
+
 def test_no_test_asks_for_the_last_digits_of_float64():
     """CONTRIBUTING.md: another processor rounds otherwise."""
     tight = re.compile(r"\b(rtol|atol|rel|abs)=\d[\d.]*e-1\d\b")
