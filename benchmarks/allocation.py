@@ -7,9 +7,8 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.tables import medians, show
 from benchmarks.timing import take_turns
 from semlink.source.iaq.allocation import incremental, water_filling
 from semlink.source.iaq.distortion import one_error_bound
@@ -52,7 +51,7 @@ def run(rounds: int = ROUNDS) -> list[dict[str, float]]:
             }
             quick = take_turns({name: ways[name] for name in ("selection", "water_filling")}, 40 * rounds)
             slow = take_turns({"loop": ways["loop"]}, 1)
-            time = {name: 1e3 * float(np.median(values)) for name, values in (quick | slow).items()}
+            time = medians(quick | slow)
             objective = {name: float(weights @ one_error_bound(way(), rate)) for name, way in ways.items()}
             for name in ("loop", "water_filling"):
                 if objective["selection"] > objective[name] * (1 + 1e-12):
@@ -66,25 +65,21 @@ def run(rounds: int = ROUNDS) -> list[dict[str, float]]:
                     for name in ("loop", "water_filling")
                 }
             )
-    _print(measured)
+    show(
+        f"Allocation of {PATCHES} patches; times and objectives over the selection's",
+        ("selection, ms", "loop, ×", "water-filling, ×", "its objective, ×"),
+        (
+            (
+                f"ρ = {row['rho']:g}, μ = {row['ber']:g}",
+                f"{row['selection_ms']:.3f}",
+                f"{row['loop_ratio']:.0f}",
+                f"{row['water_filling_ratio']:.1f}",
+                f"{row['water_filling_objective']:.4f}",
+            )
+            for row in measured
+        ),
+    )
     return measured
-
-
-def _print(measured: list[dict[str, float]]) -> None:
-    table = Table(title=f"Allocation of {PATCHES} patches; times and objectives over the selection's")
-    headings = ("ρ", "μ", "selection, ms", "loop, ×", "water-filling, ×", "its objective, ×")
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    for row in measured:
-        table.add_row(
-            f"{row['rho']:g}",
-            f"{row['ber']:g}",
-            f"{row['selection_ms']:.3f}",
-            f"{row['loop_ratio']:.0f}",
-            f"{row['water_filling_ratio']:.1f}",
-            f"{row['water_filling_objective']:.4f}",
-        )
-    Console(width=100).print(table)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,8 @@ python -m benchmarks.emulator
 """
 
 import asyncio
-import json
 import multiprocessing
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -18,20 +14,17 @@ from pathlib import Path
 import grpc
 import httpx
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.processes import running
+from benchmarks.tables import RHO, frames, show
 from benchmarks.timing import take_turns
-from semlink.source.iaq import coder as iaq
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 ROUNDS = 5
 FRAMES = 600
 CLIENTS = 16
 MANY = 10_000
-RHO = 0.25
 BER = 0.01
-START_SECONDS = 60
 ALONE, NONE, BSC = "upstream alone", "emulator, none", f"emulator, bsc at μ = {BER}"
 
 
@@ -55,19 +48,19 @@ def run(rounds: int = ROUNDS, many: int = MANY) -> dict[str, object]:
         emulator the processor's time for a frame (`cpu_ms`) and its resident memory in MiB before and after
         `many` frames (`rss_mib`); `load`: processes that waited for a core, on average, while it ran.
     """
-    random = np.random.default_rng(0)
-    frame = iaq.encode(
-        random.integers(0, 256, (224, 224, 3), np.uint8), random.random(196), rho=RHO
-    ).frame.to_bytes()
+    (frame,) = frames(1)
     cores = sorted(os.sched_getaffinity(0))
     one, rest = cores[:1], cores[1:] or cores
-    with _upstream(rest) as upstream, _emulator(upstream, one) as (process, emulator, http):
+    with (
+        _upstream(rest) as upstream,
+        running("channel_emulator", "--upstream", upstream, cores=one) as (process, where),
+    ):
         os.sched_setaffinity(0, rest)
         with asyncio.Runner() as runner:
-            direct, through = runner.run(_connect(upstream, emulator))
+            direct, through = runner.run(_connect(upstream, where["grpc"]))
 
             def impaired(kind: str, **parameters: float) -> None:
-                _put(http, {"type": kind, **parameters})
+                _put(where["http"], {"type": kind, **parameters})
                 runner.run(_send(through, frame, FRAMES))
 
             seconds = take_turns(
@@ -86,10 +79,11 @@ def run(rounds: int = ROUNDS, many: int = MANY) -> dict[str, object]:
     ratios = {name: float(np.median(seconds[ALONE] / seconds[name])) for name in (NONE, BSC)}
     cpu_ms = 1e3 * spent / many
     load = os.getloadavg()[0]
-    _print(
-        rates,
-        ratios,
-        f"{cpu_ms:.2f} ms of its core, {before:.1f} -> {after:.1f} MiB after {many}, load {load:.1f}",
+    show(
+        f"emulator on one core, {FRAMES} frames, ρ = {RHO}, {CLIENTS} clients",
+        ("frames/s", "ratio"),
+        [(name, f"{rate:.0f}", f"{ratios[name]:.3f}" if name in ratios else "") for name, rate in rates.items()],
+        caption=f"{cpu_ms:.2f} ms of its core, {before:.1f} -> {after:.1f} MiB after {many}, load {load:.1f}",
     )
     return {
         "frames_per_second": rates,
@@ -129,28 +123,6 @@ def _serve(where: Connection, cores: list[int]) -> None:
     asyncio.run(serve())
 
 
-@contextmanager
-def _emulator(upstream: str, cores: list[int]) -> Iterator[tuple[subprocess.Popen, str, str]]:
-    """An emulator that is ready, with all its threads on `cores`; where it listens, gRPC and HTTP."""
-    flags = ["--upstream", upstream, "--grpc-port", "0", "--http-port", "0", "--log-level", "error"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SEMLINK_")}
-    command = [sys.executable, "-m", "channel_emulator", *flags]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, env=environment, preexec_fn=lambda: os.sched_setaffinity(0, cores)
-    ) as process:
-        try:
-            assert process.stdout is not None
-            where = json.loads(process.stdout.readline())
-            end = time.monotonic() + START_SECONDS
-            while not httpx.get(f"http://{where['http']}/v2/health/ready", trust_env=False).is_success:
-                if time.monotonic() > end:
-                    raise TimeoutError(f"the emulator was not ready within {START_SECONDS} s")
-                time.sleep(0.1)
-            yield process, where["grpc"], where["http"]
-        finally:
-            process.terminate()
-
-
 def _put(http: str, impairment: dict) -> None:
     answer = httpx.put(f"http://{http}/v1/impairments", json={"default": impairment}, trust_env=False)
     answer.raise_for_status()
@@ -181,17 +153,6 @@ def _cpu_seconds(pid: int) -> float:
     """Time that all threads of a process have had a core, for themselves and in the kernel."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _print(rates: dict[str, float], ratios: dict[str, float], caption: str) -> None:
-    title = f"emulator on one core, {FRAMES} frames, ρ = {RHO}, {CLIENTS} clients"
-    table = Table(title=title, caption=caption)
-    table.add_column("")
-    table.add_column("frames/s", justify="right")
-    table.add_column("ratio", justify="right")
-    for name, rate in rates.items():
-        table.add_row(name, f"{rate:.0f}", f"{ratios[name]:.3f}" if name in ratios else "")
-    Console(width=110).print(table)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,14 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
+from benchmarks.tables import cat, show
 from experiments.data.image_sets import Example
 from experiments.data.prepared import prepare
 from experiments.evaluation import evaluation
 from experiments.evaluation.bsc_cells import BscCell
 from experiments.evaluation.run import Run
-from semlink.vision.images import model_pixels, open_image
-from semlink.vision.photos import find_photos
 from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL
 
 IMAGES = 64
@@ -41,19 +38,15 @@ def run() -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "chelsea.png"
-        Image.fromarray(model_pixels(open_image(find_photos(["chelsea"])[0]))).save(path)
+        Image.fromarray(cat()).save(path)
         with Progress(disable=True) as progress:
             prepared = prepare((Example(path, 0, {}),) * IMAGES, DEVICE_MODEL, None, folder, progress)
         for server in (DEVICE_MODEL, SERVER_MODEL):
             run = Run(data=folder, only="", out=folder / "rows.jsonl", cache=folder, server_model=server)
             share[server] = _share(run, prepared)
     torch.set_num_threads(threads)
-    table = Table(title=f"CPU time of {len(CELLS)} cells of {IMAGES} images spent in the vision transformer")
-    table.add_column("server")
-    table.add_column("%", justify="right")
-    for server, value in share.items():
-        table.add_row(server, f"{100 * value:.1f}")
-    Console(width=110).print(table)
+    title = f"CPU time of {len(CELLS)} cells of {IMAGES} images spent in the vision transformer"
+    show(title, ["%"], [(server, f"{100 * value:.1f}") for server, value in share.items()])
     return {"share": share}
 
 

@@ -3,21 +3,16 @@
 python -m benchmarks.link
 """
 
-import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.tables import RHO, cat, medians, show
 from benchmarks.timing import take_turns
 from semlink.source.iaq import coder as iaq
 from semlink.source.registry import decode, read_frame
-from semlink.vision.images import model_pixels, open_image
-from semlink.vision.photos import find_photos
 from semlink.vision.vit import class_attention, load_vit, normalise
 from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL
 
 ROUNDS = 60
-RHO = 0.25
 
 
 def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
@@ -26,7 +21,7 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     Returns:
         `milliseconds` (medians) by step, and `ratios` to the vision transformer of the same end.
     """
-    pixels = model_pixels(open_image(find_photos(["chelsea"])[0]))
+    pixels = cat()
     device, server = load_vit(DEVICE_MODEL), load_vit(SERVER_MODEL)
     device_input, server_input = normalise(device, pixels[None]), normalise(server, pixels[None])
     attention = class_attention(device, device_input)[0].numpy()
@@ -46,27 +41,19 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
         },
         rounds,
     )
-    milliseconds = {name: 1e3 * float(np.median(values)) for name, values in seconds.items()}
+    milliseconds = medians(seconds)
     tiny, short, encoding, small, decoding = milliseconds.values()
     ratios = {
         "device: allocate + quantize + pack / DeiT-Tiny forward": encoding / tiny,
         "device: only what attention needs / DeiT-Tiny forward": short / tiny,
         "server: unpack + dequantize + normalise / DeiT-Small forward": decoding / small,
     }
-    _print(milliseconds, ratios, rounds)
+    show(
+        f"One 224 x 224 image, ρ = {RHO}, {torch.get_num_threads()} threads, median of {rounds}",
+        ["ms, or ratio"],
+        [(name, f"{value:.3f}") for name, value in (milliseconds | ratios).items()],
+    )
     return {"milliseconds": milliseconds, "ratios": ratios}
-
-
-def _print(milliseconds: dict[str, float], ratios: dict[str, float], rounds: int) -> None:
-    table = Table(title=f"One 224 x 224 image, ρ = {RHO}, {torch.get_num_threads()} threads, median of {rounds}")
-    table.add_column("")
-    table.add_column("ms, or ratio", justify="right")
-    for name, value in milliseconds.items():
-        table.add_row(name, f"{value:.2f}")
-    table.add_section()
-    for name, value in ratios.items():
-        table.add_row(name, f"{value:.3f}")
-    Console(width=110).print(table)
 
 
 if __name__ == "__main__":

@@ -11,21 +11,16 @@ from typing import Any
 
 import grpc
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.server_process import running_server
-from semlink.source.iaq import coder as iaq
+from benchmarks.processes import running
+from benchmarks.tables import frames, show
 from semlink.v1 import link_pb2, link_pb2_grpc
-from semlink.vision.images import model_pixels, open_image
-from semlink.vision.photos import find_photos
 from semlink.vision.weights import SERVER_MODEL
 
 SECONDS = 60.0
 ROUNDS = 4
 """Each has a part of the time: without load, at capacity, at twice of it. So all meet the same neighbours."""
 BATCH = 8
-RHO = 0.25
 FRAMES = 16
 CALL_SECONDS = 120
 OVERLOAD = 2.0
@@ -60,12 +55,8 @@ def run(seconds: float = SECONDS, rounds: int = ROUNDS) -> dict[str, Any]:
         full batch, the capacity, the share refused; and `ratio`: p99 of those answered over 3 × p99 alone plus one
         batch (`bar_ms`).
     """
-    pixels = model_pixels(open_image(find_photos(["chelsea"])[0]))
-    scores = np.random.default_rng(SEED).random(196)
-    views = (np.roll(pixels, 8 * shift, axis=1) for shift in range(FRAMES))
-    frames = [iaq.encode(view, scores, rho=RHO).frame.to_bytes() for view in views]
-    with running_server("--max-batch", BATCH) as where:
-        measured = asyncio.run(_measure(where["grpc"], frames, seconds / rounds, rounds))
+    with running("server", "--threads", 1, "--max-batch", BATCH) as (_, where):
+        measured = asyncio.run(_measure(where["grpc"], frames(FRAMES), seconds / rounds, rounds))
     results: dict[str, Any] = {
         "ms": {way: _percentiles(getattr(measured, way)) for way in ("alone", "answered", "refused")},
         "batch_ms": float(np.median(measured.batches)),
@@ -74,14 +65,23 @@ def run(seconds: float = SECONDS, rounds: int = ROUNDS) -> dict[str, Any]:
     }
     bar = 3 * results["ms"]["alone"]["p99"] + results["batch_ms"]
     results |= {"bar_ms": bar, "ratio": results["ms"]["answered"]["p99"] / bar}
-    _print(results, seconds)
+    show(
+        f"{SERVER_MODEL}, {results['capacity_per_second']:.2f} answers/s at capacity, {seconds:.0f} s of each",
+        ("calls", "p50 ms", "p99 ms"),
+        [
+            (way, str(times["count"]), f"{times['p50']:.1f}", f"{times['p99']:.1f}")
+            for way, times in results["ms"].items()
+        ],
+        caption=f"a full batch: {results['batch_ms']:.0f} ms; refused: {results['refused_share']:.1%}; "
+        f"p99 answered: {results['ratio']:.2f} of 3 × p99 alone + one batch",
+    )
     return results
 
 
-async def _measure(target: str, frames: list[bytes], seconds: float, rounds: int) -> Measured:
+async def _measure(target: str, data: list[bytes], seconds: float, rounds: int) -> Measured:
     random, measured = np.random.default_rng(SEED), Measured()
     async with grpc.aio.insecure_channel(target) as channel:
-        caller = _Caller(link_pb2_grpc.LinkServiceStub(channel), frames)
+        caller = _Caller(link_pb2_grpc.LinkServiceStub(channel), data)
         await caller.call(time.perf_counter())
         for _ in range(rounds):
             caller.answered.clear()
@@ -105,8 +105,8 @@ async def _measure(target: str, frames: list[bytes], seconds: float, rounds: int
 class _Caller:
     """Makes calls, and notes how long each took from when it was due, in ms."""
 
-    def __init__(self, link: link_pb2_grpc.LinkServiceStub, frames: list[bytes]) -> None:
-        self._link, self._frames = link, itertools.cycle(frames)
+    def __init__(self, link: link_pb2_grpc.LinkServiceStub, data: list[bytes]) -> None:
+        self._link, self._frames = link, itertools.cycle(data)
         self.answered: list[float] = []
         self.refused: list[float] = []
 
@@ -141,21 +141,6 @@ def _percentiles(milliseconds: list[float]) -> dict[str, float]:
         return {"p50": 0.0, "p99": 0.0, "count": 0}
     p50, p99 = np.percentile(milliseconds, [50, 99])
     return {"p50": float(p50), "p99": float(p99), "count": len(milliseconds)}
-
-
-def _print(results: dict[str, Any], seconds: float) -> None:
-    capacity = f"{results['capacity_per_second']:.2f} answers/s at capacity"
-    table = Table(
-        title=f"{SERVER_MODEL}, {capacity}, {seconds:.0f} s of each",
-        min_width=100,
-        caption=f"a full batch: {results['batch_ms']:.0f} ms; refused: {results['refused_share']:.1%}; "
-        f"p99 answered: {results['ratio']:.2f} of 3 × p99 alone + one batch",
-    )
-    for column in ("", "calls", "p50 ms", "p99 ms"):
-        table.add_column(column, justify="right" if column else "left")
-    for way, times in results["ms"].items():
-        table.add_row(way, str(times["count"]), f"{times['p50']:.1f}", f"{times['p99']:.1f}")
-    Console(width=110).print(table)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,13 @@ import grpc
 import httpx
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.server_process import running_server
+from benchmarks.processes import running
+from benchmarks.tables import RHO, frames, show
 from benchmarks.timing import take_turns
-from semlink.source.iaq import coder as iaq
+from semlink.source.registry import decode, read_frame
 from semlink.v1 import link_pb2, link_pb2_grpc
 from semlink.vision.engines import load_engine
-from semlink.vision.images import model_pixels, open_image
-from semlink.vision.photos import find_photos
 from semlink.vision.vit import load_vit, normalise
 from semlink.vision.weights import SERVER_MODEL
 
@@ -28,7 +25,6 @@ FRAMES = 64
 BATCH = 8
 CLIENTS = 3 * BATCH
 THREADS = 1
-RHO = 0.25
 WAIT_SECONDS = 600
 BARE, GRPC, REST = "model alone, batches of 8", "gRPC", "REST"
 
@@ -44,13 +40,9 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
-    pixels = model_pixels(open_image(find_photos(["chelsea"])[0]))
-    views = [np.roll(pixels, 8 * shift, axis=1) for shift in range(FRAMES)]
-    scores = np.random.default_rng(0).random(196)
-    frames = [iaq.encode(view, scores, rho=RHO).frame for view in views]
-    data = [frame.to_bytes() for frame in frames]
+    data = frames(FRAMES)
     model = load_vit(SERVER_MODEL)
-    images = normalise(model, np.stack([iaq.decode(frame) for frame in frames]))
+    images = normalise(model, np.stack([decode(read_frame(frame)) for frame in data]))
     logits_of = load_engine("openvino", model, "logits", threads=THREADS)
 
     def alone() -> None:
@@ -59,7 +51,10 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
 
     # Everybody waits: how much is refused under load is another benchmark.
     with (
-        running_server("--max-batch", BATCH, "--answer-within-seconds", WAIT_SECONDS) as where,
+        running("server", "--threads", THREADS, "--max-batch", BATCH, "--answer-within-seconds", WAIT_SECONDS) as (
+            _,
+            where,
+        ),
         asyncio.Runner() as runner,
     ):
         link, rest = runner.run(_connect(where))
@@ -85,7 +80,11 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     torch.set_num_threads(threads)
     rates = {name: FRAMES / float(np.median(values)) for name, values in seconds.items()}
     ratios = {name: float(np.median(seconds[BARE] / seconds[name])) for name in (GRPC, REST)}
-    _print(rates, ratios, rounds)
+    show(
+        f"{SERVER_MODEL}, {FRAMES} frames, ρ = {RHO}, {CLIENTS} clients, {THREADS} thread, median of {rounds}",
+        ("images/s", "ratio"),
+        [(name, f"{rate:.2f}", f"{ratios[name]:.3f}" if name in ratios else "") for name, rate in rates.items()],
+    )
     return {"images_per_second": rates, "ratios": ratios}
 
 
@@ -105,17 +104,6 @@ async def _all(classify: Callable[[bytes], Awaitable[None]], frames: list[bytes]
             await classify(frame)
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
-
-
-def _print(rates: dict[str, float], ratios: dict[str, float], rounds: int) -> None:
-    title = f"{SERVER_MODEL}, {FRAMES} frames, ρ = {RHO}, {CLIENTS} clients, {THREADS} thread, median of {rounds}"
-    table = Table(title=title)
-    table.add_column("")
-    table.add_column("images/s", justify="right")
-    table.add_column("ratio", justify="right")
-    for name, rate in rates.items():
-        table.add_row(name, f"{rate:.2f}", f"{ratios[name]:.3f}" if name in ratios else "")
-    Console(width=110).print(table)
 
 
 if __name__ == "__main__":
