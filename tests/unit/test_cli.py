@@ -1,3 +1,4 @@
+import json
 import shlex
 
 import numpy as np
@@ -6,9 +7,13 @@ from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
+import cli.demo
+from channel_emulator.settings import Settings as ChannelSettings
 from cli.demo import CHANNEL, ENCODER, VIEWS
 from cli.frames import ALLOCATION
 from cli.main import app
+from device.settings import DeviceSettings
+from semlink.service.settings import read_settings
 from semlink.source.iaq.frame import Geometry, IaqFrame
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
@@ -171,6 +176,76 @@ def test_a_demo_that_contradicts_itself_is_refused_before_anything_starts(tmp_pa
     assert result.exit_code == 2
     assert reason in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+class RecordedProcesses:
+    """Starts nothing; every process answers at once."""
+
+    def __init__(self, logs):
+        self.out, self.flags = logs.parent, {}
+        RecordedProcesses.last = self
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+    async def start(self, name, module, *flags):
+        self.flags[name] = (module, list(map(str, flags)))
+
+    async def line(self, name, seconds):
+        (self.out / f"{name}.png").touch()
+        return {"grpc": f"{name}:1", "picture": self.out / f"{name}.png", "vote": "the same"}
+
+    async def through(self, names, work):
+        assert names == ("server", "channel")
+        return await work
+
+
+@pytest.mark.parametrize(
+    ("given", "of_channel", "of_devices"),
+    [
+        (
+            "--channel bsc --ber 0.05 --rho 0.125 --design-ber 0.05 --seed 7",
+            {"channel": "bsc", "ber": 0.05, "seed": 7},
+            {"rho": 0.125, "design_ber": 0.05, "plan": None},
+        ),
+        (
+            "--method top-k --channel finite-blocklength --target-bler 0.2 --errors ber-rule --csi-error 1",
+            {"channel": "finite-blocklength", "target_bler": 0.2, "errors": "ber-rule", "csi_error": 1},
+            {"method": "top-k", "plan": "ia-qsmpa"},
+        ),
+        (
+            "--channel rayleigh --snr 3 --order 16 --total-bits 90000 --gamma 2",
+            {"channel": "rayleigh", "snr": 3, "order": 16, "redraw_every_coherence": False},
+            {"total_bits": 90000, "gamma": 2},
+        ),
+        (
+            "--channel mimo-ofdm --plan fixed --redraw-every-coherence --pace --streams 2",
+            {"channel": "mimo-ofdm", "redraw_every_coherence": True, "pace": True, "streams": 2},
+            {"plan": "fixed"},
+        ),
+    ],
+)
+def test_options_of_the_demo_reach_its_processes(monkeypatch, tmp_path, given, of_channel, of_devices):
+    monkeypatch.setattr(cli.demo, "Processes", RecordedProcesses)
+    monkeypatch.setattr(cli.demo, "show", lambda *_: None)
+    result = run("demo", *given.split(), "--out", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    started = RecordedProcesses.last.flags
+    assert list(started) == ["server", "channel", "device-1", "device-2", "device-3", "device-4"]
+    channel = read_settings(ChannelSettings, "channel_emulator", started["channel"][1])
+    assert channel.upstream == "server:1"
+    assert channel.model_dump(include=set(of_channel)) == of_channel
+    for number in range(1, 5):
+        device = read_settings(DeviceSettings, "device", started[f"device-{number}"][1])
+        assert (device.to, device.device_id, device.view) == ("channel:1", f"device-{number}", number)
+        assert device.model_dump(include=set(of_devices)) == of_devices
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["allocation"] == device.allocation
+    assert summary["plan"] == device.plan
+    assert summary["channel"]["impairment"] == channel.channel
 
 
 @pytest.mark.parametrize(
