@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import typer
 from matplotlib.axes import Axes
 
 from experiments.evaluation.measurement import measure_grid
@@ -59,6 +61,11 @@ STUDIES = {
     "cifar10": Study("split=test", (1 / 16, 1 / 8, 1 / 4), Path("runs/models/cifar10"), most_images=300),
 }
 """By the name of the image set's folder."""
+
+Data = Annotated[
+    Path, typer.Argument(help=f"folder of an image set: {', '.join(STUDIES)}", exists=True, file_okay=False)
+]
+"""The argument of the figures' commands."""
 
 
 def run_of(data: Path, name: str, server_model: str = DEVICE_MODEL, server_weights: Path | None = None) -> Run:

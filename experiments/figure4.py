@@ -3,16 +3,14 @@
 python -m experiments.figure4 DATA
 """
 
-import sys
-from pathlib import Path
-
 import matplotlib.pyplot as plt
+import typer
 
-from experiments.accuracy import ALLOCATIONS, STUDIES, VIEWS, Series, draw, measure, save
+from experiments.accuracy import ALLOCATIONS, STUDIES, VIEWS, Data, Series, draw, measure, save
 from semlink.vision.weights import SERVER_MODEL
 
 
-def main(data: Path) -> None:
+def main(data: Data) -> None:
     """Measures what is missing, and draws."""
     rows = measure(data, ALLOCATIONS, STUDIES[data.name].rhos, (0.0,), server_model=SERVER_MODEL)
 
@@ -30,4 +28,4 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    typer.run(main)

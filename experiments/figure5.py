@@ -3,17 +3,15 @@
 python -m experiments.figure5 DATA
 """
 
-import sys
-from pathlib import Path
-
 import matplotlib.pyplot as plt
+import typer
 
-from experiments.accuracy import ALLOCATIONS, CODECS, STUDIES, Series, draw, measure, save
+from experiments.accuracy import ALLOCATIONS, CODECS, STUDIES, Data, Series, draw, measure, save
 
 GAMMAS = (0.5, 1.0, 1.5)
 
 
-def main(data: Path) -> None:
+def main(data: Data) -> None:
     """Measures what is missing, and draws."""
     rhos = STUDIES[data.name].rhos
     measure(data, ("incremental",), rhos, (0.0,), GAMMAS)
@@ -40,4 +38,4 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    typer.run(main)

@@ -3,19 +3,17 @@
 python -m experiments.figure6 DATA
 """
 
-import sys
-from pathlib import Path
-
 import matplotlib.pyplot as plt
+import typer
 
-from experiments.accuracy import ALLOCATIONS, CODECS, STUDIES, Series, draw, measure, save
+from experiments.accuracy import ALLOCATIONS, CODECS, STUDIES, Data, Series, draw, measure, save
 from experiments.evaluation.coders import PROTECTED
 
 RHO, BER = 0.125, 0.05
 BERS = (0.01, 0.02, 0.05, 0.1)
 
 
-def main(data: Path) -> None:
+def main(data: Data) -> None:
     """Measures what is missing, and draws."""
     study = STUDIES[data.name]
     measure(data, ALLOCATIONS, (RHO,), (0.0, *BERS), modified=True)
@@ -48,4 +46,4 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    typer.run(main)

@@ -6,12 +6,13 @@ Without DATA of scikit-image's photographs, which anyone may show. Of an image s
 shows what came through the link and not the images themselves; the picture says whose they are.
 """
 
-import sys
 from pathlib import Path
+from typing import Annotated
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import typer
 
 from experiments.accuracy import STUDIES, save
 from experiments.data.image_sets import load_image_set
@@ -31,7 +32,7 @@ CREDITS = {
 }
 
 
-def main(data: Path | None) -> None:
+def main(data: Annotated[Path | None, typer.Argument(help=f"one of {', '.join(CREDITS)}")] = None) -> None:
     """Draws a row for each of a few images; of an image set they are spread evenly over the classes."""
     weights = None
     if data is None:
@@ -69,4 +70,4 @@ def main(data: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    typer.run(main)

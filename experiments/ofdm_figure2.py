@@ -3,19 +3,17 @@
 python -m experiments.ofdm_figure2 DATA
 """
 
-import sys
-from pathlib import Path
-
 import matplotlib.pyplot as plt
+import typer
 
-from experiments.accuracy import save
+from experiments.accuracy import Data, save
 from experiments.evaluation.ofdm_cells import OfdmCell
 from experiments.ofdm import NAMES, draw_latency, images_of, measure_latency
 
 SNRS_DB = tuple(float(snr_db) for snr_db in range(-5, 46, 5))
 
 
-def main(data: Path) -> None:
+def main(data: Data) -> None:
     """Plans what is missing, and draws."""
     rows = measure_latency(data, [OfdmCell(method, snr_db) for snr_db in SNRS_DB for method in NAMES])
     figure, axes = plt.subplots(figsize=(8, 5.5))
@@ -26,4 +24,4 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    typer.run(main)

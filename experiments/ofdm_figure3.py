@@ -6,12 +6,10 @@ where everything arrives, Fixed (B, P), Fixed P + IAQ and Fixed P + Top-β have 
 python -m experiments.ofdm_figure3 DATA
 """
 
-import sys
-from pathlib import Path
-
 import matplotlib.pyplot as plt
+import typer
 
-from experiments.accuracy import VIEWS, draw, save
+from experiments.accuracy import VIEWS, Data, draw, save
 from experiments.evaluation.ofdm_cells import OfdmCell
 from experiments.ofdm import NAMES, draw_latency, images_of, line, measure_accuracy, measure_latency, views_of
 from semlink.access.planner import PlanMethod
@@ -29,7 +27,7 @@ SENT = (
 )
 
 
-def main(data: Path) -> None:
+def main(data: Data) -> None:
     """Measures what is missing, and draws."""
     rows = measure_latency(data, [OfdmCell(method, SNR_DB, rho) for rho in RHOS for method in NAMES])
     answers = measure_accuracy(data, [OfdmCell(method, SNR_DB, rho) for rho in RHOS for method in SENT])
@@ -45,4 +43,4 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    typer.run(main)

@@ -3,12 +3,10 @@
 python -m experiments.ofdm_figure4 DATA
 """
 
-import sys
-from pathlib import Path
-
 import matplotlib.pyplot as plt
+import typer
 
-from experiments.accuracy import save
+from experiments.accuracy import Data, save
 from experiments.evaluation.ofdm_cells import OfdmCell
 from experiments.ofdm import NAMES, draw_latency, images_of, measure_latency
 
@@ -16,7 +14,7 @@ STREAMS = (4, 6, 8)
 SNR_DB = 20.0
 
 
-def main(data: Path) -> None:
+def main(data: Data) -> None:
     """Plans what is missing, and draws."""
     rows = measure_latency(
         data, [OfdmCell(method, SNR_DB, streams=streams) for streams in STREAMS for method in NAMES]
@@ -30,4 +28,4 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    typer.run(main)

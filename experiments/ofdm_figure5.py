@@ -7,13 +7,12 @@ rule for bit errors and, for two methods, blocks that are lost as a whole.
 python -m experiments.ofdm_figure5 DATA
 """
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib.pyplot as plt
+import typer
 
-from experiments.accuracy import VIEWS, Series, draw, save
+from experiments.accuracy import VIEWS, Data, Series, draw, save
 from experiments.evaluation.ofdm_cells import Coding, OfdmCell
 from experiments.ofdm import NAMES, STYLES, draw_latency, images_of, measure_accuracy, measure_latency, views_of
 from experiments.ofdm_figure2 import SNRS_DB
@@ -38,7 +37,7 @@ def line(method: PlanMethod, coding: Coding) -> Series:
     return name, lambda cell: (cell["method"], cell.get("coding")) == (method, coding), style
 
 
-def main(data: Path) -> None:
+def main(data: Data) -> None:
     """Measures what is missing, and draws."""
     by_snr = measure_latency(data, [cell(method, snr_db) for snr_db in SNRS_DB for method in NAMES])
     by_rate = measure_latency(
@@ -65,4 +64,4 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    typer.run(main)

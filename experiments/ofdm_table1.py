@@ -1,15 +1,14 @@
-"""Counterpart of IA-QSMPA, Table I: subcarrier mappings under equal bits and powers, uncoded 64-QAM, ρ = 0.5.
+"""Table I of IA-QSMPA: subcarrier mappings under equal bits and powers, uncoded 64-QAM, ρ = 0.5.
 
 python -m experiments.ofdm_table1 DATA
 """
 
-import sys
-from pathlib import Path
+import typer
 
-from experiments.accuracy import RESULTS, VIEWS
+from experiments.accuracy import RESULTS, VIEWS, Data
+from experiments.evaluation.intervals import paired_gain, samples_of
 from experiments.evaluation.ofdm_cells import Coding, OfdmCell
 from experiments.ofdm import measure_accuracy, ofdm_run
-from experiments.pairs import paired_gain, things_of
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod
 
@@ -26,14 +25,14 @@ def cell(mapping: SubcarrierMapping, snr_db: float) -> OfdmCell:
     return OfdmCell(PlanMethod.FIXED, snr_db, 0.5, mapping=mapping, coding=Coding.UNCODED, order=64)
 
 
-def _accuracy(told: dict) -> str:
-    return f"{100 * told['accuracy']:.1f} ({100 * told['low']:.1f} to {100 * told['high']:.1f})"
+def _accuracy(measured: dict) -> str:
+    return f"{100 * measured['accuracy']:.1f} ({100 * measured['low']:.1f} to {100 * measured['high']:.1f})"
 
 
-def _gain(told: dict | None) -> str:
-    if told is None:
+def _gain(measured: dict | None) -> str:
+    if measured is None:
         return ""
-    return f"{100 * told['difference']:+.1f} ({100 * told['low']:+.1f} to {100 * told['high']:+.1f})"
+    return f"{100 * measured['difference']:+.1f} ({100 * measured['low']:+.1f} to {100 * measured['high']:+.1f})"
 
 
 def _lines(head: str, rows: dict[str, list[str]]) -> list[str]:
@@ -42,21 +41,20 @@ def _lines(head: str, rows: dict[str, list[str]]) -> list[str]:
     return lines + [f"| {name} | {' | '.join(values)} |" for name, values in rows.items()]
 
 
-def main(data: Path) -> None:
+def main(data: Data) -> None:
     """Measures what is missing, and writes RESULTS/ofdm-table1-NAME.md."""
     rows = measure_accuracy(data, [cell(mapping, snr_db) for snr_db in SNRS_DB for mapping in NAMES])
     (clean,) = (row for row in rows if row["cell"]["method"] == "clean")
     sent = {(row["cell"]["mapping"], row["cell"]["snr_db"]): row for row in rows if row is not clean}
-    asked = ofdm_run(data)
-    things, kept, run = things_of(asked), asked.out.name, clean["run"]
+    samples, out, run = samples_of(ofdm_run(data).images().examples), ofdm_run(data).out.name, clean["run"]
     lines = [
         f"# Subcarrier mappings: {run['data']}, {run['only']}, {run['images']} images",
         "",
         "Uncoded 64-QAM with Gray labels, 4 bits for every value (ρ = 0.5), equal powers, N_s = 4. Every image",
         "meets a channel of its own, the same in every column and line. Accuracy in %, with its 95 % interval.",
-        f"Server: {run['server']}.",
+        f"Server: {clean['models']['server']}, SHA-256 {run['server']['weights']}, {run['server']['precision']}.",
         f"Written by `python -m experiments.ofdm_table1 {data.name}` from",
-        f"[{kept}]({kept}), which has the command, versions and machine of each row.",
+        f"[{out}]({out}), which has the command, versions and machine of each row.",
     ]
     for views, head in VIEWS.items():
         if clean[views]:
@@ -72,7 +70,7 @@ def main(data: Path) -> None:
         ahead = {
             f"of {NAMES[mapping]}": [
                 _gain(
-                    paired_gain(sent[SubcarrierMapping.IMPORTANCE, snr_db], sent[mapping, snr_db], views, things)
+                    paired_gain(sent[SubcarrierMapping.IMPORTANCE, snr_db], sent[mapping, snr_db], views, samples)
                 )
                 for snr_db in SNRS_DB
             ]
@@ -86,10 +84,10 @@ def main(data: Path) -> None:
         for mapping, name in NAMES.items()
     }
     lines += ["", "Bits that arrived inverted, in % of the payload:", *_lines("mapping", errors)]
-    out = RESULTS / f"ofdm-table1-{data.name}.md"
-    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(out)
+    table = RESULTS / f"ofdm-table1-{data.name}.md"
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(table)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    typer.run(main)

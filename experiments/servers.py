@@ -1,22 +1,26 @@
-"""What does not depend on the server, and what does: IAQ beside the other allocations, with the larger server.
+"""Server models: IAQ beside the other allocations with the larger server, and with link-trained weights.
 
 python -m experiments.servers DATA
 """
 
-import sys
-from pathlib import Path
+import typer
 
-from experiments.accuracy import measure
-from semlink.vision.weights import SERVER_MODEL
+from experiments.accuracy import Data, measure
+from semlink.vision.weights import DEVICE_MODEL, PRETRAINED, SERVER_MODEL
 
+LINK_TRAINED = PRETRAINED / "link-trained"
 METHODS = ("incremental", "fixed", "top-k", "attention-threshold", "attention-sum-threshold")
 RHO, BERS = 0.125, (0.0, 0.05)
 
 
-def main(data: Path) -> None:
-    """Measures what is missing; `python -m experiments.table` tells it."""
+def main(data: Data) -> None:
+    """Measures what is missing; `python -m experiments.table` makes a table of it."""
     measure(data, METHODS, [RHO], BERS, server_model=SERVER_MODEL)
+    measure(data, ["incremental"], [RHO], BERS)
+    if data.name == "imagenet-sample-1000":  # the link-trained weights are for its classes
+        for model in (DEVICE_MODEL, SERVER_MODEL):
+            measure(data, ["incremental"], [RHO], BERS, server_model=model, server_weights=LINK_TRAINED)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    typer.run(main)

@@ -1,17 +1,16 @@
-"""The measured rows as Markdown tables: accuracy in %, its 95 % interval, and the bits that were on the air.
+"""Markdown tables of the measured rows: accuracy in %, its 95 % interval, and the bits that were on the air.
 
 python -m experiments.table DATA
 """
 
-import json
-import sys
 from dataclasses import asdict
-from pathlib import Path
 
-from experiments.accuracy import RESULTS, run_of
+import typer
+
+from experiments.accuracy import RESULTS, Data, run_of
 from experiments.evaluation.bsc_cells import BscCell
-from experiments.evaluation.rows import settings_of
-from experiments.pairs import Things, paired_gain, things_of
+from experiments.evaluation.intervals import Samples, paired_gain, samples_of
+from experiments.evaluation.rows import rows_of, settings_of
 from experiments.training.link_training import KIND
 
 Rows = dict[BscCell, dict]
@@ -37,20 +36,20 @@ def _accuracies(rows: Rows) -> list[str]:
     return lines
 
 
-def _differences(pairs: list[tuple[BscCell, dict, dict]], things: Things, ahead: str) -> list[str]:
+def _differences(pairs: list[tuple[BscCell, dict, dict]], samples: Samples, ahead: str) -> list[str]:
     """One line for each pair of rows about the same images: the first one's accuracy less the second one's."""
     gains = [
-        (cell, [paired_gain(first, second, views, things) for views in things]) for cell, first, second in pairs
+        (cell, [paired_gain(first, second, views, samples) for views in samples]) for cell, first, second in pairs
     ]
-    told = 2 if any(votes for _, (_, votes) in gains) else 1
-    heads = "".join(f"| {head} | 95 % interval " for head in (ahead, f"{ahead}, four views")[:told])
-    lines = [f"{SETTING_HEAD}{heads}|", "| --- " * (5 + 2 * told) + "|"]
+    columns = 2 if any(votes for _, (_, votes) in gains) else 1
+    heads = "".join(f"| {head} | 95 % interval " for head in (ahead, f"{ahead}, four views")[:columns])
+    lines = [f"{SETTING_HEAD}{heads}|", "| --- " * (5 + 2 * columns) + "|"]
     for cell, by_views in gains:
         values = "".join(
             f"| {100 * gain['difference']:+.1f} | {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f} "
             if gain
             else "| | "
-            for gain in by_views[:told]
+            for gain in by_views[:columns]
         )
         lines.append(f"{SETTING.format(**asdict(cell))}{values}|")
     return lines
@@ -72,9 +71,16 @@ def _beside_released(rows: Rows, released: Rows) -> list[tuple[BscCell, dict, di
     return [(cell, rows[cell], released[cell]) for cell in sorted(rows, key=_order) if cell in released]
 
 
-def _model(server: str) -> str:
-    """timm name of the server's model."""
-    return server.removeprefix(f"{KIND} ").partition(" ")[0]
+def _title(row: dict) -> str:
+    """The server's model in words."""
+    server = row["run"]["server"]
+    precision = ", bfloat16" if server["precision"] == "bfloat16" else ""
+    return f"{row['models']['server']}, SHA-256 {server['weights']}{precision}"
+
+
+def _server(rows: Rows) -> dict[str, str]:
+    """The server that all of these rows share."""
+    return next(iter(rows.values()))["run"]["server"]
 
 
 def _order(cell: BscCell) -> tuple:
@@ -85,35 +91,34 @@ def _section(title: str, lines: list[str]) -> list[str]:
     return ["", title, "", *lines] if len(lines) > 2 else []
 
 
-def main(data: Path) -> None:
+def main(data: Data) -> None:
     """Writes RESULTS/NAME.md."""
     out = RESULTS / f"{data.name}.jsonl"
-    things = things_of(run_of(data, data.name))
+    samples = samples_of(run_of(data, data.name).images().examples)
     servers: dict[str, Rows] = {}
-    for line in out.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in rows_of(out):
         if (settings := settings_of(row["cell"])) is not None:
-            servers.setdefault(row["run"]["server"], {})[BscCell(**settings)] = row
-    run = next(iter(next(iter(servers.values())).values()))["run"]
+            servers.setdefault(_title(row), {})[BscCell(**settings)] = row
+    run = next(rows_of(out))["run"]
     lines = [
         f"# {run['data']}, {run['only']}: {run['images']} images",
         "",
-        f"Device: {run['device']}. Seed {run['seed']}.",
+        f"Device: {run['device']['model']}, SHA-256 {run['device']['weights']}. Seed {run['seed']}.",
         f"Written by `python -m experiments.table {data.name}` from [{out.name}]({out.name}), which has the",
         "command, versions and machine of each row. A codec has as many bits in all as the frame of that ρ,",
         "all of them exposed to errors; of a frame only the payload is. Lost: files that could not be decoded.",
         "Differences are in points of accuracy, on the same images, with their 95 % interval.",
     ]
-    released = {_model(server): rows for server, rows in servers.items() if not server.startswith(KIND)}
-    for server, rows in servers.items():
-        lines += ["", f"## Server: {server}", "", *_accuracies(rows)]
-        beside = _differences(_beside_iaq(rows), things, "IAQ is ahead by")
-        lines += _section("### Incremental IAQ, not told of the errors, beside everything else", beside)
-        better = _differences(_beside_released(rows, released[_model(server)]), things, "ahead by")
+    released = {_server(rows)["model"]: rows for title, rows in servers.items() if not title.startswith(KIND)}
+    for title, rows in servers.items():
+        lines += ["", f"## Server: {title}", "", *_accuracies(rows)]
+        beside = _differences(_beside_iaq(rows), samples, "IAQ is ahead by")
+        lines += _section("### Incremental IAQ, designed for no errors, beside everything else", beside)
+        better = _differences(_beside_released(rows, released[_server(rows)["model"]]), samples, "ahead by")
         lines += _section("### Beside the same model as it came, at equal bits", better)
-    (RESULTS / f"{data.name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(RESULTS / f"{data.name}.md")
+    out.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(out.with_suffix(".md"))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    typer.run(main)

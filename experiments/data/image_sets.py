@@ -1,4 +1,4 @@
-"""Sets of labelled images: a folder with a manifest.csv, in an original layout, or with one folder a class."""
+"""Image sets: labelled images of a folder with a manifest.csv, in an original layout, or with class folders."""
 
 import csv
 import itertools
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from experiments.data.layouts import View, read_layout
+from experiments.data.layouts import VIEWS, View, read_layout
 from semlink.vision.photos import SUFFIXES
 
 MAX_EXAMPLES = 2_000_000
@@ -35,13 +35,13 @@ class Example:
     mask: Path | None = None
 
     @property
-    def thing(self) -> str:
-        """What is seen: images of the same thing are not independent. The object, where the manifest has it."""
+    def sample(self) -> str:
+        """The object shown, if the manifest has it, else the image: images of one sample are not independent."""
         return f"{self.label}/{self.columns['object']}" if "object" in self.columns else str(self.path)
 
     @property
     def group(self) -> str | None:
-        """Which views of its thing it is one of, that vote together; None for an image on its own."""
+        """The group of views of its sample that vote together; None for a single image."""
         group = self.columns.get("group", "-1")
         return None if group == "-1" else group
 
@@ -87,7 +87,7 @@ class ImageSet:
     def at_most(self, count: int) -> "ImageSet":
         """At most `count` of the examples: always the same ones, spread evenly, in their order.
 
-        Classes get equal shares; what a small class leaves goes to the others. Within a class, things take turns:
+        Classes get equal shares; what a small class leaves goes to the others. Within a class, samples take turns:
         none gives its next image before every other one has given as many or has no more. The views of a group,
         which vote together, are given as one, so groups stay whole; where a class's share is no multiple of their
         size, its rest is left out.
@@ -117,6 +117,15 @@ class ImageSet:
         return ImageSet(name, self.classes, tuple(self.examples[number] for number in sorted(chosen)))
 
 
+def view_groups(examples: Sequence[Example]) -> list[list[int]]:
+    """Numbers of the examples that vote together: the groups of four of the manifest, by their first example."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, example in enumerate(examples):
+        if example.group is not None:
+            groups.setdefault((example.sample, example.group), []).append(number)
+    return [members for members in groups.values() if len(members) == VIEWS]
+
+
 def _shares(sizes: Sequence[int], count: int) -> list[int]:
     """`count` dealt out as equally as `sizes` allow; the remainder is spread over the largest."""
     shares = [0] * len(sizes)
@@ -129,13 +138,13 @@ def _shares(sizes: Sequence[int], count: int) -> list[int]:
 
 
 def _take(examples: Sequence[Example], numbers: Iterable[int], share: int) -> list[int]:
-    """Up to `share` of one class's examples: a unit (a group, or a single image) of each thing in turn."""
-    things: dict[str, dict[str | int, list[int]]] = {}
+    """Up to `share` of one class's examples: a unit (a group, or a single image) of each sample in turn."""
+    samples: dict[str, dict[str | int, list[int]]] = {}
     for number in numbers:
         example = examples[number]
         unit = number if example.group is None else example.group
-        things.setdefault(example.thing, {}).setdefault(unit, []).append(number)
-    turns = itertools.zip_longest(*(_spread(list(units.values())) for units in _spread(list(things.values()))))
+        samples.setdefault(example.sample, {}).setdefault(unit, []).append(number)
+    turns = itertools.zip_longest(*(_spread(list(units.values())) for units in _spread(list(samples.values()))))
     chosen: list[int] = []
     for members in itertools.chain.from_iterable(turns):
         if members is not None and len(chosen) + len(members) <= share:

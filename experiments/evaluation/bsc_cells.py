@@ -1,11 +1,12 @@
-"""Cells of an evaluation whose images cross a binary symmetric channel, as in IAQ: frames and pictures."""
+"""Binary symmetric channel: cells of an evaluation whose frames or picture files cross it, as in IAQ."""
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import bisect
 
 from experiments.data.prepared import Prepared
 from experiments.evaluation.coders import CODECS, PROTECTED, Received, send_frame, send_picture
@@ -28,7 +29,7 @@ class BscCell:
         gamma: shape of the weight function (31).
         ber: bit error rate μ of the channel.
         design_ber: bit error rate that the allocation assumes.
-        threshold: of the methods that have one.
+        threshold: of the methods that have one; tuned by method and ρ, so that cells are equal without it.
     """
 
     method: str
@@ -36,11 +37,11 @@ class BscCell:
     gamma: float = 1.0
     ber: float = 0.0
     design_ber: float = 0.0
-    threshold: float | None = None
+    threshold: float | None = field(default=None, compare=False)
 
     @property
     def title(self) -> str:
-        """In words, for whoever waits."""
+        """In words, for the progress bar."""
         return f"{self.method}, ρ = {self.rho:g}, μ = {self.ber:g}"
 
     def shared(self) -> Code | None:
@@ -114,20 +115,19 @@ def tune_threshold(method: Method, attention: NDArray, rho: float) -> float:
 
     Args:
         method: attention-threshold or attention-sum-threshold.
-        attention: (B, N) attention of images that are not measured on.
+        attention: (B, N) attention of images other than those that are measured.
         rho: wanted mean compression ratio of the payload.
+
+    Returns:
+        In [0, 1]; 0 or 1 where all thresholds spend too much or too little.
     """
 
-    def mean_rho(threshold: float) -> float:
+    def excess(threshold: float) -> float:
         bits = [allocate(method, scores, 0, threshold=threshold) for scores in attention]
-        return float(np.mean(bits)) / iaq.MAX_BITS
+        # Never 0: the mean is a step function, and the end of a step is better defined than any point on it.
+        return float(np.mean(bits)) / iaq.MAX_BITS - rho + 1e-12
 
-    low, high = 0.0, 1.0
-    rises = method == Method.ATTENTION_SUM_THRESHOLD
-    for _ in range(30):
-        middle = (low + high) / 2
-        if (mean_rho(middle) < rho) == rises:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+    ends = (0.0, 1.0)
+    if excess(ends[0]) * excess(ends[1]) > 0:
+        return min(ends, key=lambda end: abs(excess(end)))
+    return bisect(excess, *ends, xtol=1e-9)

@@ -1,4 +1,4 @@
-"""Accuracy of the whole link over a set of images: a grid of cells, each one setting of a link."""
+"""Evaluation: accuracy of the whole link over an image set, for cells that are each one setting of the link."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from experiments.data.image_sets import Example
+from experiments.data.image_sets import Example, view_groups
 from experiments.data.prepared import Prepared, open_prepared
 from experiments.evaluation.coders import Received
 from experiments.evaluation.intervals import accuracy
@@ -23,7 +23,8 @@ from semlink.vision.vit import IMAGE_SIZE, load_vit, normalise
 SHARD = 32
 """Images of one task: large enough for the model to work in batches, small enough to share out evenly."""
 BATCH = 16
-VIEWS = 4
+TIE_MARGINS = (1e-3, 1e-2)
+"""Differences between the two largest class probabilities below which an answer is counted as near a tie."""
 
 
 class Cell(Setting, Protocol):
@@ -31,7 +32,7 @@ class Cell(Setting, Protocol):
 
     @property
     def title(self) -> str:
-        """In words, for whoever waits."""
+        """In words, for the progress bar."""
 
     def shared(self) -> Any:
         """What serves all images and is found once, before the first; it goes to other processes."""
@@ -63,15 +64,19 @@ def evaluate(
         examples: the images, in the order in which they were prepared.
         cells: what to measure.
         prepared: folder of pixels and attention.
-        progress: where to show how far it is.
+        progress: progress bar.
 
     Yields:
-        Each cell and what its row says: its accuracy with 95 % interval (`single`, over things; `four_view`, the
-        majority over views of one object, where the manifest has groups of four), which images were answered
-        correctly (`correct`, a bit each, see `to_hex`, so that cells can be compared image by image), and which
-        votes were correct (`correct_votes`, in the order of `groups_of_views`), the mean bits on the air with and
-        without header, the share of pictures that could not be decoded, the share of payload bits that fell on
-        the object, where there are masks, and what the cell tells of its own.
+        Each cell and the fields of its row:
+            `single`, `four_view`: accuracy with 95 % interval over samples, of images and of majority votes over
+                view groups, where the manifest has any.
+            `correct`, `correct_votes`: which of them are correct, see `to_hex`; votes in order of `view_groups`.
+            `near_ties`: how many answers have their two largest probabilities closer together than each of
+                `TIE_MARGINS`. Another processor, which rounds differently, may change such answers.
+            `bits`, `rho`, `true_ratio`: mean bits on the air; mean ratio of the payload, and of everything.
+            `lost`: share of pictures that could not be decoded.
+            `object_share`: share of the payload bits that fell on the object, where there are masks.
+            And those of the cell's kind.
     """
     shards = [list(range(start, min(start + SHARD, len(examples)))) for start in range(0, len(examples), SHARD)]
     task = progress.add_task("evaluating", total=len(cells) * len(shards))
@@ -99,22 +104,22 @@ def _start(run: Run, prepared: Path) -> None:
 
 
 def _measure(cell: Cell, shared: Any, images: list[int]) -> dict[str, list]:
-    """What the server makes of some images in this cell."""
+    """The server's answers to some images of this cell, and the bits that each cost."""
     run, prepared, model = _worker
     received = [cell.send(shared, prepared, image, run.seed) for image in images]
-    labels: list[int] = []
-    confidences: list[float] = []
+    probabilities = []
     precision = torch.autocast("cpu", torch.bfloat16, enabled=run.bfloat16)
     with torch.inference_mode(), precision:
         for start in range(0, len(images), BATCH):
             chosen = received[start : start + BATCH]
             pixels = normalise(model, np.stack([each.pixels for each in chosen]))
-            best = model(pixels).float().softmax(-1).max(-1)
-            labels += best.indices.tolist()
-            confidences += best.values.tolist()
+            probabilities.append(model(pixels).float().softmax(-1))
+    best = torch.cat(probabilities).max(-1)
+    first, second = torch.cat(probabilities).topk(2).values.T
     return {
-        "label": labels,
-        "confidence": confidences,
+        "label": best.indices.tolist(),
+        "confidence": best.values.tolist(),
+        "margin": (first - second).tolist(),
         "bits": [each.bits for each in received],
         "payload_bits": [0 if each.bits_per_patch is None else each.bits_per_patch.sum() for each in received],
         "object_bits": [
@@ -128,16 +133,17 @@ def _measure(cell: Cell, shared: Any, images: list[int]) -> dict[str, list]:
 
 def _summary(seen: dict[str, NDArray], examples: Sequence[Example]) -> dict:
     correct = [label == example.label for label, example in zip(seen["label"], examples, strict=True)]
-    groups = groups_of_views(examples)
+    groups = view_groups(examples)
     votes = _votes(seen, examples, groups)
     image_bits = 8 * IMAGE_SIZE * IMAGE_SIZE * 3
     masked = np.isfinite(seen["object_bits"])
     on_masked = seen["payload_bits"][masked].sum()
     return {
-        "single": accuracy(correct, [example.thing for example in examples]),
+        "single": accuracy(correct, [example.sample for example in examples]),
         "correct": to_hex(correct),
-        "four_view": accuracy(votes, [examples[first].thing for first, *_ in groups]) if groups else None,
+        "four_view": accuracy(votes, [examples[first].sample for first, *_ in groups]) if groups else None,
         "correct_votes": to_hex(votes) if groups else None,
+        "near_ties": {f"{margin:g}": int((seen["margin"] < margin).sum()) for margin in TIE_MARGINS},
         "bits": float(seen["bits"].mean()),
         "rho": float(seen["payload_bits"].mean() / image_bits),
         "true_ratio": float(seen["bits"].mean() / image_bits),
@@ -152,12 +158,3 @@ def _votes(seen: dict[str, NDArray], examples: Sequence[Example], groups: Sequen
         majority_vote(seen["label"][members].tolist(), seen["confidence"][members]) == examples[members[0]].label
         for members in groups
     ]
-
-
-def groups_of_views(examples: Sequence[Example]) -> list[list[int]]:
-    """Which examples vote together: the groups of the manifest that have four, by their first one."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for number, example in enumerate(examples):
-        if example.group is not None:
-            groups.setdefault((example.thing, example.group), []).append(number)
-    return [members for members in groups.values() if len(members) == VIEWS]

@@ -1,4 +1,4 @@
-"""From a run and its cells to rows of results: what is there already is read, what is missing is measured."""
+"""Measurement of the cells of a run: rows that exist are read, missing ones are measured."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ from semlink.source.iaq.allocation.methods import Method
 from semlink.vision.weights import DEVICE_MODEL
 
 MOST_TUNING_IMAGES = 200
-"""Images on which thresholds are tuned, spread over those that are not measured on."""
+"""Images on which thresholds are tuned, spread over those that are not measured."""
 
 
 def measure_grid(
@@ -74,10 +74,10 @@ def measure_cells(run: Run, cells: Sequence[Cell]) -> list[dict[str, Any]]:
 def measure_plans(run: Run, cells: Sequence[OfdmCell]) -> list[dict[str, Any]]:
     """Plans every image for its channel, the one that `measure_cells` would send it over.
 
-    A row has the cell and T_d (`t_d_ms`, see `spread`); no image is sent, and no server asked.
+    A row has the cell and T_d (`t_d_ms`, see `spread`); no image is sent or classified.
 
     Returns:
-        As `measure_cells`, of the rows that no server had a part in.
+        As `measure_cells`, of the rows without a server.
 
     Raises:
         ImageSetError: no such images.
@@ -94,15 +94,16 @@ def _rows(
     *,
     served: bool,
 ) -> list[dict[str, Any]]:
-    """Rows of the run; `measure` is handed cells that have none, and the folder of pixels and attention."""
-    described = run.described(len(examples), served=served)
-    if pending := missing(cells, run.out, described):
+    """Rows of the run; `measure` gets the cells without a row, and the folder of pixels and attention."""
+    key = run.key(len(examples), served=served)
+    if pending := missing(cells, run.out, key):
         run.out.parent.mkdir(parents=True, exist_ok=True)
         with _progress() as progress:
             folder = prepare(examples, DEVICE_MODEL, run.device_weights, run.cache, progress)
             for cell, measured in measure(pending, folder, progress):
-                append_row(run.out, cell, measured, {"run": described, **provenance()})
-    return [row for row in rows_of(run.out) if row["run"] == described]
+                described = {"run": key, "models": run.models(served=served), **provenance()}
+                append_row(run.out, cell, measured, described)
+    return [row for row in rows_of(run.out) if row["run"] == key]
 
 
 def _latencies(

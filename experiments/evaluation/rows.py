@@ -1,4 +1,4 @@
-"""Rows of results as JSON lines, each measured once: what is there already is not measured again."""
+"""Rows of results as JSON lines: each cell of a run is measured once, and found again by its settings."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Setting(Protocol):
-    """A dataclass that says what a row is about."""
+    """A dataclass of the settings that a row is measured with."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -20,7 +20,7 @@ AnySetting = TypeVar("AnySetting", bound=Setting)
 
 
 def rows_of(out: Path) -> Iterator[dict]:
-    """Rows that are whole; a run that was cut off may have left half a line."""
+    """Complete rows; an interrupted run may have left half a line."""
     if out.is_file():
         for line in out.read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(json.JSONDecodeError):
@@ -28,9 +28,9 @@ def rows_of(out: Path) -> Iterator[dict]:
 
 
 def missing(cells: Sequence[AnySetting], out: Path, run: dict[str, Any]) -> list[AnySetting]:
-    """The cells that no row of this run is about; rows of another run, which say otherwise, do not count."""
-    told = [row["cell"] for row in rows_of(out) if row["run"] == run]
-    return [cell for cell in cells if not any(is_about(row, cell) for row in told)]
+    """The cells without a row of this run."""
+    measured = [row["cell"] for row in rows_of(out) if row["run"] == run]
+    return [cell for cell in cells if not any(is_about(settings, cell) for settings in measured)]
 
 
 def settings_of(told: dict[str, Any]) -> dict[str, Any] | None:
@@ -52,7 +52,7 @@ def is_about(told: dict[str, Any], cell: Setting) -> bool:
 
 
 def append_row(out: Path, cell: Setting, measured: dict[str, Any], described: dict[str, Any]) -> None:
-    """Writes a row: the cell, what was measured, and what is said in every row of the run, `run` among it."""
+    """Writes a row: the cell, the measured fields, and the fields that all rows of the run share, `run` first."""
     cut_off = out.is_file() and not out.read_bytes().endswith(b"\n")
     with out.open("a", encoding="utf-8") as file:
         row = {"cell": asdict(cell)} | measured | described
@@ -60,12 +60,12 @@ def append_row(out: Path, cell: Setting, measured: dict[str, Any], described: di
 
 
 def to_hex(correct: Sequence[bool]) -> str:
-    """Whether each answer is correct, as a row says it: a bit each, in hexadecimal."""
+    """Whether each answer is correct: a bit each, in hexadecimal."""
     return np.packbits(np.asarray(correct, bool)).tobytes().hex()
 
 
 def from_hex(correct: str, count: int) -> list[bool]:
-    """Whether each of `count` answers is correct, of what `to_hex` gave.
+    """Whether each of `count` answers is correct: the inverse of `to_hex`.
 
     Raises:
         ValueError: it is of another number of answers.

@@ -1,4 +1,4 @@
-"""One run: the images, models, seed and precision that a row of results is of, each named once."""
+"""Run: the images, models, seed and precision that all rows of an evaluation share."""
 
 import hashlib
 from dataclasses import dataclass
@@ -50,29 +50,38 @@ class Run:
         measured, _ = load_image_set(self.data).where(self.only)
         return measured if self.most_images is None else measured.at_most(self.most_images)
 
-    def described(self, images: int, *, served: bool) -> dict[str, Any]:
-        """What each of its rows says of it as `run`, and rows of any other run say otherwise.
+    def key(self, images: int, *, served: bool) -> dict[str, Any]:
+        """What identifies the run in its rows, as `run`: models by name and weights by the hash of their file.
 
         Args:
             images: how many are measured on.
-            served: a server looks at them; the rows of plans alone have none.
+            served: a server's model classifies them; plans alone need none.
 
         Raises:
             WeightsError: no usable weights.
         """
-        server = _identity(self.server_model, self.server_weights) if served else None
+        server = _key(self.server_model, self.server_weights) if served else None
         return {
             "data": self.data.name,
             "only": self.only,
             "images": images,
-            "device": _identity(DEVICE_MODEL, self.device_weights),
-            "server": server and server + ", bfloat16" * self.bfloat16,
+            "device": _key(DEVICE_MODEL, self.device_weights),
+            "server": server and server | {"precision": "bfloat16" if self.bfloat16 else "float32"},
             "seed": self.seed,
         }
 
+    def models(self, *, served: bool) -> dict[str, str | None]:
+        """What the models are, in words; a row has it as `models`, but is not found by it."""
+        server = _words(self.server_model, self.server_weights) if served else None
+        return {"device": _words(DEVICE_MODEL, self.device_weights), "server": server}
 
-def _identity(model: str, weights: Path | None) -> str:
-    """A model and its weights, in words and by the beginning of their SHA-256."""
+
+def _key(model: str, weights: Path | None) -> dict[str, str]:
+    """A model's timm name, and the beginning of the SHA-256 of its weights file."""
+    data = find_weights(model, weights).path.read_bytes()
+    return {"model": model, "weights": hashlib.sha256(data).hexdigest()[:12]}
+
+
+def _words(model: str, weights: Path | None) -> str:
     found = find_weights(model, weights)
-    origin = Origin(model, found, read_weights(found.path).kind)
-    return f"{origin}, SHA-256 {hashlib.sha256(found.path.read_bytes()).hexdigest()[:12]}"
+    return Origin(model, found, read_weights(found.path).kind).name

@@ -1,11 +1,11 @@
-"""Adapting a model to what the link does to images: self-distillation, without labels.
+"""Self-distillation of a model on images that the link has damaged, without labels.
 
 Fine-tuning the server on damaged images is Section IV-C of the transformer-aided paper (arXiv 2405.01521), with
 labels and masked images. Here the model itself is the teacher: it sees a clean crop, the student sees the same
 crop after importance-aware quantization and a binary symmetric channel, and its first blocks learn to give every
-patch the token that it would have had. The blocks after them stay as they are, so what they know of a thousand
-classes can't be forgotten for the sake of a few hundred photos. In the end the weights from before and after are
-averaged (Wortsman et al., Robust fine-tuning of zero-shot models, arXiv 2109.01903), for the same reason.
+patch the token that it would have had. The blocks after them are frozen, so that a few hundred photos can't make
+the model forget a thousand classes. In the end the weights from before and after are averaged (Wortsman et al.,
+Robust fine-tuning of zero-shot models, arXiv 2109.01903), for the same reason.
 """
 
 import math
@@ -24,9 +24,7 @@ from torch.nn.functional import layer_norm, mse_loss
 
 from experiments.data.image_sets import ImageSet
 from experiments.evaluation.coders import send_frame
-from experiments.training.card import write_card
-from experiments.training.checkpoint import load_checkpoint, save_checkpoint
-from experiments.training.precision import device_and_precision
+from experiments.training.checkpoint import device_and_precision, load_checkpoint, save_checkpoint, write_card
 from experiments.training.train import measure
 from semlink.vision.images import open_image
 from semlink.vision.storage import save_small
@@ -37,19 +35,19 @@ log = structlog.get_logger(__name__)
 
 KIND = "link-trained"
 CROPS = 12
-"""Crops of each image; the clean models look at each once."""
+"""Crops of each image; the clean models run once on each."""
 SMALLEST_CROP = 0.3
 """Share of the photo's short side, squared, that a crop has at least."""
 RHOS = (1 / 16, 1 / 2)
 """The payload's ratio ρ is drawn between these, evenly on a logarithmic scale."""
 LARGEST_BER = 0.1
 CLEAN_SHARE = 0.1
-"""Share of the crops that the student too sees undamaged, so that it stays good at these."""
+"""Share of the crops that the student too gets undamaged, so that its accuracy on these stays."""
 ERROR_FREE_SHARE = 0.4
 """Share of the damaged crops that are only quantized."""
 WARM_UP = 0.05
 ADAPTED_SHARE = 0.5
-"""Share of the adapted weights in the final ones; the other share is that of the weights from before."""
+"""Share of the adapted weights in the final ones; the rest are the weights from before."""
 CHECKPOINT_STEPS = 100
 
 
@@ -73,11 +71,11 @@ def link_train(
     """Adapts a model to damaged images and writes it and its card into `folder`; resumes from its checkpoint.
 
     Args:
-        options: how.
-        data: images to learn from; their labels are not looked at.
+        options: hyperparameters.
+        data: images to learn from; their labels are not used.
         held_out: undamaged images to measure on, once, at the end.
         folder: gets NAME.safetensors and NAME.json, the card, and NAME.checkpoint while it trains.
-        progress: where to show how far it is.
+        progress: progress bar.
 
     Returns:
         The card: what it was made from, accuracy on undamaged images with its 95 % interval, options, data,
@@ -173,7 +171,7 @@ def _rate(step: int, steps: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Pool:
-    """Crops, and what the clean models make of them."""
+    """Crops, and the clean models' attention and tokens of them."""
 
     crops: NDArray[np.uint8]
     attention: NDArray[np.float32]
@@ -201,7 +199,7 @@ def _pool(
 
 
 def _normed(tokens: Tensor) -> Tensor:
-    """(B, 1+N, D) tokens as the next block sees them: a few channels are far larger than all others."""
+    """(B, 1+N, D) tokens as the next block normalises them: a few channels are far larger than all others."""
     return layer_norm(tokens.float(), tokens.shape[-1:])
 
 
@@ -215,7 +213,7 @@ def _crop(photo: Image.Image, generator: np.random.Generator) -> NDArray[np.uint
 
 
 def _damaged(pixels: NDArray[np.uint8], attention: NDArray, generator: np.random.Generator) -> NDArray:
-    """What the server sees of a crop: (224, 224, 3)."""
+    """A crop as it arrives at the server: (224, 224, 3)."""
     if generator.random() < CLEAN_SHARE:
         return pixels
     rho = float(np.exp(generator.uniform(*np.log(RHOS))))

@@ -1,11 +1,11 @@
-"""Fine-tuning a vision transformer on images, without any channel (IAQ, Section V), on what CPU cores there are.
+"""Fine-tuning a vision transformer on images, without any channel (IAQ, Section V), on CPU or GPU.
 
 The first blocks of a pretrained vision transformer need hardly change, so they may be frozen: their tokens are
-then computed once per image and kept, and only the last blocks, the final norm and the head are trained. Patch
-dropout shortens what is left (Liu et al., PatchDropout, arXiv 2208.07220).
+then computed once per image and cached, and only the last blocks, the final norm and the head are trained. Patch
+dropout shortens the token sequences (Liu et al., PatchDropout, arXiv 2208.07220).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,7 @@ from torch.nn.functional import cross_entropy, kl_div
 
 from experiments.data.image_sets import Example, ImageSet
 from experiments.evaluation.intervals import accuracy
-from experiments.training.card import write_card
-from experiments.training.checkpoint import load_checkpoint, save_checkpoint
-from experiments.training.precision import device_and_precision
+from experiments.training.checkpoint import device_and_precision, load_checkpoint, save_checkpoint, write_card
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.storage import save_small
 from semlink.vision.vit import class_names, first_blocks, load_vit, normalise
@@ -51,14 +49,14 @@ def train(options: TrainOptions, data: ImageSet, held_out: ImageSet, folder: Pat
     """Fine-tunes a model and writes it and its card into `folder`; resumes from the checkpoint it finds there.
 
     Cross-entropy and Adam, as the paper does; with `distil` the targets are the pretrained model's own class
-    probabilities, averaged over an image and its mirror image, so that classes without images are kept too.
+    probabilities, averaged over an image and its mirror image, so that classes without images are not forgotten.
 
     Args:
-        options: how.
-        data: images to train on; every tenth thing of them decides when to stop.
+        options: hyperparameters.
+        data: images to train on; every tenth sample of them decides when to stop.
         held_out: images to measure on, once, at the end.
         folder: gets NAME.safetensors and NAME.json, the card, and NAME.checkpoint while it trains.
-        progress: where to show how far it is.
+        progress: progress bar.
 
     Returns:
         The card: accuracy with its 95 % interval, options, data, command, versions, machine.
@@ -74,11 +72,11 @@ def train(options: TrainOptions, data: ImageSet, held_out: ImageSet, folder: Pat
         model.reset_classifier(len(data.classes))
     model.to(device)
 
-    things = sorted({example.thing for example in data.examples})
-    np.random.default_rng(options.seed).shuffle(things)
-    stopping_things = set(things[::10])
-    fit = [example for example in data.examples if example.thing not in stopping_things]
-    stop = [example for example in data.examples if example.thing in stopping_things]
+    samples = sorted({example.sample for example in data.examples})
+    np.random.default_rng(options.seed).shuffle(samples)
+    stopping_samples = set(samples[::10])
+    fit = [example for example in data.examples if example.sample not in stopping_samples]
+    stop = [example for example in data.examples if example.sample in stopping_samples]
 
     fit_tokens = _embed(model, fit, options.frozen_blocks, progress)
     stop_tokens = _embed(model, stop, options.frozen_blocks, progress)
@@ -101,35 +99,46 @@ def train(options: TrainOptions, data: ImageSet, held_out: ImageSet, folder: Pat
     return card
 
 
-def measure(model: VisionTransformer, examples: tuple[Example, ...], progress: Progress) -> dict:
-    """Clean top-1 accuracy of a model on images, with its 95 % interval over things."""
-    correct = []
-    with torch.inference_mode():
-        for batch in progress.track(_batches(examples), description="measuring", total=_count(examples)):
-            predicted = model(_images(model, batch)).argmax(1).cpu()
-            correct += (predicted == _labels(batch)).tolist()
-    return accuracy(correct, [example.thing for example in examples])
+def measure(model: VisionTransformer, examples: Sequence[Example], progress: Progress) -> dict:
+    """Clean top-1 accuracy of a model on images, with its 95 % interval over samples."""
+    predicted = _map(lambda images: model(images).argmax(1), model, examples, "measuring", progress)
+    return accuracy((predicted == _labels(examples)).tolist(), [example.sample for example in examples])
 
 
-def _embed(model: VisionTransformer, examples: list[Example], blocks: int, progress: Progress) -> Tensor:
+def _embed(model: VisionTransformer, examples: Sequence[Example], blocks: int, progress: Progress) -> Tensor:
     """Tokens of each image and of its mirror image behind the frozen blocks: (B, 2, 1+N, D) float16."""
-    tokens = []
-    with torch.inference_mode():
-        for batch in progress.track(_batches(examples), total=_count(examples), description="frozen blocks"):
-            images = _images(model, batch)
-            pair = [first_blocks(model, copy, blocks).half().cpu() for copy in (images, images.flip(-1))]
-            tokens.append(torch.stack(pair, dim=1))
-    return torch.cat(tokens)
+
+    def embed(images: Tensor) -> Tensor:
+        return torch.stack([first_blocks(model, copy, blocks).half() for copy in (images, images.flip(-1))], dim=1)
+
+    return _map(embed, model, examples, "frozen blocks", progress)
 
 
-def _probabilities(teacher: VisionTransformer, examples: list[Example], progress: Progress) -> Tensor:
+def _probabilities(teacher: VisionTransformer, examples: Sequence[Example], progress: Progress) -> Tensor:
     """Class probabilities of a teacher, averaged over each image and its mirror image: (B, classes)."""
-    targets = []
+
+    def predict(images: Tensor) -> Tensor:
+        return (teacher(images).softmax(-1) + teacher(images.flip(-1)).softmax(-1)) / 2
+
+    return _map(predict, teacher, examples, "teacher", progress)
+
+
+def _map(
+    function: Callable[[Tensor], Tensor],
+    model: VisionTransformer,
+    examples: Sequence[Example],
+    description: str,
+    progress: Progress,
+) -> Tensor:
+    """A function of all images, in batches on the model's device, without gradients; the result is on the CPU."""
+    results = []
+    device = next(model.parameters()).device
     with torch.inference_mode():
-        for batch in progress.track(_batches(examples), total=_count(examples), description="teacher"):
-            images = _images(teacher, batch)
-            targets.append((teacher(images).softmax(-1) + teacher(images.flip(-1)).softmax(-1)).cpu() / 2)
-    return torch.cat(targets)
+        for start in progress.track(range(0, len(examples), READ_BATCH), description=description):
+            batch = examples[start : start + READ_BATCH]
+            pixels = np.stack([model_pixels(open_image(example.path)) for example in batch])
+            results.append(function(normalise(model, pixels).to(device)).cpu())
+    return torch.cat(results)
 
 
 def _trainable(model: VisionTransformer, tokens: Tensor, blocks: int) -> Tensor:
@@ -221,20 +230,6 @@ def _score(model: VisionTransformer, stop: tuple[Tensor, Tensor], options: Train
             logits = _trainable(model, tokens[:, 0].float().to(device), options.frozen_blocks)
             correct += int((logits.argmax(1).cpu() == labels).sum())
     return correct / len(stop[1])
-
-
-def _batches(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
-    for start in range(0, len(examples), READ_BATCH):
-        yield examples[start : start + READ_BATCH]
-
-
-def _count(examples: Sequence[Example]) -> int:
-    return -(-len(examples) // READ_BATCH)
-
-
-def _images(model: VisionTransformer, examples: Sequence[Example]) -> Tensor:
-    pixels = np.stack([model_pixels(open_image(example.path)) for example in examples])
-    return normalise(model, pixels).to(next(model.parameters()).device)
 
 
 def _labels(examples: Sequence[Example]) -> Tensor:

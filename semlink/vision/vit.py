@@ -35,12 +35,15 @@ class Origin:
         """The model is a smaller one, widened; not the release of its name."""
         return self.weights.model != self.model
 
+    @property
+    def name(self) -> str:
+        """In words, wherever the weights were found, such as: link-trained deit_tiny_patch16_224."""
+        name = f"{self.kind} {self.model}".strip()
+        return f"{name} grown from {self.weights.model}, not the release" if self.grown else name
+
     def __str__(self) -> str:
         """In words, such as: link-trained deit_tiny_patch16_224 (--weights)."""
-        name = f"{self.kind} {self.model}".strip()
-        if self.grown:
-            return f"{name} grown from {self.weights.model}, not the release ({self.weights.place})"
-        return f"{name} ({self.weights.place})"
+        return f"{self.name} ({self.weights.place})"
 
 
 def load_vit(name: str, *, weights: Path | None = None) -> VisionTransformer:

@@ -9,12 +9,12 @@ from tolerances import IMPORTANCE
 from typer.testing import CliRunner
 
 from cli.main import app
-from experiments.data.image_sets import Example, load_image_set
+from experiments.data.image_sets import Example, load_image_set, view_groups
 from experiments.data.prepared import open_prepared, prepare
 from experiments.evaluation import ldpc
 from experiments.evaluation.bsc_cells import CLEAN, BscCell, grid, tune_threshold
 from experiments.evaluation.coders import CODECS, _best_within, _file, send_frame, send_picture
-from experiments.evaluation.evaluation import _votes, groups_of_views
+from experiments.evaluation.evaluation import _votes
 from experiments.evaluation.ldpc import Code, best_code, capacity
 from semlink.source.iaq import coder as iaq
 from semlink.source.iaq.allocation.methods import Method, allocate
@@ -149,10 +149,10 @@ def test_four_views_vote_by_object_and_group(tmp_path):
     labels = [0, 0, 0, 1, *[0, 0, 1, 1], *[0, 0, 0, 1], *[1, 1, 1], 1]
     # Object 0/a: three of four. 1/a: a tie, which confidence decides; lost three to one; a group of three is none.
     seen = {"label": np.array(labels), "confidence": np.array([0.5] * 4 + [0.5, 0.5, 0.9, 0.9] + [0.5] * 8)}
-    groups = groups_of_views(examples)
+    groups = view_groups(examples)
     assert groups == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
     assert _votes(seen, examples, groups) == [True, True, False]
-    assert groups_of_views([Example(tmp_path, 0, {}) for _ in labels]) == []
+    assert view_groups([Example(tmp_path, 0, {}) for _ in labels]) == []
 
 
 @pytest.fixture(scope="module")
@@ -215,9 +215,10 @@ def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path, monkeypatch)
         assert row["four_view"]["images"] == 2
         correct = np.unpackbits(np.frombuffer(bytes.fromhex(row["correct"]), np.uint8), count=8)
         assert correct.mean() == row["single"]["accuracy"]
+        assert 0 <= row["near_ties"]["0.001"] <= row["near_ties"]["0.01"] <= 8
         votes = np.unpackbits(np.frombuffer(bytes.fromhex(row["correct_votes"]), np.uint8), count=2)
         assert votes.mean() == row["four_view"]["accuracy"]
-        assert {"command", "versions", "machine", "run"} <= row.keys()
+        assert {"command", "versions", "machine", "run", "models"} <= row.keys()
     assert first[1]["rho"] == 0.25
     assert first[1]["bits"] == iaq.HEADER_BITS + 0.25 * 8 * 150_528
     assert 0 < first[1]["object_share"] < 1

@@ -7,11 +7,11 @@ import pytest
 
 from experiments import accuracy
 from experiments.evaluation.bsc_cells import BscCell
+from experiments.evaluation.intervals import paired_gain
 from experiments.evaluation.measurement import measure_cells, measure_plans
 from experiments.evaluation.ofdm_cells import OfdmCell
-from experiments.evaluation.rows import rows_of
+from experiments.evaluation.rows import rows_of, settings_of
 from experiments.ofdm import ofdm_run
-from experiments.pairs import paired_gain
 from experiments.table import _differences
 from semlink.vision.weights import DEVICE_MODEL, PRETRAINED, SERVER_MODEL
 
@@ -43,9 +43,11 @@ def test_no_accuracy_over_bit_errors_is_measured_again(data):
     for model, weights in ((DEVICE_MODEL, None), second):
         run = accuracy.run_of(data, data.name, model, weights)
         rows, content = kept(run.out)
-        (server,) = {row["run"]["server"] for row in measure_cells(run, [BscCell("clean")])}
-        own = [row for row in rows if row["run"]["server"] == server]
-        assert measure_cells(run, [BscCell(**row["cell"]) for row in own]) == own
+        key = run.key(rows[0]["run"]["images"], served=True)
+        own = [row for row in rows if row["run"] == key]
+        cells = [BscCell(**settings) for row in own if (settings := settings_of(row["cell"])) is not None]
+        assert cells
+        assert measure_cells(run, cells) == own
         assert run.out.read_bytes() == content
 
 
@@ -64,25 +66,25 @@ def test_no_plan_and_no_accuracy_over_mimo_ofdm_is_measured_again(data):
 class TestPairs:
     """Two objects of four views each, in groups, and an image on its own."""
 
-    THINGS: ClassVar = {"single": [*["a"] * 4, *["b"] * 4, "c"], "four_view": ["a", "b"]}
+    SAMPLES: ClassVar = {"single": [*["a"] * 4, *["b"] * 4, "c"], "four_view": ["a", "b"]}
     OLD: ClassVar = {"correct": "ff80"}
     BOTH: ClassVar = {"correct": "ff80", "correct_votes": "c0"}
     ONE: ClassVar = {"correct": "f000", "correct_votes": "80"}
 
     @pytest.mark.parametrize(("views", "gain"), [("single", 5 / 9), ("four_view", 1 / 2)])
     def test_votes_are_paired_like_images(self, views, gain):
-        there = paired_gain(self.BOTH, self.ONE, views, self.THINGS)
-        back = paired_gain(self.ONE, self.BOTH, views, self.THINGS)
+        there = paired_gain(self.BOTH, self.ONE, views, self.SAMPLES)
+        back = paired_gain(self.ONE, self.BOTH, views, self.SAMPLES)
         assert there is not None
         assert back is not None
         assert there["difference"] == -back["difference"] == pytest.approx(gain)
         assert (there["low"], there["high"]) == (0, 1), "either object may be drawn alone"
-        assert there["things"] == len(set(self.THINGS[views]))
+        assert there["samples"] == len(set(self.SAMPLES[views]))
 
     def test_rows_from_before_votes_were_kept_are_paired_by_image_alone(self):
-        assert paired_gain(self.OLD, self.ONE, "single", self.THINGS) is not None
-        assert paired_gain(self.OLD, self.ONE, "four_view", self.THINGS) is None
-        assert paired_gain(self.BOTH, {**self.ONE, "correct_votes": None}, "four_view", self.THINGS) is None
+        assert paired_gain(self.OLD, self.ONE, "single", self.SAMPLES) is not None
+        assert paired_gain(self.OLD, self.ONE, "four_view", self.SAMPLES) is None
+        assert paired_gain(self.BOTH, {**self.ONE, "correct_votes": None}, "four_view", self.SAMPLES) is None
 
     def test_answers_to_other_images_are_refused(self):
         with pytest.raises(ValueError, match="16 bits can't say which of 7 answers"):
@@ -91,9 +93,9 @@ class TestPairs:
     def test_the_table_has_a_column_for_votes_where_rows_have_them(self):
         cell = BscCell("fixed", 0.5)
         (head, _, new, old) = _differences(
-            [(cell, self.BOTH, self.ONE), (cell, self.OLD, self.ONE)], self.THINGS, "ahead by"
+            [(cell, self.BOTH, self.ONE), (cell, self.OLD, self.ONE)], self.SAMPLES, "ahead by"
         )
         assert head.endswith("| ahead by | 95 % interval | ahead by, four views | 95 % interval |")
         assert new.endswith("| +55.6 | +0.0 to +100.0 | +50.0 | +0.0 to +100.0 |")
         assert old.endswith("| +55.6 | +0.0 to +100.0 | | |")
-        assert "four views" not in _differences([(cell, self.OLD, self.ONE)], self.THINGS, "ahead by")[0]
+        assert "four views" not in _differences([(cell, self.OLD, self.ONE)], self.SAMPLES, "ahead by")[0]

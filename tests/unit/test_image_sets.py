@@ -27,7 +27,7 @@ class TestLoading:
         assert len(data.examples) == 40
         assert data.examples[5].path == pets / "5.png"
         assert data.examples[5].label == 1
-        assert data.examples[5].thing == "1/pet1"  # an object belongs to its class
+        assert data.examples[5].sample == "1/pet1"  # an object belongs to its class
 
     def test_tree_of_classes(self, tmp_path):
         for name in ("cat", "dog"):
@@ -85,9 +85,9 @@ class TestWhere:
 def views(*objects: int, groups: int = 0, size: int = 4) -> ImageSet:
     """One class for each number of objects; each object with so many groups of views, or four single images."""
     examples = [
-        Example(Path(f"{label}-{thing}-{number}.png"), label, {"object": str(thing), "group": group})
+        Example(Path(f"{label}-{sample}-{number}.png"), label, {"object": str(sample), "group": group})
         for label, count in enumerate(objects)
-        for thing in range(count)
+        for sample in range(count)
         for number, group in enumerate([str(at // size) for at in range(groups * size)] or ["-1"] * 4)
     ]
     return ImageSet("views", tuple(str(label) for label in range(len(objects))), tuple(examples))
@@ -103,31 +103,31 @@ class TestAtMost:
         assert numbers == sorted(set(numbers)), "in their order, each once"
         taken = Counter(example.label for example in chosen)
         # Equal shares: a class with fewer than another by more than one has nothing left.
-        for label, things_of_it in enumerate(objects):
-            assert taken[label] == 4 * things_of_it or taken[label] >= max(taken.values()) - 1
-        for label, things_of_it in enumerate(objects):
-            things = [taken_of(chosen, label, thing) for thing in range(things_of_it)]
-            assert max(things) - min(things) <= 1, "things take turns"
+        for label, samples_of_it in enumerate(objects):
+            assert taken[label] == 4 * samples_of_it or taken[label] >= max(taken.values()) - 1
+        for label, samples_of_it in enumerate(objects):
+            samples = [taken_of(chosen, label, sample) for sample in range(samples_of_it)]
+            assert max(samples) - min(samples) <= 1, "samples take turns"
 
     @given(st.integers(1, 5), st.integers(1, 6), st.integers(8, 300))
-    def test_groups_stay_whole_and_things_take_turns(self, objects, groups, count):
+    def test_groups_stay_whole_and_samples_take_turns(self, objects, groups, count):
         data = views(objects, objects, groups=groups)
         chosen = data.at_most(count).examples
         assert count - 2 * 4 < len(chosen) or len(chosen) == len(data.examples)
         assert len(chosen) <= count
-        sizes = Counter((example.thing, example.columns["group"]) for example in chosen)
+        sizes = Counter((example.sample, example.columns["group"]) for example in chosen)
         assert set(sizes.values()) == {4}
         for label in (0, 1):
-            things = [taken_of(chosen, label, thing) for thing in range(objects)]
-            assert max(things) - min(things) <= 4
+            samples = [taken_of(chosen, label, sample) for sample in range(objects)]
+            assert max(samples) - min(samples) <= 4
 
-    def test_it_is_spread_over_things_and_within_them(self):
+    def test_it_is_spread_over_samples_and_within_them(self):
         data = views(8, groups=8)
         few = data.at_most(8).examples
         assert {example.columns["object"] for example in few} == {"0", "4"}
         many = data.at_most(8 * 2 * 4).examples
         assert {example.columns["group"] for example in many} == {"0", "4"}
-        assert len({example.thing for example in many}) == 8
+        assert len({example.sample for example in many}) == 8
 
     def test_where_not_every_class_gets_one_it_is_spread_over_the_classes(self):
         chosen = views(*[1] * 8).at_most(2).examples
@@ -146,5 +146,5 @@ class TestAtMost:
             views(2, 2, groups=2).at_most(6)
 
 
-def taken_of(examples: tuple[Example, ...], label: int, thing: int) -> int:
-    return sum(example.thing == f"{label}/{thing}" for example in examples)
+def taken_of(examples: tuple[Example, ...], label: int, sample: int) -> int:
+    return sum(example.sample == f"{label}/{sample}" for example in examples)

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.data.image_sets import Example, load_image_set
-from experiments.evaluation.evaluation import groups_of_views
+from experiments.data.image_sets import Example, load_image_set, view_groups
 
 
 def touch(path: Path) -> None:
@@ -33,12 +32,13 @@ class TestMiro:
         data = load_image_set(miro)
         assert data.classes == ("mouse", "tape_cutter")
         assert len(data.examples) == 2 * 6 * 160
-        assert len({example.thing for example in data.examples}) == 12
+        assert len({example.sample for example in data.examples}) == 12
         held_out, kept = data.where("fold=0")
         assert {example.columns["object"] for example in held_out.examples} == {
             *("mouse_1", "mouse_6", "tape_cutter_1", "tape_cutter_6")
         }
-        assert not {example.thing for example in held_out.examples} & {example.thing for example in kept.examples}
+        parts = [{example.sample for example in part.examples} for part in (held_out, kept)]
+        assert not parts[0] & parts[1]
 
     def test_views_of_a_group_are_a_quarter_turn_apart(self, miro):
         """Which views those are is known from its authors' scripts, where they stand for directions."""
@@ -58,11 +58,11 @@ class TestMiro:
 
     def test_all_views_vote(self, miro):
         data = load_image_set(miro)
-        groups = groups_of_views(data.examples)
+        groups = view_groups(data.examples)
         assert len(groups) == 12 * 40
-        assert len({data.examples[first].thing for first, *_ in groups}) == 12
+        assert len({data.examples[first].sample for first, *_ in groups}) == 12
         for members in groups:
-            assert len({data.examples[member].thing for member in members}) == 1
+            assert len({data.examples[member].sample for member in members}) == 1
 
     def test_a_set_with_gaps_is_still_miro(self, miro, tmp_path):
         for path in miro.glob("mouse/*"):
@@ -115,9 +115,9 @@ class TestMvpN:
         train, _ = data.where("split=train")
         assert Counter(example.columns["informative"] for example in train.examples) == {"0": 8, "1": 8}
 
-    def test_a_set_is_a_thing_in_train_and_a_product_elsewhere(self, mvp_n):
-        things = Counter(example.thing for example in load_image_set(mvp_n).where("label=0")[0].examples)
-        assert things == {"0/train 0": 4, "0/train 1": 4, "0/valid": 6, "0/test": 12}
+    def test_a_set_is_a_sample_in_train_and_a_product_elsewhere(self, mvp_n):
+        samples = Counter(example.sample for example in load_image_set(mvp_n).where("label=0")[0].examples)
+        assert samples == {"0/train 0": 4, "0/train 1": 4, "0/valid": 6, "0/test": 12}
 
     def test_views_of_a_group_are_far_apart_in_the_order_of_their_numbers(self, mvp_n):
         groups: dict[str, list[str]] = {}
@@ -129,7 +129,7 @@ class TestMvpN:
     def test_four_view_sets_vote(self, mvp_n):
         examples = load_image_set(mvp_n).examples
         # Of each class: two sets in train, one group of six views (two are left over), three of twelve.
-        assert len(groups_of_views(examples)) == 2 * (2 + 1 + 3)
+        assert len(view_groups(examples)) == 2 * (2 + 1 + 3)
         in_none = [example for example in examples if example.columns["group"] == "-1"]
         assert Counter(example.columns["split"] for example in in_none) == {"valid": 4}
 

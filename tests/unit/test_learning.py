@@ -60,7 +60,7 @@ def coloured(tmp_path_factory) -> Path:
             noise = generator.integers(-25, 25, (64, 64, 3))
             pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{number}.png")
-            rows.writerow([f"{number}.png", name, label, f"thing{number // 4}", number // 8])
+            rows.writerow([f"{number}.png", name, label, f"sample{number // 4}", number // 8])
     return folder
 
 
@@ -83,7 +83,7 @@ class TestIntervals:
         alone = accuracy(correct, [str(number) for number in range(1000)])
         assert together["accuracy"] == alone["accuracy"]
         assert together["high"] - together["low"] > 3 * (alone["high"] - alone["low"])
-        assert (together["things"], together["images"]) == (50, 1000)
+        assert (together["samples"], together["images"]) == (50, 1000)
 
     def test_differences_are_paired(self):
         generator = np.random.default_rng(0)

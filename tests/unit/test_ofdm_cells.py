@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -17,12 +18,14 @@ from semlink.channel.error_rate import awgn_bit_error_rate
 from semlink.channel.ofdm import Numerology
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
+from semlink.vision.weights import DEVICE_MODEL, PRETRAINED, find_weights
 
 pytestmark = pytest.mark.numeric
 
 CAT = model_pixels(open_image(find_photos(["chelsea"])[0]))
 SCORES = np.random.default_rng(0).dirichlet([0.5] * 196).astype(np.float32)
 PREPARED = Prepared(np.stack([CAT] * 3), np.stack([SCORES] * 3), np.full((3, 196), np.nan, np.float32))
+LINK_TRAINED = PRETRAINED / "link-trained"
 LOW, HIGH = int(CAT.min()), int(CAT.max())
 UNCODED = OfdmCell(PlanMethod.FIXED, 20.0, 0.5, coding=Coding.UNCODED)
 
@@ -156,11 +159,31 @@ class TestRows:
         assert is_about(told | {"receiver": "plain"}, BscCell("fixed", 0.25))
         assert not is_about(told | {"receiver": "drop-empty"}, BscCell("fixed", 0.25))
 
+    def test_a_row_is_found_whatever_the_threshold_was_tuned_to(self):
+        row = json.loads(json.dumps(asdict(BscCell("attention-threshold", 0.25, threshold=0.0051234567))))
+        assert is_about(row, BscCell("attention-threshold", 0.25, threshold=0.0051234561))
+        assert not is_about(row, BscCell("attention-threshold", 0.125, threshold=0.0051234567))
+
     def test_rows_of_another_run_do_not_count(self, tmp_path):
         cells = [BscCell(CLEAN), OfdmCell(PlanMethod.FIXED, 20.0)]
         append_row(tmp_path / "rows.jsonl", cells[1], {}, {"run": {"seed": 0}})
         assert missing(cells, tmp_path / "rows.jsonl", {"seed": 0}) == cells[:1]
         assert missing(cells, tmp_path / "rows.jsonl", {"seed": 1}) == cells
+
+
+def test_a_run_is_known_by_the_hash_of_its_weights_and_not_by_their_folder(tmp_path):
+    weights = find_weights(DEVICE_MODEL).path
+    shutil.copy(weights, tmp_path)
+    run = Run(data=tmp_path, only="split=test", out=tmp_path / "rows.jsonl", cache=tmp_path)
+    moved = replace(run, device_weights=tmp_path, server_weights=tmp_path)
+    assert moved.key(2, served=True) == run.key(2, served=True)
+    assert moved.models(served=True) == run.models(served=True)
+    (tmp_path / weights.name).write_bytes((LINK_TRAINED / weights.name).read_bytes())
+    key = moved.key(2, served=True)
+    assert key["server"]["weights"] != run.key(2, served=True)["server"]["weights"]
+    assert key["server"]["model"] == DEVICE_MODEL
+    assert moved.models(served=True)["server"] == f"link-trained {DEVICE_MODEL}"
+    assert replace(run, bfloat16=True).key(2, served=True) != run.key(2, served=True)
 
 
 def test_cells_of_both_kinds_are_measured_but_for_those_that_are_there(tmp_path):
@@ -170,7 +193,7 @@ def test_cells_of_both_kinds_are_measured_but_for_those_that_are_there(tmp_path)
     )
     run = Run(data=tmp_path, only="split=test", out=tmp_path / "rows.jsonl", cache=tmp_path)
     cells = [BscCell(CLEAN), BscCell("fixed", 0.5), UNCODED, OfdmCell(PlanMethod.FIXED_B_WF, -10.0)]
-    append_row(run.out, cells[1], {}, {"run": run.described(2, served=True)})
+    append_row(run.out, cells[1], {}, {"run": run.key(2, served=True)})
     there, *rows = measure_cells(run, cells)
     assert there == {"cell": asdict(cells.pop(1)), "run": rows[0]["run"]}
     assert [row["cell"] for row in rows] == [json.loads(json.dumps(asdict(cell))) for cell in cells]
