@@ -70,7 +70,7 @@ def control_plane(impairments: Impairments, metrics: Metrics, health: Health, ad
     )
     install_problems(app)
     app.include_router(health.router())
-    app.add_middleware(BodyLimits, longest=lambda headers: MAX_BODY_BYTES, room=MAX_HELD_BYTES)
+    app.add_middleware(BodyLimits, max_bytes=lambda headers: MAX_BODY_BYTES, max_held_bytes=MAX_HELD_BYTES)
     install_admission(app, admission)
     app.add_middleware(RequestMiddleware)
 

@@ -1,7 +1,6 @@
 """REST API: the same answers as the gRPC service's, over HTTP with JSON."""
 
 import asyncio
-import math
 from collections.abc import Coroutine
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
@@ -12,12 +11,12 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
 from semlink.frame import MAX_FRAME_BYTES
-from semlink.service.admission import Admission, Refusal
+from semlink.service.admission import Admission
 from semlink.service.correlation import RequestMiddleware
 from semlink.service.http_server import NAME, BodyLimits, install_admission, install_metrics
 from semlink.service.interceptor import MAX_WAIT_SECONDS
 from semlink.service.listener import Health
-from semlink.service.problems import install_problems, problem_response, problem_responses
+from semlink.service.problems import install_problems, problem_responses
 from semlink.vision.images import MAX_IMAGE_BYTES, ImageError
 from server.metrics import CALLER_GONE, CLASSIFY_PATH, CountingMiddleware, Metrics
 from server.recognition import Answer, Recognizer, ViewRequest
@@ -96,7 +95,7 @@ def create_app(
     install_problems(app)
     app.include_router(health.router())
     # The last one added comes first.
-    app.add_middleware(BodyLimits, longest=_longest_body, room=max_held_bytes)
+    app.add_middleware(BodyLimits, max_bytes=_longest_body, max_held_bytes=max_held_bytes)
     app.add_middleware(CountingMiddleware, metrics=metrics)
     install_admission(app, admission)
     app.add_middleware(RequestMiddleware)
@@ -104,13 +103,6 @@ def create_app(
     @app.exception_handler(CallerGone)
     async def caller_gone(request: Request, error: CallerGone) -> Response:
         return Response(status_code=CALLER_GONE)
-
-    @app.exception_handler(Refusal)
-    async def refuse(request: Request, refusal: Refusal) -> Response:
-        headers = None
-        if refusal.retry_after is not None:
-            headers = {"Retry-After": str(max(1, math.ceil(refusal.retry_after)))}
-        return problem_response(request.url.path, refusal.status, str(refusal), headers)
 
     binary = {"schema": {"type": "string", "format": "binary"}}
 

@@ -1,7 +1,7 @@
-"""What the processes share as processes: settings, logs, listening and health. No mathematics, no torch."""
+"""Service: settings, logs, traces, admission, gRPC and HTTP of every process. No mathematics, no torch."""
 
 import os
 
-# gRPC's core writes notes of its own to standard error, such as on a server that says goodbye, which are no log
-# lines of ours. It reads this when it is first imported, so it stands where every process passes before that.
+# Keeps gRPC's core from writing to standard error, for instance when a server closes a connection. It reads this
+# variable when grpc is first imported, and every process imports this package before.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

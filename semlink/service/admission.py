@@ -20,11 +20,11 @@ from semlink.service.settings import ListenSettings, SecretsInEnvironment, Start
 log = structlog.get_logger(__name__)
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-"""Hosts that only this machine reaches."""
+"""Addresses that only this machine reaches."""
 MAX_CALLERS = 10_000
-"""Callers remembered at once; beyond, the one that called longest ago is forgotten, and starts afresh."""
-SHORTEST_KEY = 16
-"""Characters; `openssl rand -hex 32` gives 64."""
+"""Callers in a rate limit's memory; beyond, the one that called longest ago is dropped: its burst starts anew."""
+MIN_KEY_LENGTH = 16
+"""Characters of an API key; `openssl rand -hex 32` gives 64."""
 _KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """What may follow "Bearer" (RFC 6750, section 2.1)."""
 _SCHEME = "bearer "
@@ -40,35 +40,35 @@ class Refusal(Exception):
 
 
 class NotAdmitted(Refusal):
-    """A call without a good key; the message never tells what was shown."""
+    """A call without a valid key; the message never repeats what was sent."""
 
     reason = "key"
-    """The label of the metric that counts it."""
+    """Label of the metric that counts such calls."""
     code = grpc.StatusCode.UNAUTHENTICATED
     status = HTTPStatus.UNAUTHORIZED
 
 
 class TooManyCalls(NotAdmitted):
-    """The caller calls too often; `retry_after`: seconds until it may again."""
+    """The caller is above its rate limit; `retry_after`: seconds until its next call is served."""
 
     reason = "rate"
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     status = HTTPStatus.TOO_MANY_REQUESTS
 
     def __init__(self, message: str, retry_after: float) -> None:
-        """The message says what is the limit."""
+        """The message names the limit."""
         super().__init__(message)
         self.retry_after = retry_after
 
 
 class Busy(TooManyCalls):
-    """As many calls are under way as may be."""
+    """The limit of concurrent calls is reached."""
 
     reason = "busy"
 
 
 def refusal_counter(prefix: str, registry: CollectorRegistry) -> Counter:
-    """Counts the calls that are not admitted; every label is shown from the start, as 0."""
+    """Counter of calls that are not admitted; every label exists from the start, with 0."""
     counter = Counter(
         f"{prefix}_calls_refused",
         "Calls that were not let in, whatever they were for: without a good key, too many of one caller (rate), "
@@ -84,10 +84,10 @@ def refusal_counter(prefix: str, registry: CollectorRegistry) -> Counter:
 
 
 class ConcurrencyLimit:
-    """Counts the calls of one kind that are under way; a context manager around each of them."""
+    """Concurrency limit: at most so many calls of one kind at once; a context manager around each of them."""
 
     def __init__(self, limit: int, activity: str) -> None:
-        """At most `limit` at once; `activity` says in the refusal what the calls do, such as "are served"."""
+        """`limit`: calls at once; `activity`: what they do, for the message of the refusal ("are served")."""
         self._limit, self._activity = limit, activity
         self.current = 0
 
@@ -107,7 +107,7 @@ class ConcurrencyLimit:
 
 
 class RateLimit:
-    """The generic cell rate algorithm (ITU-T I.371, virtual scheduling): one number a caller.
+    """Rate limit: the generic cell rate algorithm (ITU-T I.371, virtual scheduling), one number for each caller.
 
     That number is when the caller's next call would be due if calls came evenly; a burst may run ahead of it.
     """
@@ -131,16 +131,16 @@ class RateLimit:
 
 
 class ApiKeys:
-    """The keys that are accepted, by name."""
+    """API keys that are accepted, by name; only their SHA-256 is in memory."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         """`keys`: name → key."""
         self._digests = {name: _digest(key) for name, key in keys.items()}
 
     def name_of(self, authorization: str) -> str | None:
-        """Whose key an `authorization` value ("Bearer KEY") bears; None: nobody's.
+        """Name of the key in an `authorization` value ("Bearer KEY"); None if it is none of these.
 
-        How long it takes does not tell how much of a key was right, nor which.
+        Takes the same time whatever the key: neither how much of it is right nor which one it is can be measured.
         """
         scheme, given = authorization[: len(_SCHEME)], _digest(authorization[len(_SCHEME) :].strip())
         found = None
@@ -151,12 +151,12 @@ class ApiKeys:
 
 
 def read_keys(file: Path | None) -> ApiKeys | None:
-    """The keys of a file, and those in SEMLINK_API_KEYS; None if there is neither.
+    """API keys of a file and of SEMLINK_API_KEYS; None if there is neither.
 
-    Either has a `NAME KEY` a line, or between commas in the environment; what follows # is no key.
+    One `NAME KEY` on each line, or between commas in the environment; # begins a comment.
 
     Raises:
-        StartupError: the file can't be read, or a key is unfit. The message never shows one.
+        StartupError: the file can't be read, or a key is too short or malformed. The message never shows one.
     """
     given = SecretsInEnvironment().api_keys
     if file is None and given is None:
@@ -172,10 +172,10 @@ def read_keys(file: Path | None) -> ApiKeys | None:
 
 
 def own_key(file: Path | None) -> SecretStr | None:
-    """The key that a process shows: all that a file holds, or SEMLINK_API_KEY; None if there is neither.
+    """API key of this process for its own calls, from a file or SEMLINK_API_KEY; None if there is neither.
 
     Raises:
-        StartupError: there are both, the file can't be read, or the key is unfit.
+        StartupError: there are both, the file can't be read, or the key is too short or malformed.
     """
     given, where = SecretsInEnvironment().api_key, "SEMLINK_API_KEY"
     if file is not None:
@@ -188,7 +188,7 @@ def own_key(file: Path | None) -> SecretStr | None:
 
 
 class Admission:
-    """Keys and rates of one process, over gRPC and HTTP together."""
+    """Admission by API key and rate, over gRPC and HTTP together."""
 
     def __init__(
         self,
@@ -197,17 +197,17 @@ class Admission:
         burst: int = 1,
         refused: Counter | None = None,
     ) -> None:
-        """Without `keys` everybody is admitted; `rate`: calls a second of one key, or of one address without."""
+        """Without `keys` everybody is admitted; `rate`: calls a second of one key, or else of one address."""
         self._keys, self._rate, self._refused = keys, rate, refused
-        # Apart, so that no number of addresses makes a key forgotten.
+        # Apart, so that no number of addresses can drop a key from the memory.
         self._of_keys, self._of_addresses = (RateLimit(rate, burst) if rate else None for _ in range(2))
 
     @classmethod
     def of(cls, settings: ListenSettings, refused: Counter) -> "Admission":
-        """As the settings want it; `refused` is a `refusal_counter`.
+        """From the settings; `refused` is a `refusal_counter`.
 
         Raises:
-            StartupError: the keys can't be read, or are unfit.
+            StartupError: as of `read_keys`.
         """
         keys = read_keys(settings.api_keys_file)
         if settings.host not in LOOPBACK:
@@ -219,32 +219,32 @@ class Admission:
 
     @property
     def wants_keys(self) -> bool:
-        """A key must be shown."""
+        """Whether callers need a key."""
         return self._keys is not None
 
     @property
     def has_rates(self) -> bool:
-        """Callers may call so often only."""
+        """Whether there is a rate limit."""
         return self._rate is not None
 
     def count(self, protocol: str, refusal: NotAdmitted) -> None:
-        """Counts a call that is turned away."""
+        """Counts a call that is refused."""
         if self._refused:
             self._refused.labels(protocol, refusal.reason).inc()
 
     def admit(self, authorization: str | None, address: str) -> str | None:
-        """The name of the caller's key; None where none is wanted.
+        """Admits a call, and returns the name of the caller's key; None where no key is needed.
 
         Args:
-            authorization: "Bearer KEY", as it came.
+            authorization: "Bearer KEY" as received, if it was sent.
             address: IP address of the caller.
 
         Raises:
-            NotAdmitted: no key, or no good one.
-            TooManyCalls: too often.
+            NotAdmitted: the key is missing or wrong.
+            TooManyCalls: the caller is above its rate limit.
         """
         name = self._keys.name_of(authorization) if self._keys and authorization else None
-        # Who tries keys that are none is counted too, by address.
+        # Calls with wrong keys count too, against their address.
         limit, caller = (self._of_keys, name) if name else (self._of_addresses, _network(address))
         wait = limit.wait(caller) if limit else 0.0
         if wait:
@@ -261,7 +261,7 @@ class Admission:
 
 
 def _network(address: str) -> str:
-    """What one caller can't leave at will: an address, or the 64-bit network of one of version 6."""
+    """The address; of IPv6 its 64-bit network, whose lower bits a caller can change at will."""
     try:
         known = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -270,10 +270,10 @@ def _network(address: str) -> str:
 
 
 def _check_key(key: str, where: str) -> None:
-    """Raises StartupError, which does not show it, where `key` is no key that anybody should use."""
-    if len(key) < SHORTEST_KEY:
+    if len(key) < MIN_KEY_LENGTH:
         raise StartupError(
-            f"{where}: the key has {len(key)} characters; at least {SHORTEST_KEY} are wanted: openssl rand -hex 32"
+            f"{where}: the key has {len(key)} characters; at least {MIN_KEY_LENGTH} are wanted: "
+            "openssl rand -hex 32"
         )
     if not _KEY.fullmatch(key):
         raise StartupError(f"{where}: a key has letters, digits, . _ ~ + / - and, at its end, = only")

@@ -18,13 +18,13 @@ from semlink.service import tracing
 
 REQUEST_ID = "x-request-id"
 API_PATH = "/v1/"
-"""Beside it there are health and metrics, which are asked for every few seconds."""
-MAX_NAME_LENGTH = 128
-"""What names a request may come from a stranger: log lines take no more of it."""
-NAMES = ("object_id", "device_id", "frame_id")
-"""Fields of a message that name what it is about."""
+"""Only requests below it have spans: health and metrics are asked for every few seconds."""
+MAX_ID_LENGTH = 128
+"""Longest id in a log line; longer ones, which untrusted callers may send, are cut."""
+ID_FIELDS = ("object_id", "device_id", "frame_id")
+"""Fields of a message that log lines and spans carry."""
 PASSED_ON = ("authorization", REQUEST_ID, "traceparent", "tracestate")
-"""Who calls; and the ids under which one request is found in the logs and traces of every process on its way."""
+"""Metadata that goes on to the next process: the caller's key, and the ids of the request and its trace."""
 Metadata = tuple[tuple[str, str], ...]
 _ACCEPTED = re.compile(r"[!-~]{1,128}")
 
@@ -35,40 +35,40 @@ Method = Callable[[Servicer, Message, grpc.aio.ServicerContext], Coroutine[Any, 
 
 
 def begin_request(given: str | None, **ids: object) -> str:
-    """Binds a request's ids to all that its task, and those that it starts, log from now on.
+    """Binds a request's ids to all log lines of this task, and of those that it starts, from now on.
 
     Args:
         given: the id that the caller chose; one is made where it is missing, longer than 128 characters, or
             anything but visible ASCII.
-        ids: whatever else names the request; what is empty is left out, what is long is cut.
+        ids: other ids of the request; empty ones are left out, long ones cut.
 
     Returns:
         The request's id.
     """
     request_id = given if given and _ACCEPTED.fullmatch(given) else uuid.uuid4().hex
-    short = {name: value[:MAX_NAME_LENGTH] if isinstance(value, str) else value for name, value in ids.items()}
+    short = {name: value[:MAX_ID_LENGTH] if isinstance(value, str) else value for name, value in ids.items()}
     bind_contextvars(request_id=request_id, **{name: value for name, value in short.items() if value != ""})
     return request_id
 
 
 def current_request() -> str:
-    """The id of the request that this task has begun; empty outside of any."""
+    """Id of the request that this task has begun; empty if there is none."""
     return str(get_contextvars().get("request_id", ""))
 
 
 def begin_call(context: grpc.aio.ServicerContext) -> None:
-    """Begins a request that came over gRPC, before anything of it is read; its trailing metadata tell its id."""
+    """Begins a request that came over gRPC, before its message is read; its id is in the trailing metadata."""
     received = dict(context.invocation_metadata() or ())
     context.set_trailing_metadata(((REQUEST_ID, begin_request(received.get(REQUEST_ID))),))
 
 
 def served(method: Method[Servicer, Message, Answer]) -> Method[Servicer, Message, Answer]:
-    """Serves calls over gRPC that have begun as requests: what they are about names them, and they have a span."""
+    """Decorates a method of a gRPC servicer: binds the ids of its message to log lines, and makes it a span."""
 
     @wraps(method)
     async def serve(servicer: Servicer, request: Message, context: grpc.aio.ServicerContext) -> Answer:
         received = dict(context.invocation_metadata() or ())
-        ids = {name: getattr(request, name) for name in NAMES if hasattr(request, name)}
+        ids = {name: getattr(request, name) for name in ID_FIELDS if hasattr(request, name)}
         begin_request(current_request(), **ids)
         with tracing.span(method.__name__, kind=SpanKind.SERVER, caller=received, **ids):
             try:
@@ -82,7 +82,7 @@ def served(method: Method[Servicer, Message, Answer]) -> Method[Servicer, Messag
 
 
 class RequestMiddleware:
-    """Serves requests over HTTP with an id, which the answer's headers tell, and those to the API as a step."""
+    """ASGI middleware: every request has an id, which is in the answer's headers; those to the API have a span."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Around `app`."""
@@ -114,10 +114,10 @@ class RequestMiddleware:
 
 
 def outgoing(context: grpc.aio.ServicerContext | None = None) -> Metadata:
-    """The metadata of a call that is made for the request that this task has begun.
+    """Metadata of a call to another process for the request that this task has begun.
 
     Args:
-        context: the call that is passed on, if one is; what it brought along of PASSED_ON goes on.
+        context: of the call that is passed on, if there is one; its PASSED_ON metadata goes on.
     """
     received = (context and context.invocation_metadata()) or ()
     sent = {name: value for name, value in received if name in PASSED_ON}

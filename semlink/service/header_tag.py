@@ -1,6 +1,6 @@
-"""Header tag: HMAC-SHA256 over a frame's header and what its view says of itself; and the keys that make it.
+"""Header tag: HMAC-SHA256 over a frame's header and the ids of its view; and the keys for it.
 
-The payload is outside: it is meant to be damaged. What the tag protects and what not is in docs/security.md.
+It does not cover the payload, which is meant to be damaged: see docs/security.md.
 """
 
 import hmac
@@ -28,17 +28,17 @@ _NUMBERS = struct.Struct(">QI")
 def header_tag(
     key: bytes, header: bytes, *, object_id: str, device_id: str, frame_id: int, expected_views: int
 ) -> bytes:
-    """HMAC-SHA256 (RFC 2104, FIPS 198-1) over what a view says of itself, cut to `TAG_BYTES`.
+    """HMAC-SHA256 (RFC 2104, FIPS 198-1) over a frame's header and the ids of its view, cut to `TAG_BYTES`.
 
-    Under it stand, numbers big-endian: "semlink header tag 1" and a zero byte, so that a key used elsewhere too
-    makes no tags by accident; object id and device id in UTF-8, each after its length in 4 bytes; frame id in 8
-    bytes, expected views in 4; and the header, which no other string can be mistaken for.
+    The message, numbers big-endian: "semlink header tag 1" and a zero byte, so that a key that is used elsewhere
+    too makes no tags by accident; object id and device id in UTF-8, each after its length in 4 bytes; frame id in
+    8 bytes, expected views in 4; and the header.
 
     Args:
         key: the device's secret.
         header: bytes of the frame up to its payload, CRC included.
-        object_id: what is looked at; empty for a view that stands alone.
-        device_id: who sends.
+        object_id: the object in view; empty for a view that stands alone.
+        device_id: the sender.
         frame_id: the device's count of its frames, below 2^64.
         expected_views: how many devices will give a view, 1 or more.
     """
@@ -49,10 +49,10 @@ def header_tag(
 
 
 def device_key(file: Path | None) -> SecretBytes | None:
-    """The key in a device's file, or else in SEMLINK_HEADER_KEY; None where there is neither.
+    """A device's key, from its file or SEMLINK_HEADER_KEY; None if there is neither.
 
     Raises:
-        StartupError: there are both, or what there is is no key. The message tells none.
+        StartupError: there are both, or it is malformed. The message never shows a key.
     """
     given = SecretsInEnvironment().header_key
     if file is None:
@@ -63,10 +63,10 @@ def device_key(file: Path | None) -> SecretBytes | None:
 
 
 def keys_of_devices(file: Path) -> dict[str, SecretBytes]:
-    """The keys in a server's file: one line each, device id and key; empty lines are skipped.
+    """Keys by device id, from a server's file with a device id and a key on each line; empty lines are skipped.
 
     Raises:
-        StartupError: the file can't be read, is empty, or a line is not of this form. The message tells no key.
+        StartupError: the file can't be read, is empty, or a line is malformed. The message never shows a key.
     """
     keys: dict[str, SecretBytes] = {}
     for number, line in enumerate(read_secret(file, "--header-keys-file").splitlines(), 1):

@@ -1,4 +1,4 @@
-"""HTTP server (uvicorn) for untrusted clients, and the ASGI middleware before the applications."""
+"""HTTP server (uvicorn) for untrusted clients, and ASGI middleware: admission, limits of bodies, metrics."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from typing import Any
 import h11
 import structlog
 import uvicorn
-from fastapi import FastAPI, HTTPException, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.convertors import PathConvertor, register_url_convertor
@@ -21,17 +21,26 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from semlink.service.admission import Admission, NotAdmitted
+from semlink.service.admission import Admission, NotAdmitted, Refusal
 from semlink.service.problems import problem_response, problem_responses
 
 HEAD_SECONDS = 10.0
-"""How long a TLS handshake may take, the head of a request, and what is left of one that has been answered."""
+"""How long a TLS handshake may take, the head of a request, and the rest of a request that has been answered."""
 MAX_DISCARDED_BYTES = 32 << 20
-"""So much of a body is let go by after its request was refused: hung up on at once, clients miss the answer."""
+"""Bytes of a refused request's body that are read and dropped: closed at once, clients would miss the answer."""
+BODY_SECONDS = 30.0
+"""How long a body may take to arrive."""
+HEALTH_PATHS = ("/v2/health/live", "/v2/health/ready")
+"""Not limited: an orchestrator may have no key, and asks as often as it likes."""
+DOCUMENT_PATHS = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
+"""Need no key: they are as public as the sources, and a browser sends none."""
+NAME = "name"
+"""Convertor of a path's last parameter, as in `/v1/votes/{object_id:name}`: matches slashes and line breaks."""
+_SCHEME = "API key"
 
 
 class HttpServer(uvicorn.Server):
-    """Serves until `should_exit` is set; leaves signals to whoever runs it."""
+    """uvicorn with limits on connections; serves until `should_exit` is set, and leaves signals to its caller."""
 
     def __init__(self, app: ASGIApp, max_connections: int, tls: ssl.SSLContext | None) -> None:
         """Requests on more than `max_connections` are answered with 503; more than twice as many are cut off."""
@@ -40,7 +49,7 @@ class HttpServer(uvicorn.Server):
             ws="none",
             log_config=None,
             access_log=False,
-            # Whoever claims to be a proxy would choose the address that it is counted by.
+            # With them, clients could choose the address that their rate is counted by.
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=5,
@@ -49,7 +58,7 @@ class HttpServer(uvicorn.Server):
         self._max_connections, self._tls = max_connections, tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listens; unlike uvicorn's own, with deadlines for TLS."""
+        """Listens, with deadlines for TLS, which uvicorn has none of."""
         await self.lifespan.startup()
         limit = HEAD_SECONDS if self._tls else None
         loop = asyncio.get_running_loop()
@@ -71,7 +80,7 @@ class HttpServer(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """A connection that is closed unless the whole head of its first and of every further request comes soon."""
+    """HTTP/1.1 connection that is closed unless the head of each request arrives within HEAD_SECONDS."""
 
     def __init__(self, *arguments: Any, max_connections: int) -> None:
         super().__init__(*arguments)
@@ -81,7 +90,7 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # asyncio does so only for sockets that name their protocol; a body would wait for the ACK of its head.
+        # asyncio sets it only on sockets that name their protocol; without, a body waits for the ACK of its head.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > 2 * self._max_connections:
             transport.abort()
@@ -101,9 +110,9 @@ class _Connection(H11Protocol):
                 self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what is no HTTP; unlike uvicorn's own, also where a request or its answer has begun."""
+        """Answers malformed HTTP; unlike uvicorn's own, also where a request or its answer has begun."""
         if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True  # nobody is there any more for the application
+            self.cycle.disconnected = True  # for the application, the client has gone
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
@@ -118,7 +127,7 @@ class _Connection(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
-            self.loop.call_later(HEAD_SECONDS, self.transport.abort)  # though nobody reads the answer
+            self.loop.call_later(HEAD_SECONDS, self.transport.abort)  # even if the client doesn't read the answer
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
@@ -140,15 +149,8 @@ async def _busy(scope: Scope, receive: Receive, send: Send) -> None:
     await refusal(scope, receive, send)
 
 
-HEALTH_PATHS = ("/v2/health/live", "/v2/health/ready")
-"""Asked for by who may know no key, such as an orchestrator, as often as it likes."""
-DOCUMENT_PATHS = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
-"""Say nothing that the published sources don't, and a browser sends no key for them."""
-_SCHEME = "API key"
-
-
 class AdmissionMiddleware:
-    """Answers 401 or 429 to requests that are not admitted, and passes the others on."""
+    """Answers 401 or 429 to requests that are not admitted."""
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
         """Around `app`."""
@@ -166,14 +168,19 @@ class AdmissionMiddleware:
             except NotAdmitted as refusal:
                 if refusal.status is not HTTPStatus.UNAUTHORIZED or scope["path"] not in DOCUMENT_PATHS:
                     self._admission.count("http", refusal)
-                    await _refusal(scope["path"], refusal)(scope, receive, send)
+                    await _refusal_response(scope["path"], refusal)(scope, receive, send)
                     return
         await self._app(scope, receive, send)
 
 
 def install_admission(app: FastAPI, admission: Admission) -> None:
-    """Has every request to `app` admitted first, and says so in its OpenAPI document."""
+    """Admits requests to `app` before their bodies are read, and answers every `Refusal`; OpenAPI documents it."""
     app.add_middleware(AdmissionMiddleware, admission=admission)
+
+    @app.exception_handler(Refusal)
+    async def refuse(request: Request, refusal: Refusal) -> Response:
+        return _refusal_response(request.scope["path"], refusal)
+
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -214,27 +221,24 @@ def _describe(operation: dict[str, Any], admission: Admission) -> None:
         operation["responses"][str(status)] = response
 
 
-def _refusal(path: str, refusal: NotAdmitted) -> ASGIApp:
-    if refusal.retry_after is None:
-        headers = {"WWW-Authenticate": 'Bearer realm="semlink"'}
-    else:
-        headers = {"Retry-After": str(max(1, math.ceil(refusal.retry_after)))}
+def _refusal_response(path: str, refusal: Refusal) -> Response:
+    headers = {}
+    if refusal.status is HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="semlink"'
+    if refusal.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(refusal.retry_after)))
     return problem_response(path, refusal.status, str(refusal), headers)
 
 
-BODY_SECONDS = 30.0
-"""How long a body may take to arrive."""
-
-
 class BodyLimits:
-    """Refuses bodies that are too long, too slow, or one too many, by what is announced and by what arrives.
+    """Limits the length of a body, its time to arrive, and the bytes of all bodies that are held at once.
 
-    What has arrived counts as held until the request is answered.
+    By Content-Length before a body is read, else as it arrives. A body is held until its request is answered.
     """
 
-    def __init__(self, app: ASGIApp, longest: Callable[[Headers], int], room: int) -> None:
-        """Around `app`. `longest`: most bytes of a body with these headers; `room`: most of all bodies at once."""
-        self._app, self._longest, self._room = app, longest, room
+    def __init__(self, app: ASGIApp, max_bytes: Callable[[Headers], int], max_held_bytes: int) -> None:
+        """Around `app`. `max_bytes`: of a body with these headers; `max_held_bytes`: of all bodies at once."""
+        self._app, self._max_bytes, self._max_held = app, max_bytes, max_held_bytes
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -243,11 +247,11 @@ class BodyLimits:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        body = _Body(self._longest(headers))
+        body = _Body(self._max_bytes(headers))
         try:
             body.check_length(int(headers.get("content-length", 0)))
             if "content-length" in headers or "transfer-encoding" in headers:
-                self._check_room()
+                self._check_held()
         except HTTPException as refusal:
             answer = problem_response(scope["path"], refusal.status_code, refusal.detail, refusal.headers)
             await answer(scope, receive, send)
@@ -259,7 +263,7 @@ class BodyLimits:
                 self._held += len(message.get("body", b""))
                 body.received += len(message.get("body", b""))
                 body.check_length(body.received)
-                self._check_room()
+                self._check_held()
             return message
 
         try:
@@ -267,11 +271,11 @@ class BodyLimits:
         finally:
             self._held -= body.received
 
-    def _check_room(self) -> None:
-        if self._held > self._room:
+    def _check_held(self) -> None:
+        if self._held > self._max_held:
             raise HTTPException(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                f"bodies of {self._room} bytes in all are held, and no more may be: try again",
+                f"bodies of {self._max_held} bytes in all are held, and no more may be: try again",
                 {"Retry-After": "1"},
             )
 
@@ -279,20 +283,20 @@ class BodyLimits:
 class _Body:
     """One body as it arrives."""
 
-    def __init__(self, longest: int) -> None:
-        self._longest = longest
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._deadline: float | None = None
         self._complete = False
         self.received = 0
 
     def check_length(self, length: int) -> None:
-        if length > self._longest:
+        if length > self._max_bytes:
             raise HTTPException(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {self._longest} bytes are taken (oversized)"
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {self._max_bytes} bytes are taken (oversized)"
             )
 
     async def next(self, receive: Receive) -> Message:
-        """The next message; once the body is complete, there is no hurry any more."""
+        """The next message, before the deadline; after the whole body there is none."""
         if self._deadline is None:
             self._deadline = asyncio.get_running_loop().time() + BODY_SECONDS
         try:
@@ -306,10 +310,6 @@ class _Body:
             ) from None
         self._complete = not message.get("more_body", False)
         return message
-
-
-NAME = "name"
-"""Kind of a path's last parameter: `/v1/things/{thing:name}` takes slashes, and unlike `path` line breaks too."""
 
 
 class _NameConvertor(PathConvertor):

@@ -24,21 +24,21 @@ log = structlog.get_logger(__name__)
 MESSAGE_SECONDS = 30.0
 """How long a request's message may take to arrive."""
 MAX_WAIT_SECONDS = 60.0
-"""Longest that one call may ask to wait for a vote."""
+"""Longest wait for a vote that one call may ask for."""
 MAX_SIDE_CALLS = 16
-"""Calls of health and reflection at once, streams that nobody ends included; the others keep their own limit."""
+"""Concurrent calls of health and reflection, some of them endless streams; others have limits of their own."""
 MAX_CHECKS = 16
-"""Calls at once of what an orchestrator asks, which those streams must not keep out."""
+"""Concurrent health checks of orchestrators, which those streams must not keep out."""
 CHECK = f"/{health.SERVICE_NAME}/Check"
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]]
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):
-    """Stands before every method of a server.
+    """Interceptor of every method of a gRPC server: authentication, rate and concurrency limits.
 
-    Each is served as a stream in both directions, which looks the same from outside, so that who calls is
-    looked at before any message is read, and the message has a deadline of its own.
+    Every method is registered as a bidirectional stream, which is the same on the wire: so the caller is
+    authenticated before any message is read, and the message has a deadline of its own.
     """
 
     def __init__(self, admission: Admission, max_calls: int, main_services: tuple[str, ...]) -> None:
@@ -50,7 +50,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler | None:
-        """The method, guarded."""
+        """Wraps the method."""
         handler, method = await continuation(handler_call_details), handler_call_details.method
         if handler is None:
             return None
@@ -68,7 +68,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 
         return grpc.stream_stream_rpc_method_handler(
             serve,
-            # A stream's messages are parsed as they come, a single one once it is known to be there.
+            # Messages of a stream are parsed as they arrive, a single one by `_read`.
             request_deserializer=handler.request_deserializer if handler.request_streaming else None,
             response_serializer=handler.response_serializer,
         )
@@ -76,7 +76,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 
 @asynccontextmanager
 async def answering(method: str, context: grpc.aio.ServicerContext, admission: Admission) -> AsyncIterator[None]:
-    """A call of `method`, from its begin as a request; whatever goes wrong aborts it, and tells no secrets."""
+    """Context of one call of `method`: gives it a request id; errors abort it with a status and no secrets."""
     begin_call(context)
     try:
         yield
@@ -86,17 +86,17 @@ async def answering(method: str, context: grpc.aio.ServicerContext, admission: A
     except (grpc.aio.AbortError, grpc.aio.BaseError):
         raise
     except Exception as error:
-        if context.done():  # the caller has gone, or has been told something else already
+        if context.done():  # the caller has gone, or the call has been aborted already
             raise
         log.error("unforeseen error", method=method, exc_info=error)
         await abort(context, grpc.StatusCode.INTERNAL, f"the error has been logged as {current_request()}")
 
 
 def admit(admission: Admission, context: grpc.aio.ServicerContext) -> None:
-    """Lets a call pass that is admitted; log lines then name its key.
+    """Admits a call; its log lines then name its key.
 
     Raises:
-        NotAdmitted: it is not.
+        NotAdmitted: as of `Admission.admit`.
     """
     given = dict(context.invocation_metadata() or ()).get("authorization")
     name = admission.admit(given if isinstance(given, str) else None, address_of(context.peer()))
@@ -107,7 +107,7 @@ def admit(admission: Admission, context: grpc.aio.ServicerContext) -> None:
 async def abort(
     context: grpc.aio.ServicerContext, code: grpc.StatusCode, message: str, retry_after: float | None = None
 ) -> NoReturn:
-    """Aborts a call; with `retry_after`, in seconds, google.rpc.RetryInfo is among the status details."""
+    """Aborts a call; with `retry_after` (seconds) the status details have a google.rpc.RetryInfo."""
     trailing = tuple(context.trailing_metadata() or ())
     if retry_after is not None:
         delay = Duration()
@@ -121,8 +121,8 @@ async def abort(
 
 
 async def _read(handler: grpc.RpcMethodHandler, method: str, context: grpc.aio.ServicerContext) -> Any:
-    """The call's one message."""
-    # Never cancelled: gRPC's core writes into what a read holds until the call ends, and the abort ends it.
+    """Reads the only message of a call."""
+    # Never cancelled: gRPC's core writes into the read's buffer until the call ends, and the abort ends it.
     reading = asyncio.ensure_future(context.read())
     reading.add_done_callback(lambda read: read.cancelled() or read.exception())
     await asyncio.wait({reading}, timeout=MESSAGE_SECONDS)
@@ -153,7 +153,7 @@ async def _answer(handler: grpc.RpcMethodHandler, request: Any, context: grpc.ai
 
 
 def address_of(peer: str) -> str:
-    """IP address of `ipv4:127.0.0.1:40000` or `ipv6:%5B::1%5D:40000`; what is neither stays as it is."""
+    """IP address of `ipv4:127.0.0.1:40000` or `ipv6:%5B::1%5D:40000`; any other text is returned as it is."""
     family, _, rest = peer.partition(":")
     host = urllib.parse.unquote(rest.rpartition(":")[0]).strip("[]")
     return host if family in ("ipv4", "ipv6") else peer

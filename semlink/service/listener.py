@@ -1,4 +1,4 @@
-"""A process that listens: gRPC and HTTP in one event loop, health on both, a graceful end."""
+"""Listener: gRPC and HTTP in one event loop, health on both, graceful shutdown on SIGTERM."""
 
 import asyncio
 import json
@@ -28,20 +28,20 @@ MAX_MESSAGE_BYTES = 2 << 20
 GRACE_SECONDS = 5.0
 """How long calls under way may take to end after SIGTERM."""
 WATCH_SECONDS = 1.0
-"""How often a watcher of the health is told what has changed."""
+"""How often a call that watches the health is sent what has changed."""
 LINK_SERVICE = link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name
 CHANNEL_SERVICE = link_pb2.DESCRIPTOR.services_by_name["ChannelService"].full_name
 
 _OPTIONS = [
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # TLS, and what HTTP/2 says first.
+    # For the TLS handshake and HTTP/2's preface.
     ("grpc.server_handshake_timeout_ms", 10_000),
-    # Who says nothing for so long connects anew; who reads no answers is rid of once its connection is old.
+    # Idle connections are closed. Old ones are too, with clients that never read their answers.
     ("grpc.max_connection_idle_ms", 600_000),
     ("grpc.max_connection_age_ms", 3_600_000),
     ("grpc.max_connection_age_grace_ms", 90_000),
-    # Somebody who vanished without a word.
+    # Finds clients that vanished without closing their connection.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 ]
@@ -72,24 +72,24 @@ class Health:
 
 
 class _GrpcHealth(health.aio.HealthServicer):
-    """gRPC's own, but for a watcher who reads nothing: that one would hold up everybody who asks or tells."""
+    """gRPC's own, except for Watch: there, a watcher that reads nothing blocks all others and every change."""
 
     _ends = False
 
     async def enter_graceful_shutdown(self) -> None:
-        """Tells that nothing is served any more, and lets watchers go."""
+        """Reports that nothing is served any more, and ends the calls that watch."""
         await super().enter_graceful_shutdown()
         self._ends = True
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext) -> None:
-        """Tells the status now, and whenever it has changed."""
-        told = None
+        """Sends the status now, and whenever it has changed."""
+        sent = None
         while True:
             unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             status = self._server_status.get(request.service, unknown)
-            if status != told:
+            if status != sent:
                 await context.write(health_pb2.HealthCheckResponse(status=status))
-                told = status
+                sent = status
             if self._ends:
                 return
             await asyncio.sleep(WATCH_SECONDS)
@@ -108,10 +108,10 @@ async def listen(
 ) -> None:
     """Serves `servicer` (and `channel_servicer`) over gRPC and `app` over HTTP until SIGTERM or SIGINT.
 
-    Port 0 means any free one. Once both listen, one JSON line on standard output says where:
-    {"event": "listening", "grpc": "HOST:PORT", "http": "HOST:PORT"}. Health answers from then on; ready is
-    told after `prepare` is done. Whom gRPC serves, `admission` says; over HTTP, `app` has to ask it itself.
-    Calls under way at the end have GRACE_SECONDS; `stopping` has those end that would wait for longer.
+    Port 0 means any free one. Once both listen, one JSON line on standard output names their addresses:
+    {"event": "listening", "grpc": "HOST:PORT", "http": "HOST:PORT"}. Health answers from then on, and is ready
+    once `prepare` is done. Over gRPC, `admission` is applied here; over HTTP, `app` applies it itself. At the end,
+    calls under way have GRACE_SECONDS; `stopping` ends those that would wait for longer.
 
     Raises:
         StartupError: a port is taken, a file for TLS is unfit, or `prepare` failed so.
@@ -122,7 +122,7 @@ async def listen(
 
     tls = server_context(settings)
     services = [LINK_SERVICE] if channel_servicer is None else [LINK_SERVICE, CHANNEL_SERVICE]
-    # Those that wait for votes can take no more than their own share, so the rest is left for frames.
+    # Calls that wait for votes have a limit of their own, which leaves max_concurrent_calls for frames.
     max_calls = settings.max_concurrent_calls + settings.max_waiting_calls
     server = grpc.aio.server(
         interceptors=[AuthInterceptor(admission, max_calls, tuple(services))],
@@ -148,20 +148,20 @@ async def listen(
         log.info("listening", **where, tls=tls is not None, keys=admission.wants_keys)
 
         preparing = asyncio.ensure_future(prepare())
-        told_to_stop = asyncio.create_task(stop.wait())
+        stopped = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({preparing, told_to_stop, http_task}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({preparing, stopped, http_task}, return_when=asyncio.FIRST_COMPLETED)
             if preparing.done():
                 preparing.result()
                 health_state.ready = True
                 await _set_serving(grpc_health, services, serving=True)
                 log.info("ready")
-                await asyncio.wait({told_to_stop, http_task}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({stopped, http_task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             log.info("stopping")
             health_state.ready = False
             preparing.cancel()
-            told_to_stop.cancel()
+            stopped.cancel()
             await grpc_health.enter_graceful_shutdown()
             stopping()
             http.should_exit = True
@@ -179,8 +179,8 @@ def _add_port(server: grpc.aio.Server, settings: ListenSettings) -> int:
     address, credentials = f"{_in_url(settings.host)}:{settings.grpc_port}", server_credentials(settings)
     try:
         if credentials is None:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, credentials)
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, credentials))
     except RuntimeError:
         raise StartupError(f"cannot listen on {address} (--grpc-port): is it taken?") from None
 

@@ -1,4 +1,4 @@
-"""Structured logs on standard error: for people on a terminal, one JSON line each elsewhere."""
+"""Structured logs (structlog) on standard error: for people on a terminal, as JSON lines elsewhere."""
 
 import logging
 import sys
@@ -31,7 +31,7 @@ def configure_logs(settings: ProcessSettings, process: str) -> None:
         else [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(),
-                # A richer one shows local variables, keys of callers among them.
+                # Rich's would show local variables, among them the keys of callers.
                 exception_formatter=structlog.dev.plain_traceback,
             )
         ]
@@ -53,4 +53,4 @@ def configure_logs(settings: ProcessSettings, process: str) -> None:
     logging.captureWarnings(True)
     logging.getLogger(process).setLevel(level)
     logging.getLogger("semlink").setLevel(level)
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # semlink.service.otlp says it, and once
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # semlink.service.otlp logs failed exports, once

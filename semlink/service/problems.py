@@ -1,4 +1,4 @@
-"""Errors over HTTP as problem documents (RFC 9457)."""
+"""Problem documents (RFC 9457): errors over HTTP."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -15,8 +15,8 @@ from semlink.service.correlation import REQUEST_ID, current_request
 
 log = structlog.get_logger(__name__)
 
-MAX_TOLD, MAX_TOLD_CHARACTERS = 5, 300
-"""So many mistakes of a request are told, each at such length: it may have made as many as it had room for."""
+MAX_MISTAKES, MAX_MISTAKE_CHARACTERS = 5, 300
+"""Mistakes of one request that its problem document lists, and the length of each: the answer stays short."""
 
 
 class Problem(BaseModel):
@@ -47,7 +47,7 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return problem_response(request.scope["path"], HTTPStatus.UNPROCESSABLE_ENTITY, _told(error.errors()))
+        return problem_response(request.scope["path"], HTTPStatus.UNPROCESSABLE_ENTITY, _listed(error.errors()))
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> Response:
@@ -61,18 +61,18 @@ def install_problems(app: FastAPI) -> None:
         )
 
 
-def _told(errors: Sequence[Any]) -> str:
-    told = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors[:MAX_TOLD]]
-    if left := len(errors) - len(told):
-        told.append(f"and {left} more")
-    return "; ".join(_cut(each) for each in told)
+def _listed(errors: Sequence[Any]) -> str:
+    mistakes = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors[:MAX_MISTAKES]]
+    if left := len(errors) - len(mistakes):
+        mistakes.append(f"and {left} more")
+    return "; ".join(_cut(each) for each in mistakes)
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MAX_TOLD_CHARACTERS else f"{text[:MAX_TOLD_CHARACTERS]}…"
+    return text if len(text) <= MAX_MISTAKE_CHARACTERS else f"{text[:MAX_MISTAKE_CHARACTERS]}…"
 
 
-def problem_responses(**details: str) -> dict[int | str, dict]:
+def problem_responses(**details: str) -> dict[int | str, dict[str, Any]]:
     """OpenAPI responses: for each status name (`bad_request="when"`), a problem document."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {

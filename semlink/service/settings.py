@@ -1,4 +1,4 @@
-"""Settings of a process: flags, then SEMLINK_* environment variables, then defaults; secrets from files."""
+"""Settings (pydantic-settings): flags, then SEMLINK_* environment variables, then defaults; secrets from files."""
 
 import importlib.util
 import inspect
@@ -37,7 +37,7 @@ def _url(address: str) -> str:
 
 
 def _or_standard(endpoint: str | None) -> str | None:
-    """What OpenTelemetry's own variables say, where there is nothing else."""
+    """The endpoint, or else that of OpenTelemetry's own variables."""
     variables = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
     return endpoint or next((os.environ[name] for name in variables if os.environ.get(name)), None)
 
@@ -45,7 +45,7 @@ def _or_standard(endpoint: str | None) -> str | None:
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # nor is what it is part of
+    except ModuleNotFoundError:  # its parent package is missing too
         return False
 
 
@@ -54,7 +54,7 @@ Address = Annotated[str, AfterValidator(_host_and_port)]
 
 
 class ProcessSettings(BaseSettings):
-    """What every process can be told. Each setting is a flag and an environment variable."""
+    """Settings of every process; each field is a flag and an environment variable."""
 
     model_config = SettingsConfigDict(
         env_prefix="SEMLINK_",
@@ -89,7 +89,7 @@ class ProcessSettings(BaseSettings):
 
 
 class IdentitySettings(ProcessSettings):
-    """Who a process is to those it speaks with over TLS."""
+    """Certificate of a process that listens or calls over TLS."""
 
     tls_certificate: Path | None = Field(
         None,
@@ -100,7 +100,7 @@ class IdentitySettings(ProcessSettings):
 
 
 class ListenSettings(IdentitySettings):
-    """What a process that listens can be told besides."""
+    """Settings of a process that listens."""
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all, as in a container")
     grpc_port: Port
@@ -140,7 +140,7 @@ class ListenSettings(IdentitySettings):
 
 
 class CallSettings(IdentitySettings):
-    """What a process that calls another can be told besides."""
+    """Settings of a process that calls another."""
 
     tls_server_authority: Path | None = Field(
         None,
@@ -155,7 +155,7 @@ S = TypeVar("S", bound=BaseSettings)
 def read_settings(
     settings_class: type[S], program: str, arguments: Sequence[str] | None = None, *, command: str | None = None
 ) -> S:
-    """Reads flags (by default this process's own) and environment; explains what is wrong and exits with 2.
+    """Reads flags (by default this process's own) and environment; prints every mistake and exits with 2.
 
     A field that is a list is a flag that takes several values: `--images a b`.
 
@@ -200,12 +200,12 @@ def _problem(settings_class: type[BaseSettings], item: dict[str, Any]) -> str:
 
 
 class SecretsInEnvironment(BaseSettings):
-    """SEMLINK_API_KEYS and so on. Not flags: whoever lists a machine's processes reads those.
+    """SEMLINK_API_KEYS and so on. Not flags: every user of a machine can list those of its processes.
 
     Attributes:
-        api_keys: those that are accepted.
-        api_key: the one that a process shows.
-        header_key: of a device, for its header tags.
+        api_keys: API keys that are accepted.
+        api_key: API key for the calls of this process.
+        header_key: a device's key for header tags.
     """
 
     model_config = SettingsConfigDict(env_prefix="SEMLINK_", env_ignore_empty=True)
@@ -216,10 +216,10 @@ class SecretsInEnvironment(BaseSettings):
 
 
 def read_secret(file: Path, flag: str) -> str:
-    """What the file of secrets that `flag` names holds; warns if others may read it too.
+    """Reads a file of secrets that `flag` names; warns if other users may read it too.
 
     Raises:
-        StartupError: it can't be read, or is no text.
+        StartupError: it can't be read, or is not text.
     """
     try:
         text = file.read_text(encoding="utf-8")

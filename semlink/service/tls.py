@@ -9,6 +9,20 @@ import grpc
 from semlink.service.settings import CallSettings, IdentitySettings, ListenSettings, StartupError
 
 _CERTIFICATE, _PRIVATE_KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
+_CHANNEL_OPTIONS = [
+    # A server that comes back is found within about a second, also under a new address.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # Finds a host that vanished while calls wait for it. Servers close connections that ping more often than every
+    # 30 s.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # A bandwidth ping delays the keepalive ping, by default for up to a minute: longer than a call waits.
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    # The other end is near: an HTTP proxy in the environment is not for it.
+    ("grpc.enable_http_proxy", 0),
+]
 
 
 class _Identity(NamedTuple):
@@ -17,10 +31,10 @@ class _Identity(NamedTuple):
 
 
 def server_credentials(settings: ListenSettings) -> grpc.ServerCredentials | None:
-    """How gRPC is served: over TLS, to clients with a certificate if there is an authority for them; None: plain.
+    """TLS of a gRPC server, mutual if there is an authority for clients; None without a certificate.
 
     Raises:
-        StartupError: a file is missing, is not what it should be, or is of no use without another.
+        StartupError: a file can't be read, holds no PEM of its kind, or needs another one beside it.
     """
     identity, clients = _identity(settings), _clients(settings)
     if identity is None:
@@ -31,7 +45,7 @@ def server_credentials(settings: ListenSettings) -> grpc.ServerCredentials | Non
 
 
 def server_context(settings: ListenSettings) -> ssl.SSLContext | None:
-    """The same for HTTP.
+    """TLS of an HTTP server, likewise.
 
     Raises:
         StartupError: as of `server_credentials`.
@@ -49,10 +63,10 @@ def server_context(settings: ListenSettings) -> ssl.SSLContext | None:
 
 
 def channel_credentials(settings: CallSettings) -> grpc.ChannelCredentials | None:
-    """How another process is called: over TLS if there is an authority for its certificate; None: plain.
+    """TLS of a gRPC client; None without an authority for the server's certificate.
 
     Raises:
-        StartupError: a file is missing, is not what it should be, or is of no use without another.
+        StartupError: a file can't be read, holds no PEM of its kind, or needs another one beside it.
     """
     identity = _identity(settings)
     if settings.tls_server_authority is None:
@@ -60,6 +74,13 @@ def channel_credentials(settings: CallSettings) -> grpc.ChannelCredentials | Non
     servers = _authority(settings.tls_server_authority, "--tls-server-authority")
     key, certificate = (identity.key, identity.certificate) if identity else (None, None)
     return grpc.ssl_channel_credentials(servers, key, certificate)
+
+
+def connect(target: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """gRPC channel to HOST:PORT; connects when first used and again when lost. Without credentials: no TLS."""
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
 
 
 def _clients(settings: ListenSettings) -> bytes | None:
@@ -115,26 +136,3 @@ def _read(path: Path, flag: str, holds: bytes, what: str) -> bytes:
     if holds not in data:
         raise StartupError(f"{path} ({flag}) holds no {what} in PEM form")
     return data
-
-
-_OPTIONS = [
-    # A server that comes back is found within about a second, also under a new address.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.dns_min_time_between_resolutions_ms", 1000),
-    # A host that vanished without a word is noticed while calls wait for it. More often than every 30 s,
-    # a server would take the pings for abuse and hang up.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    # A ping that measures the connection keeps that one back, by default for a minute; a call waits no longer.
-    ("grpc.http2.ping_timeout_ms", 10_000),
-    # The other end is a neighbour: a web proxy named in the environment is not on the way.
-    ("grpc.enable_http_proxy", 0),
-]
-
-
-def connect(target: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
-    """The one connection to HOST:PORT, made when first needed and again whenever it is lost; None: without TLS."""
-    if credentials is None:
-        return grpc.aio.insecure_channel(target, options=_OPTIONS)
-    return grpc.aio.secure_channel(target, credentials, options=_OPTIONS)

@@ -327,9 +327,10 @@ async def test_a_server_that_says_when_to_come_back_is_left_in_peace_until_then(
 
 async def test_a_connection_that_falls_silent_is_given_up_for_a_new_one(monkeypatch):
     faster = [
-        (name, value // 10 if "ping" in name or "keepalive" in name else value) for name, value in tls._OPTIONS
+        (name, value // 10 if "ping" in name or "keepalive" in name else value)
+        for name, value in tls._CHANNEL_OPTIONS
     ]
-    monkeypatch.setattr(tls, "_OPTIONS", faster)
+    monkeypatch.setattr(tls, "_CHANNEL_OPTIONS", faster)
     link = CountingLink()
     async with serving(link) as server:
         with Relay([server]) as relay:

@@ -183,7 +183,7 @@ class TestAdmission:
 def test_all_bodies_together_are_bounded():
     app, entered, go_on = FastAPI(), asyncio.Event(), asyncio.Event()
     install_problems(app)
-    app.add_middleware(BodyLimits, longest=lambda headers: 100, room=150)
+    app.add_middleware(BodyLimits, max_bytes=lambda headers: 100, max_held_bytes=150)
 
     @app.post("/")
     async def hold(request: Request) -> int:
