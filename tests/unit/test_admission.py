@@ -180,7 +180,7 @@ class TestAdmission:
         assert all(Admission().admit(None, "10.0.0.1") is None for _ in range(1000))
 
 
-def test_all_bodies_together_are_bounded():
+async def test_all_bodies_together_are_bounded():
     app, entered, go_on = FastAPI(), asyncio.Event(), asyncio.Event()
     install_problems(app)
     app.add_middleware(BodyLimits, max_bytes=lambda headers: 100, max_held_bytes=150)
@@ -192,22 +192,19 @@ def test_all_bodies_together_are_bounded():
         await go_on.wait()
         return size
 
-    async def script() -> None:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
-            first = asyncio.create_task(client.post("/", content=bytes(100)))
-            await entered.wait()
-            refused = await client.post("/", content=bytes(60))
-            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-            second = asyncio.create_task(client.post("/", content=bytes(50)))
-            await asyncio.sleep(0)
-            assert (await client.post("/", content=bytes(101))).status_code == 413
-            go_on.set()
-            assert [(await each).json() for each in (first, second)] == [100, 50]
-            for _ in range(3):  # all has been let go of
-                assert (await client.post("/", content=bytes(100))).json() == 100
-
-    asyncio.run(asyncio.wait_for(script(), 30))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        first = asyncio.create_task(client.post("/", content=bytes(100)))
+        await entered.wait()
+        refused = await client.post("/", content=bytes(60))
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        second = asyncio.create_task(client.post("/", content=bytes(50)))
+        await asyncio.sleep(0)
+        assert (await client.post("/", content=bytes(101))).status_code == 413
+        go_on.set()
+        assert [(await each).json() for each in (first, second)] == [100, 50]
+        for _ in range(3):  # all has been let go of
+            assert (await client.post("/", content=bytes(100))).json() == 100
 
 
 @pytest.fixture(scope="module")
