@@ -13,7 +13,8 @@ from rich.table import Table
 from sionna.phy.channel import BinarySymmetricChannel as SionnaChannel
 
 from benchmarks.timing import take_turns
-from semlink.channel.bsc import flip_positions, invert_bits
+from semlink.channel.base import RawBits
+from semlink.channel.bsc import BinarySymmetricChannel
 
 BER = 0.01
 SEED = 0
@@ -29,13 +30,12 @@ SIONNA = "sionna BinarySymmetricChannel"
 def channels(seed: int = SEED) -> dict[str, Callable[[bytes], bytes]]:
     """The three ways to send bytes through the same channel."""
     generator = np.random.default_rng(seed)
-    sionna = SionnaChannel(device="cpu")
+    bsc, sionna = BinarySymmetricChannel(ber=BER), SionnaChannel(device="cpu")
     torch.manual_seed(seed)
 
     def by_skips(payload: bytes) -> bytes:
-        received = bytearray(payload)
-        invert_bits(received, flip_positions(8 * len(payload), BER, generator))
-        return bytes(received)
+        sent = RawBits(payload)
+        return bsc.transmit(sent, None, None, generator).received(sent)
 
     def by_draw_per_bit(payload: bytes) -> bytes:
         bits = np.unpackbits(np.frombuffer(payload, np.uint8))

@@ -17,11 +17,10 @@ from sionna.phy.mapping import Demapper, Mapper
 
 from benchmarks.timing import take_turns
 from semlink.access.mapping import map_subcarriers
-from semlink.channel.chain import transmit, transmit_estimated
-from semlink.channel.error_rate import awgn_bit_error_rate
 from semlink.channel.layout import BlockLayout
 from semlink.channel.ofdm import Numerology, draw_channel, subchannel_gains
-from semlink.channel.qam import constellation
+from semlink.channel.qam import awgn_bit_error_rate, constellation
+from semlink.channel.uncoded import send_over_matrices, send_over_subchannels
 
 ORDER, WIDTH = 64, 6
 SNR_DB = 20
@@ -29,6 +28,8 @@ SEED = 0
 PATCHES = 196
 PATCH_BITS = 768 * 2  # ρ = 0.25, the same for every patch
 ROUNDS = 40
+INTERVAL = 1000
+"""OFDM symbols for which the channel stays: longer than the frame."""
 
 SUBCHANNELS = "subchannel by subchannel (ours)"
 MATRICES = "through all matrices (ours)"
@@ -50,11 +51,20 @@ def chains(channel: NDArray[np.complex128]) -> dict[str, Callable[[NDArray[np.ui
 
     def by_subchannels(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
         gains = subchannel_gains(channel)
-        return transmit(bits, layout(gains), gains, 1, NOISE_POWER, generator)
+        return send_over_subchannels(bits, layout(gains), gains, 1, NOISE_POWER, generator)
 
     def by_matrices(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
         plan = layout(subchannel_gains(channel))
-        return transmit_estimated(bits, plan, channel, channel, 1, NOISE_POWER, generator)
+        return send_over_matrices(
+            bits,
+            plan,
+            lambda interval: channel,
+            channel,
+            1,
+            NOISE_POWER,
+            generator,
+            interval=NUMEROLOGY.coherence_symbols,
+        )
 
     points = constellation(ORDER)
     labels = np.unpackbits(np.arange(ORDER, dtype=np.uint8)[:, None], axis=1)[:, 8 - WIDTH :]

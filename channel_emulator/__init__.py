@@ -1,1 +1,1 @@
-"""The air between cameras and server: a proxy of the link service that damages the frames passing through."""
+"""Channel emulator: a proxy of the link service that damages the frames passing through, as the air does."""

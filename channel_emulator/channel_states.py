@@ -1,4 +1,4 @@
-"""The channel service: what a device may know of the channel that its next frame will meet."""
+"""Channel service: the state of the channel that a device's next frame will meet."""
 
 import asyncio
 
@@ -6,9 +6,11 @@ import grpc
 import numpy as np
 
 from channel_emulator.control import Impairments
-from channel_emulator.impairments import Planned
+from channel_emulator.randomness import FrameRandomness
 from channel_emulator.settings import Settings
+from channel_emulator.transmission import PRECISION
 from channel_emulator.upstream import pass_on
+from semlink.channel.planned import PlannedChannel, is_planned
 from semlink.service.correlation import served
 from semlink.v1 import link_pb2, link_pb2_grpc
 
@@ -27,24 +29,24 @@ class ChannelStates(link_pb2_grpc.ChannelServiceServicer):
         self, request: link_pb2.GetChannelRequest, context: grpc.aio.ServicerContext
     ) -> link_pb2.ChannelState:
         """The state as it is now; the control plane may change it before the frame comes."""
-        impairment = self._impairments.met_by(request.device_id)
-        if isinstance(impairment, Planned):
-            return await asyncio.to_thread(_state, impairment, self._settings.seed, request)
+        channel = self._impairments.met_by(request.device_id)
+        if is_planned(channel):
+            randomness = FrameRandomness(self._settings.seed, request.device_id, request.frame_id)
+            return await asyncio.to_thread(_state, channel, randomness)
         return await pass_on(self._upstream, "GetChannel", request, context, self._settings)
 
 
-def _state(impairment: Planned, seed: int, request: link_pb2.GetChannelRequest) -> link_pb2.ChannelState:
-    held = impairment.hold(seed, request.device_id, request.frame_id)
-    numerology = held.numerology
+def _state(channel: PlannedChannel, randomness: FrameRandomness) -> link_pb2.ChannelState:
+    numerology, state = channel.numerology, channel.draw_state(randomness.stream, precision=PRECISION)
     return link_pb2.ChannelState(
-        impairment=impairment.type,
-        state_id=held.state_id,
+        impairment=channel.name,
+        state_id=randomness.state_id(channel),
         subcarriers=numerology.subcarriers,
         streams=numerology.streams,
         spacing_hz=numerology.spacing_hz,
         total_power=numerology.total_power,
         coherence_symbols=numerology.coherence_symbols,
-        snr_db=held.snr_db,
-        target_bler=impairment.block_error_rate,
-        channel=held.estimate.astype(np.dtype("<c8")).tobytes(),
+        snr_db=channel.snr_db,
+        target_bler=channel.block_error_rate,
+        channel=state.estimate.astype(np.dtype(PRECISION).newbyteorder("<")).tobytes(),
     )

@@ -1,4 +1,4 @@
-"""The control plane: what the channel does to whom, read and changed over HTTP while frames pass."""
+"""Control plane: the impairment of every device, read and changed over HTTP while frames pass."""
 
 from typing import Annotated
 
@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from channel_emulator.impairments import Impairment
 from channel_emulator.metrics import Metrics
+from semlink.channel.base import Channel
 from semlink.service.admission import Admission
 from semlink.service.correlation import RequestMiddleware
 from semlink.service.http_server import NAME, BodyLimits, install_admission, install_metrics
@@ -52,9 +53,9 @@ class Impairments(BaseModel, extra="forbid", json_schema_extra={"examples": [_EX
         {}, max_length=MAX_DEVICES, description="device id → what this device meets instead"
     )
 
-    def met_by(self, device_id: str) -> Impairment:
-        """What this device's frames meet."""
-        return self.devices.get(device_id, self.default)
+    def met_by(self, device_id: str) -> Channel:
+        """The channel that this device's frames meet."""
+        return self.devices.get(device_id, self.default).channel
 
 
 def control_plane(impairments: Impairments, metrics: Metrics, health: Health, admission: Admission) -> FastAPI:

@@ -1,8 +1,8 @@
-"""What the emulator counts. Nothing is labelled by device: their number has no bound."""
+"""Metrics of the channel emulator. Nothing is labelled by device: their number has no bound."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
-from channel_emulator.planned_frame import REASONS
+from channel_emulator.plan_messages import REASONS
 from semlink.service.admission import refusal_counter
 from semlink.source.registry import frame_rules
 
@@ -41,7 +41,7 @@ class Metrics:
             "semlink_channel_bits_flipped", "Bits that arrived inverted.", registry=self.registry
         )
         self.blocks_lost = Counter(
-            "semlink_channel_blocks_lost", "Blocks of planned frames that were lost.", registry=self.registry
+            "semlink_channel_blocks_lost", "Blocks of frames that were lost.", registry=self.registry
         )
         self.plans_refused = Counter(
             "semlink_channel_plans_refused",

@@ -7,13 +7,13 @@ import grpc
 import structlog
 
 from channel_emulator.control import Impairments
-from channel_emulator.impairments import BinarySymmetricChannel, Impairment, NoImpairment, Planned
 from channel_emulator.metrics import Metrics
-from channel_emulator.planned_frame import PlanRefused
-from channel_emulator.randomness import random_stream
+from channel_emulator.plan_messages import PlanRefused
+from channel_emulator.randomness import FrameRandomness
 from channel_emulator.settings import Settings
-from channel_emulator.transmission import transmit, transmit_planned
+from channel_emulator.transmission import transmit
 from channel_emulator.upstream import pass_on, patience
+from semlink.channel.base import Channel
 from semlink.frame import FrameError
 from semlink.service import tracing
 from semlink.service.admission import ConcurrencyLimit
@@ -25,10 +25,6 @@ log = structlog.get_logger(__name__)
 
 WORKERS = 2
 """Frames whose bits are modulated at once: the largest frame takes half a gigabyte meanwhile."""
-
-FLIPS_IN_LOOP = 50_000
-"""Flips to expect of a frame that is damaged in the event loop, which takes a millisecond at most. In a worker the
-others need not wait, but the frame itself takes longer."""
 
 
 class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
@@ -99,30 +95,28 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
 
     async def _impair(self, request: link_pb2.ClassifyRequest) -> tuple[bytes, link_pb2.ChannelReport]:
         """The frame as it arrives, and what happened to it."""
-        impairment = self._impairments.met_by(request.device_id)
-        if _is_quick(impairment, 8 * len(request.frame)):
-            received, report = self._transmit(request, impairment)
+        channel = self._impairments.met_by(request.device_id)
+        # In a worker the others need not wait, but the frame itself takes longer.
+        if channel.is_quick(8 * len(request.frame)):
+            received, report = self._transmit(request, channel)
         else:
             loop = asyncio.get_running_loop()
-            received, report = await loop.run_in_executor(self._workers, self._transmit, request, impairment)
+            received, report = await loop.run_in_executor(self._workers, self._transmit, request, channel)
         request.lost_patches.extend(set(report.lost_blocks).difference(request.lost_patches))
         self._metrics.bits_exposed.inc(report.bits_exposed)
         self._metrics.bits_flipped.inc(report.bits_flipped)
+        self._metrics.blocks_lost.inc(len(report.lost_blocks))
         self._metrics.impair_seconds.observe(report.channel_ms / 1000)
-        if isinstance(impairment, Planned):
-            self._metrics.blocks_lost.inc(len(report.lost_blocks))
+        if report.block_air_ms:
             self._metrics.air_seconds.observe(report.air_ms / 1000)
         return received, report
 
     def _transmit(
-        self, request: link_pb2.ClassifyRequest, impairment: Impairment
+        self, request: link_pb2.ClassifyRequest, channel: Channel
     ) -> tuple[bytes, link_pb2.ChannelReport]:
-        who = self._settings.seed, request.device_id, request.frame_id
-        generator = random_stream(*who)
-        if isinstance(impairment, Planned):
-            plan = request.plan if request.HasField("plan") else None
-            return transmit_planned(request.frame, plan, impairment, impairment.hold(*who), generator)
-        return transmit(request.frame, impairment, generator, impair_header=self._settings.impair_header)
+        plan = request.plan if request.HasField("plan") else None
+        randomness = FrameRandomness(self._settings.seed, request.device_id, request.frame_id)
+        return transmit(request.frame, plan, channel, randomness, impair_header=self._settings.impair_header)
 
     async def _refuse(self, error: FrameError | PlanRefused, context: grpc.aio.ServicerContext) -> None:
         """Aborts the call; whether another plan would help tells the code."""
@@ -143,13 +137,6 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
                 grpc.StatusCode.DEADLINE_EXCEEDED,
                 f"the frame is on the air for {seconds:.3g} s: more time or power",
             )
-
-
-def _is_quick(impairment: Impairment, bits: int) -> bool:
-    """Whether a frame of so many bits can be damaged while other calls wait."""
-    if isinstance(impairment, BinarySymmetricChannel):
-        return impairment.ber * bits <= FLIPS_IN_LOOP
-    return isinstance(impairment, NoImpairment)
 
 
 def _in_series(first: link_pb2.ChannelReport, second: link_pb2.ChannelReport) -> link_pb2.ChannelReport:

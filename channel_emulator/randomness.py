@@ -1,26 +1,35 @@
-"""Where the randomness of a frame comes from."""
+"""Randomness of a frame: streams that follow from the emulator's seed, the device and the frame's number alone."""
 
+import json
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 
 import numpy as np
 
+from semlink.channel.base import Channel
 
-def random_stream(seed: int, device_id: str, frame_id: int, *of: int) -> np.random.Generator:
+
+@dataclass(frozen=True)
+class FrameRandomness:
     """The randomness that one frame meets.
 
     It depends on nothing else: not on which device came first, nor on what was sent before. A frame that is
-    sent again meets the same flips.
-
-    Args:
-        seed: of the emulator.
-        device_id: who sends.
-        frame_id: which of its frames.
-        of: numbers of a stream for something else than flips and noise, independent of all other streams, such as
-            `CHANNEL` and what follows it.
+    sent again meets the same damage.
     """
-    digest = int.from_bytes(sha256(device_id.encode()).digest())
-    return np.random.default_rng(np.random.SeedSequence([seed, digest, frame_id], spawn_key=of))
 
+    seed: int
+    """Of the emulator."""
+    device_id: str
+    """Who sends."""
+    frame_id: int
+    """Which of its frames."""
 
-CHANNEL, ESTIMATION = 0, 1
-"""Streams of the channel, followed by the number of the coherence time, and of the errors of its estimate."""
+    def stream(self, *of: int) -> np.random.Generator:
+        """The stream of flips and noise; with numbers another, independent of it, as for the channel's state."""
+        digest = int.from_bytes(sha256(self.device_id.encode()).digest())
+        return np.random.default_rng(np.random.SeedSequence([self.seed, digest, self.frame_id], spawn_key=of))
+
+    def state_id(self, channel: Channel) -> bytes:
+        """Stands for the state of a channel that the frame meets."""
+        about = [channel.name, asdict(channel), self.seed, self.device_id, self.frame_id]
+        return sha256(json.dumps(about).encode()).digest()[:16]

@@ -1,28 +1,69 @@
-"""What the channel emulator can be told."""
+"""Settings of the channel emulator; those of channels are made from the channels' own declarations."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, create_model
 
-from channel_emulator.impairments import (
-    Awgn,
-    BinarySymmetricChannel,
-    FiniteBlocklength,
-    Impairment,
-    MimoOfdm,
-    NoImpairment,
-    Rayleigh,
-)
-from channel_emulator.impairments.planned import MAX_STREAMS
-from semlink.access.planner import TARGET_BLOCK_ERROR_RATE
+from semlink.channel.base import Channel, channel_type, channels
+from semlink.channel.parameters import Parameter, parameters
 from semlink.service.settings import Address, CallSettings, ListenSettings, Port
 
+START = "bsc"
+"""Channel where none is named."""
+S = TypeVar("S", bound=BaseModel)
 
-def _number(value: object) -> object:
-    """Flags are text, which a literal number is not."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+def channel_fields(first: str = START) -> dict[str, Any]:
+    """Fields of settings, by their names: `channel`, and every parameter of every channel.
+
+    Args:
+        first: the channel where none is named.
+
+    Raises:
+        ValueError: two channels declare one flag in different ways.
+    """
+    declared: dict[str, Parameter] = {}
+    users: dict[str, list[str]] = {}
+    known = {name.replace("_", "-"): channel for name, channel in channels().items()}
+    for name, channel in known.items():
+        for each in parameters(channel):
+            if declared.setdefault(each.flag, each) != each:
+                raise ValueError(f"{name} and {users[each.flag][0]} declare --{each.flag} in different ways")
+            users.setdefault(each.flag, []).append(name)
+    summaries = "; ".join(f"{name}: {_summary(channel)}" for name, channel in known.items())
+    fields: dict[str, Any] = {
+        "channel": (Literal[tuple(known)], Field(first, description=f"the damage to start with; {summaries}"))
+    }
+    for flag, each in declared.items():
+        initial = ... if each.initial is None else each.initial
+        fields[flag] = (_of_text(each), Field(initial, description=f"{each.help} ({', '.join(users[flag])})"))
+    return fields
 
 
+def with_channels(settings: type[S]) -> type[S]:
+    """Adds the fields of `channel_fields` to a class of settings with a field `channel`; a decorator."""
+    return create_model(
+        settings.__name__,
+        __base__=settings,
+        __doc__=settings.__doc__,
+        __module__=settings.__module__,
+        **channel_fields(),
+    )
+
+
+def _summary(channel: type[Channel]) -> str:
+    return (channel.__doc__ or "").partition("\n")[0].rstrip(".")
+
+
+def _of_text(parameter: Parameter) -> Any:
+    """Type of a parameter that may come as text, which a literal number is not."""
+    numbers = {str(choice): choice for choice in parameter.choices}
+    if not numbers:
+        return parameter.annotation
+    return Annotated[parameter.annotation, BeforeValidator(lambda value: numbers.get(value, value))]
+
+
+@with_channels
 class Settings(ListenSettings, CallSettings):
     """Stands between devices and server, and damages the frames on their way as a radio channel would.
 
@@ -40,43 +81,7 @@ class Settings(ListenSettings, CallSettings):
         description="port that changes the damage at run time (see /docs there), and answers /metrics and health; "
         "0: any free one, printed",
     )
-    channel: Literal["none", "bsc", "awgn", "rayleigh", "mimo-ofdm", "finite-blocklength"] = Field(
-        "bsc",
-        description="the damage to start with; none: nothing; bsc: every bit flips on its own, at --ber; awgn, "
-        "rayleigh: QAM over one channel with noise, or with fading too; mimo-ofdm, finite-blocklength: frames "
-        "travel with a plan over many subchannels (of a device: --plan)",
-    )
-    ber: float = Field(0.01, ge=0, le=1, description="bit error rate μ of bsc, from 0 to 1")
-    snr: float = Field(20.0, ge=-50, le=100, description="SNR in dB of all channels but none and bsc")
-    streams: int = Field(
-        4, ge=1, le=MAX_STREAMS, description="spatial streams N_s of mimo-ofdm and finite-blocklength"
-    )
-    coding: Literal["ideal", "uncoded"] = Field(
-        "ideal", description="of mimo-ofdm; ideal: no errors, latency by Shannon's rate; uncoded: QAM, bit by bit"
-    )
-    order: Annotated[Literal[4, 16, 64, 256], BeforeValidator(_number)] = Field(
-        64, description="points of the QAM of awgn, rayleigh, and uncoded mimo-ofdm"
-    )
-    target_bler: float = Field(
-        TARGET_BLOCK_ERROR_RATE, gt=0, le=0.5, description="block error rate that finite-blocklength keeps to"
-    )
-    errors: Literal["block-loss", "ber-rule"] = Field(
-        "block-loss",
-        description="of finite-blocklength; block-loss: a block is lost as a whole, at --target-bler; ber-rule: "
-        "bits flip, at the paper's rule of thumb (41)",
-    )
-    csi_error: float = Field(
-        0.0,
-        ge=0,
-        le=100,
-        description="variance of the errors with which both ends know the channel of mimo-ofdm and "
-        "finite-blocklength",
-    )
-    redraw_every_coherence: bool = Field(
-        False,
-        description="draw their channel anew every 50 OFDM symbols, not only for every frame; plan and beams do "
-        "not follow",
-    )
+    channel: str = START
     pace: bool = Field(
         False, description="take the time that a planned frame is on the air, and not only report it"
     )
@@ -95,23 +100,7 @@ class Settings(ListenSettings, CallSettings):
         "deadline is not sooner",
     )
 
-    def impairment(self) -> Impairment:
+    def impairment(self) -> Channel:
         """The damage to start with."""
-        match self.channel:
-            case "none":
-                return NoImpairment()
-            case "bsc":
-                return BinarySymmetricChannel(ber=self.ber)
-            case "awgn":
-                return Awgn(snr_db=self.snr, order=self.order)
-            case "rayleigh":
-                return Rayleigh(snr_db=self.snr, order=self.order)
-        planned: dict[str, Any] = {
-            "snr_db": self.snr,
-            "streams": self.streams,
-            "csi_error": self.csi_error,
-            "redraw_every_coherence": self.redraw_every_coherence,
-        }
-        if self.channel == "mimo-ofdm":
-            return MimoOfdm(coding=self.coding, order=self.order, **planned)
-        return FiniteBlocklength(target_bler=self.target_bler, errors=self.errors, **planned)
+        kind = channel_type(self.channel)
+        return kind(**{each.name: getattr(self, each.flag) for each in parameters(kind)})

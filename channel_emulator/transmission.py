@@ -1,107 +1,73 @@
-"""One frame over the air: which bits are exposed, what arrives of them."""
+"""Transmission of one frame: what is exposed to the channel, what arrives of it, and the report of that."""
 
 import time
 
 import numpy as np
 
-from channel_emulator.held_channel import HeldChannel
-from channel_emulator.impairments import Awgn, Planned, Rayleigh, Unplanned
-from channel_emulator.planned_frame import PlannedFrame
-from semlink.channel.bsc import invert_bits
-from semlink.frame import MAX_FRAME_BYTES, FrameError
-from semlink.source.iaq.frame import IaqFrame
+from channel_emulator.plan_messages import PlanRefused, read_plan
+from channel_emulator.randomness import FrameRandomness
+from semlink.channel.base import Carried, Channel, RawBits
+from semlink.channel.planned import is_planned
+from semlink.frame import MAX_FRAME_BYTES
 from semlink.source.registry import read_frame
 from semlink.v1.link_pb2 import ChannelReport, TransmissionPlan
 
+PRECISION = np.complex64
+"""In which the state of a channel travels to devices: both ends then know the same channel."""
+
 
 def transmit(
-    frame: bytes, impairment: Unplanned, generator: np.random.Generator, *, impair_header: bool
+    data: bytes,
+    message: TransmissionPlan | None,
+    channel: Channel,
+    randomness: FrameRandomness,
+    *,
+    impair_header: bool = False,
 ) -> tuple[bytes, ChannelReport]:
-    """Sends a frame through a channel that takes no plan.
+    """Sends a frame through a channel.
 
     Args:
-        frame: a valid frame, version 1.
-        impairment: what the channel does.
-        generator: the source of its randomness.
-        impair_header: expose the header as well. Otherwise it is taken as protected, as in the papers. The
-            padding of the payload carries nothing and is never exposed.
+        data: a valid frame, version 1.
+        message: how it is sent, as the device says; channels that take no plans ignore it.
+        channel: what the channel does.
+        randomness: the source of state, noise and errors.
+        impair_header: expose the header as well, where no plan says how to send it. Otherwise it is taken as
+            protected, as in the papers. The padding of the payload carries nothing and is never exposed.
 
     Returns:
-        The frame as it arrives, and the report of what happened to it.
+        The frame as it arrives, and the report, whose `lost_blocks` are the segments that the receiver knows to be
+        lost. The header says what was sent, so the payload keeps its length: the bits of these are zeros.
 
     Raises:
-        FrameError: `frame` is longer than `MAX_FRAME_BYTES`, or breaks a rule of the format.
+        FrameError: `data` is longer than `MAX_FRAME_BYTES`, or breaks a rule of the format.
+        PlanRefused: there is no plan where there must be one, or it can't be carried out.
     """
     started = time.perf_counter()
-    sent = read_frame(frame, most_bytes=MAX_FRAME_BYTES)
-    first = 0 if impair_header else sent.header_bits
-    exposed = sent.header_bits + sent.payload_bits - first
-    if isinstance(impairment, Awgn | Rayleigh):
-        values = np.unpackbits(np.frombuffer(frame, np.uint8))[first : first + exposed]
-        positions = np.flatnonzero(impairment.arrive(values, generator) != values)
-    else:
-        positions = impairment.flips(exposed, generator)
-    received = bytearray(frame)
-    invert_bits(received, first + positions)
-    report = ChannelReport(
-        impairment=impairment.type,
-        bits_flipped=len(positions),
-        bits_exposed=exposed,
-        channel_ms=1000 * (time.perf_counter() - started),
-    )
-    return bytes(received), report
-
-
-def transmit_planned(
-    frame: bytes,
-    plan: TransmissionPlan | None,
-    impairment: Planned,
-    held: HeldChannel,
-    generator: np.random.Generator,
-) -> tuple[bytes, ChannelReport]:
-    """Sends a frame through a channel that takes plans. The header is always taken as protected.
-
-    Args:
-        frame: a valid frame, version 1.
-        plan: how it is sent, as the device says.
-        impairment: what the channel does.
-        held: the channel that the frame meets.
-        generator: the source of noise and errors.
-
-    Returns:
-        The frame as it arrives, and the report, whose `lost_blocks` are the patches that the receiver knows to be
-        lost. The header is as it was sent, so the payload keeps its length: the bits of these patches are zeros.
-
-    Raises:
-        FrameError: as `transmit`.
-        PlanRefused: there is no plan, or it can't be carried out.
-    """
-    started = time.perf_counter()
-    sent = read_frame(frame, most_bytes=MAX_FRAME_BYTES)
-    if not isinstance(sent, IaqFrame):
-        raise FrameError("profile", f"a plan is for frames of profile {IaqFrame.profile}, not {sent.profile}")
-    planned = PlannedFrame.of(sent, plan, held)
-    values = np.unpackbits(np.frombuffer(sent.payload, np.uint8), count=sent.payload_bits)
-    arrival = impairment.arrive(values, planned, generator)
-    flipped = int(np.count_nonzero(arrival.values != values))
-    is_lost = np.zeros(planned.bits.size, bool)
-    is_lost[arrival.lost] = True
-    arrived = np.where(np.repeat(is_lost, planned.load), 0, arrival.values)
-    received = bytearray(frame)
-    invert_bits(received, sent.header_bits + np.flatnonzero(arrived != values))
-    numerology = held.numerology
-    air = float(arrival.seconds.max())
-    report = ChannelReport(
-        impairment=impairment.type,
-        bits_flipped=flipped,
-        bits_exposed=sent.payload_bits,
-        block_air_ms=1e3 * arrival.seconds,
-        air_ms=1e3 * air,
-        t_d_ms=1e3 * float(arrival.latencies.max()),
-        lost_blocks=arrival.lost,
-        bits_lost=int(planned.load[arrival.lost].sum()),
-        exceeds_coherence=air > numerology.coherence_symbols * numerology.symbol_seconds,
-        power=float(planned.power_of_subchannel.sum()),
-        channel_ms=1000 * (time.perf_counter() - started),
-    )
-    return bytes(received), report
+    frame = read_frame(data, most_bytes=MAX_FRAME_BYTES)
+    exposed: Carried = frame
+    plan, state, report = None, None, ChannelReport(impairment=channel.name)
+    if is_planned(channel):
+        plan = read_plan(message, frame, channel.numerology, randomness.state_id(channel))
+        state = channel.draw_state(randomness.stream, precision=PRECISION)
+        report.power = float(plan.power_of_subchannel.sum())
+    elif impair_header:
+        exposed = RawBits(data, frame.header_bits + frame.payload_bits)
+    arrival = channel.transmit(exposed, plan, state, randomness.stream())
+    if (never := arrival.never).size:
+        raise PlanRefused(
+            "latency",
+            f"{never.size} blocks get nothing through, the first of them block {never[0]}: more power or SNR",
+        )
+    received = data[: len(data) - len(exposed.payload)] + arrival.received(exposed)
+    report.bits_flipped, report.bits_exposed = len(arrival.flips), exposed.payload_bits
+    report.lost_blocks.extend(arrival.lost)
+    report.bits_lost = int(exposed.segment_bits[arrival.lost].sum())
+    if arrival.seconds is not None:
+        report.block_air_ms.extend(1e3 * arrival.seconds)
+        report.air_ms = 1e3 * arrival.air_seconds
+    if arrival.latencies is not None:
+        report.t_d_ms = 1e3 * float(arrival.latencies.max())
+    if plan is not None:
+        report.exceeds_coherence = arrival.air_seconds > plan.numerology.coherence_seconds
+    report.channel_ms = 1000 * (time.perf_counter() - started)
+    return received, report

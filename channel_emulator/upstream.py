@@ -1,4 +1,4 @@
-"""Calls passed on to the upstream: in the caller's name, within a deadline, and with all that it answers."""
+"""Upstream: calls passed on to it in the caller's name, within a deadline, and with all that it answers."""
 
 from typing import Any
 

@@ -11,39 +11,29 @@ import typer
 from rich.console import Console
 
 from channel_emulator.settings import Settings as ChannelSettings
+from channel_emulator.settings import channel_fields
 from cli.demo_table import show
 from cli.from_settings import Settings, WeightsFolder, explained, fail, takes
 from cli.processes import ProcessError, Processes, when_interrupted
 from device.settings import EncoderSettings
 from semlink.access.planner import PlanMethod
+from semlink.channel.base import channel_type, channels
+from semlink.channel.parameters import parameters
 from semlink.vision.photos import PhotosError, find_photos
 
 VIEWS = 4
 START_SECONDS = 120.0
 ANSWER_SECONDS = 300.0
 
-_PLANNED = ("snr", "streams", "csi_error", "redraw_every_coherence", "pace")
-SETTINGS_OF = {
-    "none": (),
-    "bsc": ("ber",),
-    "awgn": ("snr", "order"),
-    "rayleigh": ("snr", "order"),
-    "mimo-ofdm": (*_PLANNED, "coding", "order"),
-    "finite-blocklength": (*_PLANNED, "target_bler", "errors"),
-}
-"""What each channel is told of all that can be set."""
 ENCODER = Settings(
     EncoderSettings, ("method", "rho", "total_bits", "gamma", "design_ber", "threshold", "plan"), "Encoder"
 )
 CHANNEL = Settings(
     ChannelSettings,
-    (
-        "channel", "ber", "snr", "streams", "coding", "order", "target_bler", "errors", "csi_error",
-        "redraw_every_coherence", "pace", "seed",
-    ),
+    (*channel_fields(), "pace", "seed"),
     "Channel",
     fixed={"upstream": "unused:1"},
-)  # fmt: skip
+)
 
 
 class DemoError(Exception):
@@ -71,7 +61,9 @@ class Demo:
     @property
     def channel_settings(self) -> dict[str, Any]:
         """Those settings that the channel goes by."""
-        return {name: getattr(self.channel, name) for name in SETTINGS_OF[self.channel.channel]}
+        kind = channel_type(self.channel.channel)
+        names = [each.flag for each in parameters(kind)] + ["pace"] * kind.takes_plan
+        return {name: getattr(self.channel, name) for name in names}
 
 
 @takes(encoder=ENCODER, channel=CHANNEL)
@@ -95,9 +87,10 @@ def demo(
     summary.json and a picture of every view, and stops all it started. For a channel that takes plans, --plan is
     ia-qsmpa by default.
     """
-    takes_plans = "streams" in SETTINGS_OF[channel.channel]
+    takes_plans = channel_type(channel.channel).takes_plan
     if encoder.plan and not takes_plans:
-        fail("--plan is for --channel mimo-ofdm and finite-blocklength", status=2)
+        takers = [name.replace("_", "-") for name, kind in channels().items() if kind.takes_plan]
+        fail(f"--plan is for --channel {' and '.join(takers)}", status=2)
     if takes_plans and not encoder.plan:
         encoder = ENCODER.checked({**dict(encoder), "plan": PlanMethod.IA_QSMPA})
     console = Console()

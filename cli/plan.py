@@ -14,7 +14,6 @@ from rich.table import Table
 from cli.from_settings import WeightsFolder, explained
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import (
-    TARGET_BLOCK_ERROR_RATE,
     UNIT_VARIANCE_RANGE,
     PlanMethod,
     PredictedPlan,
@@ -24,6 +23,7 @@ from semlink.access.planner import (
     unit_variance_range,
 )
 from semlink.channel.ofdm import Numerology
+from semlink.channel.rates import TARGET_BLOCK_ERROR_RATE
 from semlink.source.iaq.importance import importance_weights
 from semlink.vision.weights import DEVICE_MODEL, WeightsError
 

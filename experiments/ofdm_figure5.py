@@ -16,7 +16,8 @@ from experiments.accuracy import VIEWS, Data, Series, draw, save
 from experiments.evaluation.ofdm_cells import Coding, OfdmCell
 from experiments.ofdm import NAMES, STYLES, draw_latency, images_of, measure_accuracy, measure_latency, views_of
 from experiments.ofdm_figure2 import SNRS_DB
-from semlink.access.planner import TARGET_BLOCK_ERROR_RATE, PlanMethod
+from semlink.access.planner import PlanMethod
+from semlink.channel.rates import TARGET_BLOCK_ERROR_RATE
 
 BLOCK_ERROR_RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 LOW_SNR_DB = 10.0

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers see; `_HOMES` is the same for the interpreter, and a test compares them
     from semlink.access.planner import plan as plan
+    from semlink.channel.base import channel_type as channel_type
+    from semlink.channel.base import channels as channels
+    from semlink.channel.base import invert_bits as invert_bits
     from semlink.channel.bsc import flip_positions as flip_positions
-    from semlink.channel.bsc import invert_bits as invert_bits
     from semlink.channel.ofdm import draw_channel as draw_channel
     from semlink.channel.ofdm import subchannel_gains as subchannel_gains
     from semlink.decision.voting import majority_vote as majority_vote
@@ -36,7 +38,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "semlink.access.planner": ("plan",),
-    "semlink.channel.bsc": ("flip_positions", "invert_bits"),
+    "semlink.channel.base": ("channel_type", "channels", "invert_bits"),
+    "semlink.channel.bsc": ("flip_positions",),
     "semlink.channel.ofdm": ("draw_channel", "subchannel_gains"),
     "semlink.decision.voting": ("majority_vote",),
     "semlink.frame": ("Frame", "FrameError"),

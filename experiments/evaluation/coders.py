@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from experiments.evaluation.ldpc import Code, transmit
-from semlink.channel.bsc import flip_positions, invert_bits
+from semlink.channel.base import Carried, RawBits
+from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.source.iaq import coder as iaq
 
 CODECS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
@@ -61,12 +62,10 @@ def send_frame(
         allocation: as of `semlink.source.iaq.coder.encode`.
     """
     frame = iaq.encode(image, scores, **allocation).frame
-    payload = bytearray(frame.payload)
-    invert_bits(payload, flip_positions(frame.payload_bits, ber, generator))
-    arrived = frame.with_payload(bytes(payload))
+    arrived = frame.with_payload(_over_bsc(frame, ber, generator))
     return Received(
         iaq.decode(arrived),
-        frame.header_bits + 8 * len(payload),
+        frame.header_bits + 8 * len(frame.payload),
         frame.segment_bits,
         lost=False,
     )
@@ -103,8 +102,7 @@ def send_picture(
         raise ValueError(f"budget: {budget} bits are fewer than the code's {code.bits}")
     file = _best_within(image, CODECS[codec], budget // 8 if code is None else code.file_bytes)
     if code is None:
-        bits, arrived = 8 * len(file), bytearray(file)
-        invert_bits(arrived, flip_positions(bits, ber, generator))
+        bits, arrived = 8 * len(file), _over_bsc(RawBits(file), ber, generator)
     else:
         bits, arrived = code.bits, _protected(file, code, ber, generator)
     try:
@@ -118,12 +116,17 @@ def send_picture(
         return Received(np.full_like(image, 128), bits, None, lost=True)
 
 
-def _protected(file: bytes, code: Code, ber: float, generator: np.random.Generator) -> bytearray:
+def _over_bsc(sent: Carried, ber: float, generator: np.random.Generator) -> bytes:
+    """What arrives of a payload."""
+    return BinarySymmetricChannel(ber=ber).transmit(sent, None, None, generator).received(sent)
+
+
+def _protected(file: bytes, code: Code, ber: float, generator: np.random.Generator) -> bytes:
     """What arrives of a file that is sent in code blocks."""
     information = np.zeros(code.blocks * code.k, np.uint8)
     information[: 8 * len(file)] = np.unpackbits(np.frombuffer(file, np.uint8))
     decoded = transmit(information.reshape(code.blocks, code.k), code, ber, generator)
-    return bytearray(np.packbits(decoded.reshape(-1)[: 8 * len(file)]))
+    return np.packbits(decoded.reshape(-1)[: 8 * len(file)]).tobytes()
 
 
 def _best_within(image: NDArray[np.uint8], codec: str, most_bytes: int) -> bytes:

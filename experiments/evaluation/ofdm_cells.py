@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,12 +13,11 @@ from experiments.data.prepared import Prepared
 from experiments.evaluation.coders import Received
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod, PredictedPlan, plan
-from semlink.channel.bsc import flip_positions
-from semlink.channel.chain import transmit
-from semlink.channel.layout import BlockLayout
-from semlink.channel.ofdm import Numerology, draw_channel, subchannel_gains
-from semlink.channel.rates import bit_error_rate
-from semlink.source.iaq import IaqFrame
+from semlink.channel.fading import FadingState
+from semlink.channel.finite_blocklength import FiniteBlocklength
+from semlink.channel.mimo_ofdm import MimoOfdm
+from semlink.channel.ofdm import Numerology
+from semlink.channel.planned import PlannedChannel
 from semlink.source.iaq import coder as iaq
 from semlink.source.iaq.importance import importance_weights
 
@@ -75,6 +75,16 @@ class OfdmCell:
             )
 
     @property
+    def channel(self) -> PlannedChannel:
+        """The channel, whose state both ends know."""
+        link: dict[str, Any] = {"snr_db": self.snr_db, "streams": self.streams}
+        if self.block_error_rate is None:
+            link |= {"coding": self.coding.value, "order": self.order}
+            return MimoOfdm(**link)
+        link |= {"target_bler": self.block_error_rate, "errors": self.coding.value}
+        return FiniteBlocklength(**link)
+
+    @property
     def title(self) -> str:
         """In words, for whoever waits."""
         return f"{self.method}, {self.mapping}, {self.coding}, ρ = {self.rho:g}, {self.snr_db:g} dB"
@@ -92,7 +102,7 @@ class OfdmCell:
         """
         return plan(
             importance_weights(np.asarray(scores, np.float64)),
-            _gains(self.streams, seed, image),
+            _state(self.streams, seed, image).gains,
             self.snr_db,
             method=self.method,
             numerology=Numerology(streams=self.streams),
@@ -111,36 +121,19 @@ class OfdmCell:
         """
         made = self.plan(prepared.attention[image], seed, image)
         frame = iaq.encode_with(prepared.pixels[image], made.bits)
-        load = made.bits * frame.geometry.values_per_patch
-        sent = np.unpackbits(np.frombuffer(frame.payload, np.uint8), count=frame.payload_bits)
-        generator = _generators(seed, image)[2]
-        arrived, air = sent, made.t_d
-        lost = np.isinf(made.latencies)
-        if self.coding == Coding.UNCODED:
-            layout = BlockLayout(made.block_of_subchannel, load, self.order)
-            gains = _gains(self.streams, seed, image)
-            noise = made.numerology.noise_power(self.snr_db)
-            arrived = transmit(sent, layout, gains, made.power_of_subchannel, noise, generator)
-            air = int(layout.ofdm_symbols.max()) * made.numerology.symbol_seconds
-            lost = np.zeros_like(lost)  # without power, noise decides
-        elif self.block_error_rate is not None:
-            if self.coding == Coding.BLOCK_LOSS:
-                lost |= generator.random(lost.size) < self.block_error_rate
-            else:
-                block_length = made.numerology.subchannels // lost.size * made.numerology.coherence_symbols
-                arrived = sent.copy()
-                rate = bit_error_rate(self.block_error_rate, block_length)
-                arrived[flip_positions(arrived.size, rate, generator)] ^= 1
+        state, generator = _state(self.streams, seed, image), _generators(seed, image)[2]
+        arrival = self.channel.transmit(frame, made, state, generator)
+        missing = arrival.missing
         return Received(
-            _decoded(frame, arrived, lost),
+            iaq.decode(frame.with_payload(arrival.received(frame)).without(missing)),
             frame.header_bits + 8 * len(frame.payload),
-            load,
-            lost=bool(lost.all()),
+            frame.segment_bits,
+            lost=missing.size == made.bits.size,
             more={
                 "t_d": made.t_d,
-                "air": air,
-                "lost_blocks": float(lost.mean()),
-                "bit_errors": float((arrived != sent).mean()),
+                "air": arrival.air_seconds,
+                "lost_blocks": missing.size / made.bits.size,
+                "bit_errors": arrival.flips.size / frame.payload_bits,
             },
         )
 
@@ -169,17 +162,11 @@ def spread(values: NDArray[np.float64]) -> dict[str, float | None]:
     }
 
 
-def _decoded(frame: IaqFrame, payload: NDArray[np.uint8], lost: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Pixels of a frame whose payload arrived as these bits, but for lost blocks."""
-    arrived = frame.with_payload(np.packbits(payload).tobytes())
-    return iaq.decode(arrived.without(np.flatnonzero(lost)))
-
-
 def _generators(seed: int, image: int) -> list[np.random.Generator]:
     """Of the channel, of the random mapping, and of noise and errors."""
     return np.random.default_rng((seed, image)).spawn(3)
 
 
 @lru_cache(KEPT_CHANNELS)
-def _gains(streams: int, seed: int, image: int) -> NDArray[np.float64]:
-    return subchannel_gains(draw_channel(Numerology(streams=streams), _generators(seed, image)[0]))
+def _state(streams: int, seed: int, image: int) -> FadingState:
+    return MimoOfdm(streams=streams).draw_state(lambda *_: _generators(seed, image)[0])

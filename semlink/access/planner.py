@@ -24,8 +24,6 @@ from semlink.source.iaq.importance import importance_weights
 
 UNIT_VARIANCE_RANGE = float(np.sqrt(12))
 """u_max - u_min of values of unit variance that are spread evenly."""
-TARGET_BLOCK_ERROR_RATE = 1e-3
-"""μ̃ where none is given; the paper's text names no value."""
 
 
 class PlanMethod(StrEnum):
@@ -86,7 +84,7 @@ class PredictedPlan(Plan):
     @property
     def coherence_seconds(self) -> float:
         """For how long the channel stays as it was: T OFDM symbols."""
-        return self.numerology.coherence_symbols * self.numerology.symbol_seconds
+        return self.numerology.coherence_seconds
 
     @property
     def exceeds_coherence(self) -> bool:

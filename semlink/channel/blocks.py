@@ -3,12 +3,16 @@
 Segment i of a payload is carried by block i (IA-QSMPA, Section II).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semlink.channel.rates import finite_blocklength_rate
+
+MAX_INTERVALS = 64
+"""So many coherence times are followed one by one; what comes later goes on at their mean rate."""
 
 
 @dataclass(frozen=True)
@@ -120,3 +124,35 @@ def check_even(block_of_subchannel: NDArray[np.int64], count: int) -> None:
             f"block_of_subchannel must give every block {blocks.size / count:g} subchannels: "
             f"block {int(np.argmin(shares))} has {shares.min()}, block {int(np.argmax(shares))} has {shares.max()}"
         )
+
+
+def latencies_over_intervals(
+    load: ArrayLike, rates: Callable[[int], NDArray[np.float64]], interval: float
+) -> NDArray[np.float64]:
+    """Seconds that each block takes when its rate changes every coherence time.
+
+    Args:
+        load: (N,) bits of each block, ≥ 0.
+        rates: number of the coherence time, from 0 -> (N,) bit/s, ≥ 0. Called for one after the other, at most
+            `MAX_INTERVALS` of them; the blocks that are not done then go on at the mean of these rates, without
+            the first, which alone has the channel that the plan was made for.
+        interval: the coherence time in seconds, above 0.
+
+    Returns:
+        (N,), 0 for a block without bits, infinite for one that gets nothing through.
+    """
+    remaining = np.array(load, dtype=np.float64)
+    seconds = np.zeros(remaining.shape)
+    later = np.zeros(remaining.shape)
+    for number in range(MAX_INTERVALS):
+        open_ = remaining > 0
+        if not open_.any():
+            return seconds
+        rate = rates(number)
+        later += rate if number else 0
+        done = open_ & (remaining <= rate * interval)
+        seconds[done] += remaining[done] / rate[done]
+        seconds[open_ & ~done] += interval
+        remaining = np.where(done, 0, remaining - rate * interval * open_)
+    with np.errstate(divide="ignore"):
+        return np.where(remaining > 0, seconds + remaining / (later / (MAX_INTERVALS - 1)), seconds)

@@ -1,9 +1,48 @@
-"""The binary symmetric channel: every bit arrives inverted with probability μ, on its own (IAQ, equation 19)."""
+"""Binary symmetric channel (BSC): every bit arrives inverted with probability μ, on its own (IAQ, equation 19)."""
 
 import math
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
+
+from semlink.channel.base import Arrival, Carried, Channel, register
+from semlink.channel.fading import FadingState
+from semlink.channel.parameters import Option
+from semlink.channel.plan import Plan
+
+QUICK_FLIPS = 50_000
+"""Flips to expect of a frame that is sent within a millisecond."""
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class BinarySymmetricChannel(Channel):
+    """Every bit arrives inverted with probability `ber`, independently of all others."""
+
+    name = "bsc"
+
+    ber: Annotated[
+        float,
+        Interval(ge=0, le=1),
+        Option("bit error rate μ: the probability that a bit arrives inverted", initial=0.01),
+    ]
+
+    def is_quick(self, bits: int) -> bool:
+        """The time goes with the number of flips."""
+        return self.ber * bits <= QUICK_FLIPS
+
+    def transmit(
+        self,
+        frame: Carried,
+        plan: Plan | None,
+        state: FadingState | None,
+        generator: np.random.Generator,
+    ) -> Arrival:
+        """See `Channel.transmit` and `flip_positions`."""
+        return Arrival(flip_positions(frame.payload_bits, self.ber, generator))
 
 
 def flip_positions(bits: int, bit_error_rate: float, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -36,11 +75,3 @@ def flip_positions(bits: int, bit_error_rate: float, generator: np.random.Genera
         last = int(positions[-1])
     positions = np.concatenate(chunks)
     return positions[: np.searchsorted(positions, bits)]
-
-
-def invert_bits(data: bytearray, positions: NDArray[np.int64]) -> None:
-    """Inverts bits of `data` in place; position 0 is the most significant bit of the first byte."""
-    inverted = np.zeros(8 * len(data), bool)
-    inverted[positions] = True
-    octets = np.frombuffer(data, np.uint8)
-    octets ^= np.packbits(inverted)

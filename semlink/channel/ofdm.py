@@ -52,6 +52,11 @@ class Numerology:
         """Duration of an OFDM symbol 1/Δf0, without a cyclic prefix: the paper counts none."""
         return 1 / self.spacing_hz
 
+    @property
+    def coherence_seconds(self) -> float:
+        """For so long the channel stays as it is: T OFDM symbols."""
+        return self.coherence_symbols * self.symbol_seconds
+
     def noise_power(self, snr_db: float) -> float:
         """σ² = 10^(-SNR/10), of each receive antenna on each subcarrier.
 
@@ -121,6 +126,39 @@ def estimated_channel(
         raise ValueError(f"error_variance must be finite and at least 0, not {error_variance}")
     error = generator.standard_normal(channel.shape) + 1j * generator.standard_normal(channel.shape)
     return channel + np.sqrt(error_variance / 2) * error
+
+
+def effective_channel(channel: NDArray[np.complex128], beams: Beamforming) -> NDArray[np.complex128]:
+    """(F, N_s, N_s) W_R^H·H·W_T of H and an estimate's beams: diag(λ) if the estimate is perfect (equation 6)."""
+    if np.shape(channel) != beams.combiner.shape:
+        raise ValueError(
+            f"channel must have the shape of the beams {beams.combiner.shape}, not {np.shape(channel)}"
+        )
+    return beams.combiner.conj().swapaxes(1, 2) @ channel @ beams.precoder
+
+
+def equivalent_gains(
+    channel: NDArray[np.complex128], beams: Beamforming, powers: NDArray[np.float64], noise_power: float
+) -> NDArray[np.float64]:
+    """Gains without interference that give the same ratio of signal to interference and noise.
+
+    With G = W_R^H·H·W_T, the SINR |G_rr|²p_r / (σ² + Σ_{s≠r} |G_rs|²p_s) is γ = p_r·g²/σ² of the returned g. All
+    streams are taken as active, as they are until the first block is done: later there is less interference. The
+    paper, which assumes perfect knowledge of a channel that stays, has none.
+
+    Args:
+        channel: (F, N_s, N_s) H as it is.
+        beams: of the estimate.
+        powers: (F, N_s) p of each subchannel, ≥ 0.
+        noise_power: σ², above 0.
+
+    Returns:
+        (F, N_s), λ if the estimate is perfect.
+    """
+    seen = np.abs(effective_channel(channel, beams)) ** 2
+    own = np.einsum("frr->fr", seen)
+    disturbance = np.maximum(np.einsum("frs,fs->fr", seen, powers) - own * powers, 0)
+    return np.sqrt(own * noise_power / (noise_power + disturbance))
 
 
 def _checked(channel: NDArray[np.complex128]) -> NDArray[np.complex128]:

@@ -1,15 +1,18 @@
-"""Square QAM with Gray labels: bits to points of unit mean energy, and back, by decision or by likelihood.
+"""QAM with Gray labels, square: bits to points of unit mean energy and back by hard decision; bit error rates.
 
 The labelling is that of 3GPP TS 38.211, Section 5.1. The bits of a label, most significant first, belong to the
 real and the imaginary part by turns, and each part is a pulse amplitude with a reflected Gray code of its own, so
 everything here is done for the two parts at once.
 """
 
+import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import erfc
 
 ORDERS = (4, 16, 64, 256)
 
@@ -19,10 +22,8 @@ class _Alphabet(NamedTuple):
     """log2 of the order."""
     half_step: float
     """Half the distance of neighbours, √(3/(2(order - 1))) for a mean energy of 1."""
-    amplitudes: NDArray[np.float64]
-    """(√order,) values of one part, ascending."""
-    codes: NDArray[np.uint8]
-    """(√order, bits/2) label bits of each amplitude."""
+    levels: int
+    """√order, the number of amplitudes of one part."""
     points: NDArray[np.complex128]
     """(order,) the point of each label."""
     labels: NDArray[np.uint8]
@@ -82,7 +83,7 @@ def demodulate_hard(symbols: NDArray[np.complex128], order: int) -> NDArray[np.u
         ValueError: an argument is not of this form.
     """
     alphabet = _alphabet(order)
-    levels = alphabet.amplitudes.size
+    levels = alphabet.levels
     nearest = _parts(symbols) * (0.5 / alphabet.half_step)
     nearest += levels / 2
     np.clip(nearest, 0, levels - 1, out=nearest)
@@ -91,35 +92,52 @@ def demodulate_hard(symbols: NDArray[np.complex128], order: int) -> NDArray[np.u
     return np.unpackbits(labels[:, None] << np.uint8(8 - alphabet.bits), axis=1, count=alphabet.bits).ravel()
 
 
-def demodulate_soft(symbols: NDArray[np.complex128], order: int, noise_variance: ArrayLike) -> NDArray[np.float64]:
-    """Log-likelihood ratios ln P(bit = 0) - ln P(bit = 1) of equally likely points in white Gaussian noise.
+def awgn_bit_error_rate(order: int, snr: ArrayLike) -> NDArray[np.float64]:
+    """Exact bit error rate over additive white Gaussian noise, hard decisions.
 
-    Exact, not the max-log approximation: sums over all points, which for square QAM are sums over the amplitudes
-    of one part.
+    Cho and Yoon, "On the general BER expression of one- and two-dimensional amplitude modulations", IEEE
+    Transactions on Communications, 50(7), 2002, equations (14) and (16), with log2(order)·E_b/N0 = E_s/N0.
 
     Args:
-        symbols: (Q,) equalised, so that the points are those of `constellation`; finite.
         order: number of points, one of 4, 16, 64, 256.
-        noise_variance: of the complex noise, above 0: one number, or (Q,) one for each symbol.
+        snr: E_s/N0, energy of a symbol over complex noise variance, linear, ≥ 0, any shape. For a subchannel of
+            gain λ and power p it is λ²p/σ².
 
     Returns:
-        (Q·log2 order,) positive where 0 is likelier.
+        Rates within [0, 1/2], in the shape of `snr`.
 
     Raises:
-        ValueError: an argument is not of this form.
+        ValueError: an argument is outside these ranges.
     """
-    alphabet = _alphabet(order)
-    parts = _parts(symbols)
-    variance = np.asarray(noise_variance, dtype=np.float64)
-    if variance.shape not in {(), (len(parts),)}:
-        raise ValueError(f"noise_variance must have shape () or (Q,), not {variance.shape}")
-    if not ((variance > 0) & np.isfinite(variance)).all():
-        raise ValueError("noise_variance must be finite and above 0")
-    exponents = -((parts[:, :, None] - alphabet.amplitudes) ** 2) / variance.reshape(-1, 1, 1)
-    ratios = np.empty((len(parts), alphabet.bits // 2, 2))
-    for bit, ones in enumerate(alphabet.codes.T.astype(bool)):
-        ratios[:, bit] = _log_sum(exponents[:, :, ~ones]) - _log_sum(exponents[:, :, ones])
-    return ratios.ravel()
+    return _mean_over_bits(order, snr, lambda argument: erfc(np.sqrt(argument)))
+
+
+def rayleigh_bit_error_rate(order: int, snr: ArrayLike) -> NDArray[np.float64]:
+    """Exact mean bit error rate over flat Rayleigh fading, hard decisions, the fading known to the receiver.
+
+    `awgn_bit_error_rate` averaged over an exponentially distributed SNR of mean `snr`, term by term:
+    E[erfc(√(aγ))] = 1 - √(am/(1 + am)) for γ of mean m (Simon and Alouini, Digital Communication over Fading
+    Channels, 2005, equation 5.6).
+
+    Args:
+        order: number of points, one of 4, 16, 64, 256.
+        snr: mean E_s/N0, linear, ≥ 0, any shape.
+
+    Returns:
+        Rates within [0, 1/2], in the shape of `snr`.
+
+    Raises:
+        ValueError: an argument is outside these ranges.
+    """
+    # 1 - √(x/(1+x)), written so that it keeps its digits where x is large.
+    return _mean_over_bits(order, snr, lambda x: 1 / ((1 + x) * (1 + np.sqrt(x / (1 + x)))))
+
+
+def complex_normal(count: int, generator: np.random.Generator) -> NDArray[np.complex128]:
+    """(count,) draws CN(0, 1), each two successive normal draws."""
+    noise = generator.standard_normal(2 * count)
+    noise *= math.sqrt(0.5)
+    return noise.view(np.complex128)
 
 
 def checked_bits(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -144,13 +162,10 @@ def _alphabet(order: int) -> _Alphabet:
     order_of_places = places[:, 0] * levels + places[:, 1]
     of_place = np.empty(order, np.uint8)
     of_place[order_of_places] = labels
-    codes = np.empty((levels, bits // 2), np.uint8)
-    codes[places[:, 0]] = of_label[:, 0::2]
     return _Alphabet(
         bits,
         half_step,
-        (2 * np.arange(levels) - (levels - 1)) * half_step,
-        codes,
+        levels,
         (parts[:, 0] + 1j * parts[:, 1]) * half_step,
         of_place,
     )
@@ -173,7 +188,19 @@ def _parts(symbols: NDArray[np.complex128]) -> NDArray[np.float64]:
     return symbols.view(np.float64).reshape(-1, 2)
 
 
-def _log_sum(exponents: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ln Σ e^x over the last axis, without underflow."""
-    largest = exponents.max(axis=-1)
-    return largest + np.log(np.exp(exponents - largest[..., None]).sum(axis=-1))
+def _mean_over_bits(
+    order: int, snr: ArrayLike, mean_erfc: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Cho and Yoon's double sum; `mean_erfc` gives erfc(√x) or its mean over the fading."""
+    bits = bits_per_symbol(order) // 2
+    levels = 1 << bits
+    snr = np.asarray(snr, dtype=np.float64)
+    if not ((snr >= 0) & np.isfinite(snr)).all():
+        raise ValueError("snr must be finite and at least 0")
+    rate = np.zeros(snr.shape)
+    for bit in range(1, bits + 1):
+        for term in range(levels - (levels >> bit)):
+            turns, rest = divmod(term << bit - 1, levels)
+            weight = (-1) ** turns * ((1 << bit - 1) - turns - (2 * rest >= levels))
+            rate += weight * mean_erfc((2 * term + 1) ** 2 * snr * 1.5 / (order - 1))
+    return rate / (levels * bits)

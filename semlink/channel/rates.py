@@ -1,4 +1,4 @@
-"""What a subchannel carries: Shannon's rate, and what a finite block length leaves of it."""
+"""Rate of a subchannel: Shannon's, and what a finite block length leaves of it."""
 
 from statistics import NormalDist
 from typing import SupportsIndex
@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semlink.checks import integer_within
+
+TARGET_BLOCK_ERROR_RATE = 1e-3
+"""μ̃ where none is given; the paper's text names no value."""
 
 
 def shannon_rate(snr: ArrayLike) -> NDArray[np.float64]:
@@ -39,20 +42,6 @@ def dispersion(snr: ArrayLike) -> NDArray[np.float64]:
     snr = _checked(snr)
     # Equal to the formula, without its loss of digits at low SNR.
     return snr / (1 + snr) * ((2 + snr) / (1 + snr))
-
-
-def linear_dispersion_root(snr: ArrayLike) -> NDArray[np.float64]:
-    """min((γ + 1)/2, 1), the paper's stand-in for √U(γ) (IA-QSMPA, equation 30).
-
-    (γ + 1)/2 is the tangent at γ = √2 - 1, hence never below √U; at γ = 0 it gives 1/2 instead of 0.
-
-    Args:
-        snr: received SNR γ, linear, ≥ 0, any shape.
-
-    Raises:
-        ValueError: an SNR is negative.
-    """
-    return np.minimum((_checked(snr) + 1) / 2, 1)
 
 
 def dispersion_penalty(block_error_rate: float, block_length: SupportsIndex) -> float:

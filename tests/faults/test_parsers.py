@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from pydantic import SecretBytes, ValidationError
 
 from channel_emulator.control import Impairments
-from channel_emulator.impairments import MimoOfdm
-from channel_emulator.planned_frame import PlannedFrame, PlanRefused
+from channel_emulator.plan_messages import PlanRefused, read_plan
 from channel_emulator.settings import Settings as EmulatorSettings
 from device.settings import DeviceSettings
+from semlink.channel.ofdm import Numerology
 from semlink.service.admission import ApiKeys, read_keys
 from semlink.service.header_tag import keys_of_devices
 from semlink.service.settings import StartupError, read_settings
@@ -27,7 +27,7 @@ from semlink.v1.link_pb2 import TransmissionPlan
 from server.settings import ServerSettings
 
 FRAME = IaqFrame.from_bytes(encode(np.zeros((224, 224, 3), np.uint8), np.ones(196), rho=0.5).frame.to_bytes())
-HELD = MimoOfdm(snr_db=20.0).hold(0, "camera", 0)
+NUMEROLOGY, STATE_ID = Numerology(), b"the state of the channel"
 NUMBERS = st.sampled_from([0.0, -0.0, -1.0, 1e-320, 1e308, float("inf"), float("nan"), 0.5, 1.0]) | st.floats()
 LINES = st.lists(
     st.text(max_size=20)
@@ -57,10 +57,10 @@ JSON = st.recursive(
 @st.composite
 def plans(draw) -> TransmissionPlan:
     """As long as it must be, or not, and every block with as many subchannels, or not."""
-    subchannels = HELD.numerology.subchannels
+    subchannels = NUMEROLOGY.subchannels
     shares = np.arange(subchannels) % draw(st.sampled_from([1, 195, 196, 197]))
     plan = TransmissionPlan(
-        state_id=draw(st.sampled_from([b"", HELD.state_id, b"x"]) | st.binary(max_size=40)),
+        state_id=draw(st.sampled_from([b"", STATE_ID, b"x"]) | st.binary(max_size=40)),
         rho=draw(NUMBERS),
         power=[draw(NUMBERS)] * draw(st.sampled_from([0, 1, 196, 196, 196])),
         block_of_subchannel=shares[: draw(st.sampled_from([0, 1, subchannels, subchannels]))],
@@ -73,9 +73,9 @@ def plans(draw) -> TransmissionPlan:
 @given(plans())
 def test_plans(plan):
     with contextlib.suppress(PlanRefused), np.errstate(all="raise"):
-        planned = PlannedFrame.of(FRAME, plan, HELD)
+        planned = read_plan(plan, FRAME, NUMEROLOGY, STATE_ID)
         assert np.isfinite(planned.power).all()
-        assert planned.power_of_subchannel.sum() < 2 * HELD.numerology.total_power
+        assert planned.power_of_subchannel.sum() < 2 * NUMEROLOGY.total_power
 
 
 @given(plans(), st.data())
@@ -89,7 +89,7 @@ def test_plans_damaged_on_their_way(plan, data):
     except DecodeError:
         return
     with contextlib.suppress(PlanRefused):
-        PlannedFrame.of(FRAME, plan, HELD)
+        read_plan(plan, FRAME, NUMEROLOGY, STATE_ID)
 
 
 @pytest.fixture(scope="module")

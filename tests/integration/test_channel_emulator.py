@@ -293,7 +293,7 @@ def test_devices_with_an_impairment_of_their_own_are_bounded(emulator):
         ({"type": "bsc", "ber": -0.1}, "greater than or equal to 0"),
         ({"type": "bsc"}, "ber"),
         ({"type": "bsc", "ber": 0.1, "bre": 0.2}, "bre"),
-        ({"type": "fog"}, "'none', 'bsc'"),
+        ({"type": "fog"}, "'none', 'rayleigh'"),
         ({"type": "awgn", "order": 32}, "4, 16, 64 or 256"),
         ({"type": "mimo_ofdm", "streams": 17}, "less than or equal to 16"),
         ({"type": "finite_blocklength", "target_bler": 0}, "greater than 0"),

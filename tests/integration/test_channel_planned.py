@@ -13,8 +13,8 @@ import pytest
 from processes import wait_until
 
 from semlink.access.planner import draw_importance, plan
-from semlink.channel.error_rate import awgn_bit_error_rate, rayleigh_bit_error_rate
 from semlink.channel.ofdm import subchannel_gains
+from semlink.channel.qam import awgn_bit_error_rate, rayleigh_bit_error_rate
 from semlink.source.iaq.coder import encode_with
 from semlink.source.iaq.frame import IaqFrame
 from semlink.v1 import link_pb2 as pb

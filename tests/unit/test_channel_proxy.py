@@ -9,9 +9,12 @@ import pytest
 
 from channel_emulator import proxy
 from channel_emulator.control import Impairments
-from channel_emulator.impairments import Awgn, BinarySymmetricChannel, Impairment, NoImpairment
+from channel_emulator.impairments import impairment_of
 from channel_emulator.metrics import Metrics
 from channel_emulator.settings import Settings
+from semlink.channel.awgn import Awgn
+from semlink.channel.bsc import BinarySymmetricChannel
+from semlink.channel.none import NoImpairment
 from semlink.source.iaq.frame import Geometry, IaqFrame
 from semlink.v1.link_pb2 import ClassifyRequest
 
@@ -20,7 +23,7 @@ LARGE = IaqFrame(Geometry(4, 8, 255, 1), 8, 0, 255, np.full(32, 4, np.uint8), by
 
 
 @pytest.mark.parametrize(
-    ("impairment", "frame", "in_loop"),
+    ("channel", "frame", "in_loop"),
     [
         (NoImpairment(), LARGE, True),
         (BinarySymmetricChannel(ber=0.01), SMALL, True),
@@ -32,7 +35,7 @@ LARGE = IaqFrame(Geometry(4, 8, 255, 1), 8, 0, 255, np.full(32, 4, np.uint8), by
         (Awgn(), SMALL, False),
     ],
 )
-def test_many_flips_are_made_in_a_worker(monkeypatch, impairment: Impairment, frame, in_loop):
+def test_many_flips_are_made_in_a_worker(monkeypatch, channel, frame, in_loop):
     threads, transmit = [], proxy.transmit
 
     def noted(*arguments, **named):
@@ -43,12 +46,14 @@ def test_many_flips_are_made_in_a_worker(monkeypatch, impairment: Impairment, fr
 
     async def impair():
         settings = Settings(upstream="nowhere:1")
-        async with grpc.aio.insecure_channel(settings.upstream) as channel:
-            emulator = proxy.ImpairingProxy(channel, settings, Impairments(default=impairment), Metrics())
+        async with grpc.aio.insecure_channel(settings.upstream) as upstream:
+            emulator = proxy.ImpairingProxy(
+                upstream, settings, Impairments(default=impairment_of(channel)), Metrics()
+            )
             return await emulator._impair(ClassifyRequest(frame=frame))
 
     received, report = asyncio.run(impair())
     assert (threads == [threading.current_thread()]) == in_loop
-    assert report.impairment == impairment.type
+    assert report.impairment == channel.name
     flipped = np.bitwise_count(np.frombuffer(received, np.uint8) ^ np.frombuffer(frame, np.uint8)).sum()
     assert flipped == report.bits_flipped

@@ -2,8 +2,9 @@
 
 import pytest
 
-from channel_emulator.impairments import BinarySymmetricChannel, NoImpairment
 from channel_emulator.settings import Settings
+from semlink.channel.bsc import BinarySymmetricChannel
+from semlink.channel.none import NoImpairment
 from semlink.service.settings import read_settings
 
 

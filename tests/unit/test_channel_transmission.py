@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channel_emulator.impairments import BinarySymmetricChannel, NoImpairment
-from channel_emulator.randomness import random_stream
+from channel_emulator.randomness import FrameRandomness
 from channel_emulator.transmission import transmit
-from semlink.channel.bsc import invert_bits
+from semlink.channel.base import invert_bits
+from semlink.channel.bsc import BinarySymmetricChannel, flip_positions
+from semlink.channel.none import NoImpairment
 from semlink.frame import MAX_FRAME_BYTES, FrameError
 from semlink.source.iaq.frame import Geometry, IaqFrame
 
@@ -28,9 +29,8 @@ def flipped(sent: bytes, received: bytes) -> np.ndarray:
 
 
 def send(frame: bytes, ber: float, *, impair_header: bool = False, seed: int = 0):
-    return transmit(
-        frame, BinarySymmetricChannel(ber=ber), random_stream(seed, "camera", 0), impair_header=impair_header
-    )
+    bsc = BinarySymmetricChannel(ber=ber)
+    return transmit(frame, None, bsc, FrameRandomness(seed, "camera", 0), impair_header=impair_header)
 
 
 @given(data=st.binary(max_size=200), random=st.randoms())
@@ -73,7 +73,7 @@ def test_the_report_counts_the_flips_that_were_made():
 
 def test_no_impairment_changes_nothing_and_says_so():
     frame = frame_of()
-    received, report = transmit(frame, NoImpairment(), random_stream(0, "camera", 0), impair_header=False)
+    received, report = transmit(frame, None, NoImpairment(), FrameRandomness(0, "camera", 0))
     assert received == frame
     assert (report.impairment, report.bits_flipped, report.bits_exposed) == ("none", 0, 243)
 
@@ -86,7 +86,7 @@ def test_only_seed_device_and_frame_number_decide_the_flips():
     def damage(order, seed):
         bsc = BinarySymmetricChannel(ber=0.1)
         frame = frame_of(8)
-        return {key: transmit(frame, bsc, random_stream(seed, *key), impair_header=False)[0] for key in order}
+        return {key: transmit(frame, None, bsc, FrameRandomness(seed, *key))[0] for key in order}
 
     once = damage(frames, seed=0)
     assert once == damage(reversed(frames), seed=0)
@@ -96,8 +96,8 @@ def test_only_seed_device_and_frame_number_decide_the_flips():
 
 
 def test_a_longer_frame_meets_the_same_flips():
-    rng = [random_stream(7, "camera", 3) for _ in range(2)]
-    few, many = (BinarySymmetricChannel(ber=0.01).flips(n, r) for n, r in zip((5_000, 50_000), rng, strict=True))
+    rng = [FrameRandomness(7, "camera", 3).stream() for _ in range(2)]
+    few, many = (flip_positions(n, 0.01, r) for n, r in zip((5_000, 50_000), rng, strict=True))
     np.testing.assert_array_equal(few, many[: few.size])
 
 

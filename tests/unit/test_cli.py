@@ -161,7 +161,7 @@ def test_demo_says_where_it_could_not_write(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--plan", "fixed"], "--plan is for --channel mimo-ofdm"),
+        (["--plan", "fixed"], "--plan is for --channel finite-blocklength and mimo-ofdm"),
         (["--channel", "mimo-ofdm", "--rho", "0.1"], "needs --rho of 0.125 or more"),
         (["--channel", "mimo-ofdm", "--total-bits", "100000"], "leave --total-bits out"),
         (["--channel", "awgn", "--order", "32"], "--order: Input should be 4, 16, 64 or 256"),

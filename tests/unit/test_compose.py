@@ -132,10 +132,9 @@ def app_of(module: str, health: Health) -> FastAPI:
             max_held_bytes=1,
         )
     from channel_emulator.control import Impairments, control_plane
-    from channel_emulator.impairments import NoImpairment
     from channel_emulator.metrics import Metrics
 
-    return control_plane(Impairments(default=NoImpairment()), Metrics(), health, Admission())
+    return control_plane(Impairments(default={"type": "none"}), Metrics(), health, Admission())
 
 
 def test_the_services_are_the_demos_and_those_that_watch_only_where_they_are_asked_for():

@@ -80,8 +80,8 @@ def test_the_library_imports_no_process(file):
 
 
 @pytest.mark.parametrize("file", sources(*(f"semlink/{name}" for name in MATHEMATICS)), ids=relative)
-def test_mathematics_imports_numpy_and_scipy_only(file):
-    assert families(file) <= sys.stdlib_module_names | {"numpy", "scipy", "semlink"}
+def test_mathematics_imports_numpy_scipy_and_declarations_only(file):
+    assert families(file) <= sys.stdlib_module_names | {"annotated_types", "numpy", "scipy", "semlink"}
     allowed = tuple(f"semlink.{name}" for name in MATHEMATICS)
     assert all(name.startswith(allowed) for name in imports(file) if name.startswith("semlink"))
 

@@ -14,8 +14,8 @@ from experiments.evaluation.rows import append_row, is_about, missing
 from experiments.evaluation.run import Run
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod
-from semlink.channel.error_rate import awgn_bit_error_rate
 from semlink.channel.ofdm import Numerology
+from semlink.channel.qam import awgn_bit_error_rate
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
 from semlink.vision.weights import DEVICE_MODEL, PRETRAINED, find_weights

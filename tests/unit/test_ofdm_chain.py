@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waveform import frequency_response, multipath, ofdm_demodulate, ofdm_modulate
 
-from semlink.channel.chain import sent_amplitudes, transmit, transmit_estimated
-from semlink.channel.error_rate import awgn_bit_error_rate
 from semlink.channel.layout import BlockLayout
 from semlink.channel.ofdm import Numerology, beamforming, draw_channel, estimated_channel, subchannel_gains
-from semlink.channel.qam import ORDERS, bits_per_symbol, modulate
-from semlink.channel.waveform import frequency_response, multipath, ofdm_demodulate, ofdm_modulate
+from semlink.channel.qam import ORDERS, awgn_bit_error_rate, bits_per_symbol, modulate
+from semlink.channel.uncoded import send_over_matrices, sent_amplitudes
+from semlink.channel.uncoded import send_over_subchannels as send
 
 pytestmark = pytest.mark.numeric
 
+LONG = 10**6
+"""OFDM symbols for which the channel stays."""
 SMALL = Numerology(subcarriers=24, streams=3)
 TAPS, PREFIX = 5, 4
 
@@ -38,6 +40,13 @@ def random_bits(layout: BlockLayout, seed: int = 0) -> np.ndarray:
 
 def random_powers(seed: int = 3, numerology: Numerology = SMALL) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0.2, 2, (numerology.subcarriers, numerology.streams))
+
+
+def estimated(bits, layout, channel, estimate, powers, noise_power, generator):
+    """Over a channel that stays, but is known by an estimate only."""
+    return send_over_matrices(
+        bits, layout, lambda interval: channel, estimate, powers, noise_power, generator, interval=LONG
+    )
 
 
 layouts = st.builds(
@@ -99,9 +108,9 @@ def test_bits_pass_without_noise_exactly(layout, seed):
         draw_channel(SMALL, np.random.default_rng(seed)),
         random_powers(),
     )
-    received = transmit(bits, layout, subchannel_gains(channel), powers, 0, np.random.default_rng(0))
+    received = send(bits, layout, subchannel_gains(channel), powers, 0, np.random.default_rng(0))
     np.testing.assert_array_equal(received, bits)
-    received = transmit_estimated(bits, layout, channel, channel, powers, 0, np.random.default_rng(0))
+    received = estimated(bits, layout, channel, channel, powers, 0, np.random.default_rng(0))
     np.testing.assert_array_equal(received, bits)
 
 
@@ -114,8 +123,8 @@ def test_the_long_way_round_gives_the_same_bits(layout, seed):
         random_powers(),
     )
     gains = subchannel_gains(channel)
-    short = transmit(bits, layout, gains, powers, 0.05, np.random.default_rng(seed))
-    long = transmit_estimated(bits, layout, channel, channel, powers, 0.05, np.random.default_rng(seed))
+    short = send(bits, layout, gains, powers, 0.05, np.random.default_rng(seed))
+    long = estimated(bits, layout, channel, channel, powers, 0.05, np.random.default_rng(seed))
     np.testing.assert_array_equal(short, long)
 
 
@@ -123,7 +132,7 @@ def test_every_block_errs_as_its_own_subchannels_do():
     layout = shuffled_layout([40_000] * 8, 64)
     gains, powers = subchannel_gains(draw_channel(SMALL, np.random.default_rng(1))), random_powers()
     bits = random_bits(layout)
-    flips = bits != transmit(bits, layout, gains, powers, 0.05, np.random.default_rng(2))
+    flips = bits != send(bits, layout, gains, powers, 0.05, np.random.default_rng(2))
     rates = awgn_bit_error_rate(64, gains**2 * powers / 0.05)
     for block, of_block in enumerate(flips.reshape(8, -1)):
         expected = rates[layout.block_of_subchannel == block].mean()
@@ -136,9 +145,7 @@ def test_every_block_errs_as_its_own_subchannels_do():
 def test_the_seed_decides_which_bits_flip():
     layout = shuffled_layout([600] * 6, 16)
     gains, bits = subchannel_gains(draw_channel(SMALL, np.random.default_rng(1))), random_bits(layout)
-    first, again, other = (
-        transmit(bits, layout, gains, 1, 0.1, np.random.default_rng(seed)) for seed in (1, 1, 2)
-    )
+    first, again, other = (send(bits, layout, gains, 1, 0.1, np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -150,9 +157,7 @@ def test_a_block_without_power_arrives_as_noise_and_disturbs_nobody(order):
     powers = np.array([0, 1, 1, 1, 1, 1.0])[layout.block_of_subchannel]
     bits = random_bits(layout)
     for noise_power in (1e-9, 0):
-        flips = (bits != transmit(bits, layout, gains, powers, noise_power, np.random.default_rng(2))).reshape(
-            6, -1
-        )
+        flips = (bits != send(bits, layout, gains, powers, noise_power, np.random.default_rng(2))).reshape(6, -1)
         assert 0.4 < flips[0].mean() < 0.6
         assert not flips[1:].any()
 
@@ -270,7 +275,7 @@ def test_an_estimate_lets_streams_disturb_each_other_as_in_sionna(order):
     layout = shuffled_layout(np.arange(1, 7) * 8 * 30, order)
     channel, bits = draw_channel(SMALL, np.random.default_rng(4)), random_bits(layout)
     estimate = estimated_channel(channel, 0.05, np.random.default_rng(5))
-    received = transmit_estimated(bits, layout, channel, estimate, 1, 0, np.random.default_rng(6))
+    received = estimated(bits, layout, channel, estimate, 1, 0, np.random.default_rng(6))
     assert (received != bits).sum() > 10
     np.testing.assert_array_equal(received, decided_by_sionna(bits, layout, channel, estimate))
 
@@ -280,7 +285,7 @@ def test_a_worse_estimate_costs_more_bits():
     bits, errors = random_bits(layout), []
     for variance in (0, 0.01, 0.1, 1):
         estimate = estimated_channel(channel, variance, np.random.default_rng(5))
-        received = transmit_estimated(bits, layout, channel, estimate, 1, 0.001, np.random.default_rng(6))
+        received = estimated(bits, layout, channel, estimate, 1, 0.001, np.random.default_rng(6))
         errors.append((received != bits).mean())
     assert errors[0] < 0.01
     assert (np.diff(errors) > 0.005).all()
@@ -319,14 +324,14 @@ def test_what_does_not_fit_the_layout_is_refused(name, values):
     layout = BlockLayout(np.array([[0, 1]]), np.array([4, 4]), 4)
     for value in values:
         with pytest.raises(ValueError, match=name):
-            transmit(layout=layout, generator=np.random.default_rng(0), **{**good, name: value})
+            send(layout=layout, generator=np.random.default_rng(0), **{**good, name: value})
 
 
 def test_shapes_that_do_not_fit_each_other_are_refused():
     layout, generator = shuffled_layout([4] * 6, 4), np.random.default_rng(0)
     channel = draw_channel(SMALL, generator)
     with pytest.raises(ValueError, match="channel"):
-        transmit_estimated(random_bits(layout), layout, channel[1:], channel, 1, 0, generator)
+        estimated(random_bits(layout), layout, channel[1:], channel, 1, 0, generator)
     with pytest.raises(ValueError, match="samples"):
         ofdm_demodulate(np.zeros((27, 3), complex), 24, PREFIX)
     with pytest.raises(ValueError, match="prefix"):
@@ -340,6 +345,6 @@ def test_an_empty_payload_passes():
     layout = shuffled_layout([0] * 6, 64)
     channel, nothing = draw_channel(SMALL, np.random.default_rng(0)), np.zeros(0, np.uint8)
     assert modulate(nothing, 64).size == 0
-    assert transmit(nothing, layout, subchannel_gains(channel), 1, 1, np.random.default_rng(0)).size == 0
-    assert transmit_estimated(nothing, layout, channel, channel, 1, 1, np.random.default_rng(0)).size == 0
+    assert send(nothing, layout, subchannel_gains(channel), 1, 1, np.random.default_rng(0)).size == 0
+    assert estimated(nothing, layout, channel, channel, 1, 1, np.random.default_rng(0)).size == 0
     assert not layout.ofdm_symbols.any()

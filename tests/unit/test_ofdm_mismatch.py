@@ -7,10 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semlink.channel.chain import transmit, transmit_estimated, transmit_redrawn
+from semlink.channel.blocks import MAX_INTERVALS, latencies_over_intervals
 from semlink.channel.layout import BlockLayout
-from semlink.channel.mismatch import MAX_INTERVALS, equivalent_gains, latencies_over_intervals
-from semlink.channel.ofdm import Numerology, beamforming, draw_channel, estimated_channel, subchannel_gains
+from semlink.channel.ofdm import (
+    Numerology,
+    beamforming,
+    draw_channel,
+    equivalent_gains,
+    estimated_channel,
+    subchannel_gains,
+)
+from semlink.channel.uncoded import send_over_matrices, send_over_subchannels
 
 pytestmark = pytest.mark.numeric
 
@@ -89,16 +96,26 @@ def test_what_many_intervals_do_not_carry_goes_on_at_their_mean_without_the_firs
     assert seconds == pytest.approx(MAX_INTERVALS + 2)
 
 
+def send_by_hand(bits, of, true, estimate, noise_power, generator):
+    """All OFDM symbols at once through precoder, channel, noise and combiner."""
+    beams = beamforming(estimate)
+    grid = of.to_grid(of.modulate(bits)) * np.sqrt(POWERS)
+    arriving = np.einsum("frs,tfs->tfr", beams.combiner.conj().swapaxes(1, 2) @ true @ beams.precoder, grid)
+    noise = (generator.standard_normal(2 * of.times.size) * math.sqrt(0.5)).view(complex)
+    received = of.from_grid(arriving) + noise * math.sqrt(noise_power)
+    return of.demodulate(received / (beams.gains * np.sqrt(POWERS)).take(of.subchannels))
+
+
 @pytest.mark.parametrize("interval", [1, 2, 5, 1000])
 def test_a_channel_that_stays_gives_the_bits_of_a_held_one(interval):
     of = layout([200, 0, 1, 77, 300, 160])
     true = channel(0)
     estimate = estimated_channel(true, 0.02, np.random.default_rng(2))
     bits = bits_of(of)
-    held = transmit_estimated(bits, of, true, estimate, POWERS, 0.05, np.random.default_rng(9))
+    held = send_by_hand(bits, of, true, estimate, 0.05, np.random.default_rng(9))
     assert (held != bits).any()
     asked = []
-    redrawn = transmit_redrawn(
+    redrawn = send_over_matrices(
         bits, of, lambda number: asked.append(number) or true, estimate, POWERS, 0.05, np.random.default_rng(9),
         interval=interval,
     )  # fmt: skip
@@ -110,14 +127,14 @@ def test_each_interval_meets_its_own_channel():
     of = layout([480, 480])  # 120 symbols on 36 subchannels: 4 OFDM symbols
     bits, first = bits_of(of), channel(0)
     second = [first, channel(1), first, first]
-    arrived = transmit_redrawn(
+    arrived = send_over_matrices(
         bits, of, second.__getitem__, first, POWERS, 0.0, np.random.default_rng(0), interval=1
     )
     wrong = (arrived != bits).reshape(-1, 4).any(1)
     assert not wrong[of.times != 1].any()
     assert wrong[of.times == 1].mean() > 0.5
     np.testing.assert_array_equal(
-        transmit(bits, of, subchannel_gains(first), POWERS, 0.0, np.random.default_rng(0)), bits
+        send_over_subchannels(bits, of, subchannel_gains(first), POWERS, 0.0, np.random.default_rng(0)), bits
     )
 
 
@@ -125,6 +142,6 @@ def test_an_empty_payload_passes_and_an_interval_of_nothing_does_not():
     of = layout([0, 0])
     sent = np.empty(0, np.uint8)
     given_ = (sent, of, channel, channel(0), POWERS, 0.1, np.random.default_rng(0))
-    assert transmit_redrawn(*given_, interval=3).size == 0
+    assert send_over_matrices(*given_, interval=3).size == 0
     with pytest.raises(ValueError, match="interval must be"):
-        transmit_redrawn(*given_, interval=0)
+        send_over_matrices(*given_, interval=0)

@@ -9,7 +9,6 @@ from semlink.channel.rates import (
     dispersion,
     dispersion_penalty,
     finite_blocklength_rate,
-    linear_dispersion_root,
     shannon_rate,
 )
 
@@ -39,17 +38,6 @@ def test_dispersion_is_the_variance_of_the_information_density():
     density = np.log(1 + snr) + np.abs(received) ** 2 / (1 + snr) - np.abs(noise) ** 2
     assert density.mean() == pytest.approx(np.log(1 + snr), abs=5e-3)
     assert density.var() == pytest.approx(dispersion(snr), rel=0.01)
-
-
-def test_the_line_touches_the_dispersion_at_root_two_minus_one_and_is_never_below():
-    snr = np.linspace(0, 50, 20_001)
-    gap = linear_dispersion_root(snr) - np.sqrt(dispersion(snr))
-    assert (gap >= -1e-15).all()
-    touching = snr[np.argmin(gap[snr < 1])]
-    assert touching == pytest.approx(np.sqrt(2) - 1, abs=snr[1])
-    assert linear_dispersion_root(np.sqrt(2) - 1) == pytest.approx(np.sqrt(0.5), rel=1e-9)
-    assert linear_dispersion_root(0) == 0.5
-    assert linear_dispersion_root(100) == 1
 
 
 @pytest.mark.parametrize(("rate", "length"), [(1e-9, 100), (1e-3, 800), (0.1, 168), (0.5, 800)])
@@ -91,7 +79,7 @@ def test_bit_error_rate_is_a_rate():
     assert bit_error_rate(0.99, 1) == 1
 
 
-@pytest.mark.parametrize("function", [shannon_rate, dispersion, linear_dispersion_root])
+@pytest.mark.parametrize("function", [shannon_rate, dispersion])
 @pytest.mark.parametrize("snr", [-1e-9, np.nan, [1, -1]])
 def test_refuses_snr(function, snr):
     with pytest.raises(ValueError, match=r"^snr must"):

@@ -1,19 +1,24 @@
 """Frames that travel with a plan, without the sockets: the channel held, the plan checked, what arrives."""
 
 import math
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
 import pytest
 
-from channel_emulator.impairments import Awgn, FiniteBlocklength, MimoOfdm, NoImpairment, Rayleigh
-from channel_emulator.planned_frame import PlanRefused
-from channel_emulator.randomness import random_stream
+from channel_emulator.plan_messages import PlanRefused
+from channel_emulator.randomness import FrameRandomness
 from channel_emulator.settings import Settings
-from channel_emulator.transmission import transmit, transmit_planned
+from channel_emulator.transmission import PRECISION, transmit
 from semlink.access.planner import draw_importance, plan
-from semlink.channel.error_rate import awgn_bit_error_rate, rayleigh_bit_error_rate
+from semlink.channel.awgn import Awgn
+from semlink.channel.finite_blocklength import FiniteBlocklength
+from semlink.channel.mimo_ofdm import MimoOfdm
+from semlink.channel.none import NoImpairment
 from semlink.channel.ofdm import subchannel_gains
+from semlink.channel.qam import awgn_bit_error_rate, rayleigh_bit_error_rate
+from semlink.channel.rayleigh import Rayleigh
 from semlink.frame import FrameError
 from semlink.service.settings import read_settings
 from semlink.source.iaq.coder import encode_with
@@ -27,18 +32,22 @@ SCORES = np.random.default_rng(1).permutation(draw_importance(0))
 SYMBOL_MS = 1 / 15
 
 
-def planned(impairment, frame_id=0, **options):
+def state_of(channel, frame_id=0, device_id="camera", seed=5):
+    """What the emulator draws for a frame."""
+    return channel.draw_state(FrameRandomness(seed, device_id, frame_id).stream, precision=PRECISION)
+
+
+def planned(channel, frame_id=0, **options):
     """A frame, the plan as made from the channel that both ends believe in, and the message."""
-    held = impairment.hold(5, "camera", frame_id)
     made = plan(
         SCORES,
-        subchannel_gains(held.estimate),
-        impairment.snr_db,
-        block_error_rate=impairment.block_error_rate,
+        subchannel_gains(state_of(channel, frame_id).estimate),
+        channel.snr_db,
+        block_error_rate=channel.block_error_rate,
         **options,
     )
     message = TransmissionPlan(
-        state_id=held.state_id,
+        state_id=FrameRandomness(5, "camera", frame_id).state_id(channel),
         rho=made.rho,
         power=made.power,
         block_of_subchannel=made.block_of_subchannel.ravel(),
@@ -46,29 +55,29 @@ def planned(impairment, frame_id=0, **options):
     return encode_with(PIXELS, made.bits).to_bytes(), made, message
 
 
-def send(impairment, frame, message, frame_id=0):
-    held = impairment.hold(5, "camera", frame_id)
-    return transmit_planned(frame, message, impairment, held, random_stream(5, "camera", frame_id))
+def send(channel, frame, message, frame_id=0):
+    return transmit(frame, message, channel, FrameRandomness(5, "camera", frame_id))
 
 
-def go(impairment, frame_id=0, **options):
-    frame, made, message = planned(impairment, frame_id, **options)
-    return frame, made, *send(impairment, frame, message, frame_id)
+def go(channel, frame_id=0, **options):
+    frame, made, message = planned(channel, frame_id, **options)
+    return frame, made, *send(channel, frame, message, frame_id)
 
 
 def test_flips_come_from_the_documented_seed_and_the_channel_from_elsewhere():
     digest = int.from_bytes(sha256(b"camera").digest())
     expected = np.random.default_rng(np.random.SeedSequence([5, digest, 7])).random(4)
-    np.testing.assert_array_equal(random_stream(5, "camera", 7).random(4), expected)
-    streams = [random_stream(5, "camera", 7, *of).random(4) for of in ((), (0, 0), (0, 1), (1,))]
+    np.testing.assert_array_equal(FrameRandomness(5, "camera", 7).stream().random(4), expected)
+    streams = [FrameRandomness(5, "camera", 7).stream(*of).random(4) for of in ((), (0, 0), (0, 1), (1,))]
     assert len({tuple(stream) for stream in streams}) == 4
 
 
 def test_the_channel_is_held_for_a_frame_and_another_for_the_next():
-    impairment = MimoOfdm(streams=3)
-    first, again, other = (impairment.hold(5, "camera", number) for number in (0, 0, 1))
+    channel = MimoOfdm(streams=3)
+    first, again, other = (state_of(channel, number) for number in (0, 0, 1))
     np.testing.assert_array_equal(first.at(0), again.at(3))
-    assert first.state_id == again.state_id != other.state_id
+    ids = [FrameRandomness(5, "camera", number).state_id(channel) for number in (0, 0, 1)]
+    assert ids[0] == ids[1] != ids[2]
     assert not np.array_equal(first.at(0), other.at(0))
     assert first.estimate.shape == (784, 3, 3)
     assert abs(np.mean(np.abs(first.at(0)) ** 2) - 1) < 6 / math.sqrt(784 * 9)
@@ -80,23 +89,23 @@ def test_the_state_is_another_after_any_change():
         MimoOfdm(), MimoOfdm(snr_db=10), MimoOfdm(streams=6), MimoOfdm(csi_error=0.1), MimoOfdm(order=16),
         MimoOfdm(redraw_every_coherence=True), FiniteBlocklength(), FiniteBlocklength(target_bler=0.01),
     ]  # fmt: skip
-    held = [way.hold(5, "camera", 0) for way in ways]
-    held += [MimoOfdm().hold(6, "camera", 0), MimoOfdm().hold(5, "camera-", 0)]
-    assert len({each.state_id for each in held}) == len(held)
+    ids = [FrameRandomness(5, "camera", 0).state_id(way) for way in ways]
+    ids += [FrameRandomness(*other, 0).state_id(MimoOfdm()) for other in ((6, "camera"), (5, "camera-"))]
+    assert len(set(ids)) == len(ids)
 
 
 def test_a_setting_redraws_it_every_coherence_time():
-    held, kept = (MimoOfdm(redraw_every_coherence=redraw).hold(5, "camera", 0) for redraw in (True, False))
+    held, kept = (state_of(MimoOfdm(redraw_every_coherence=redraw)) for redraw in (True, False))
     np.testing.assert_array_equal(held.at(0), kept.at(0))
     assert abs(np.vdot(held.at(1), held.at(2))) < 6 * math.sqrt(784 * 16)  # independent
-    np.testing.assert_array_equal(held.at(2), MimoOfdm(redraw_every_coherence=True).hold(5, "camera", 0).at(2))
+    np.testing.assert_array_equal(held.at(2), state_of(MimoOfdm(redraw_every_coherence=True)).at(2))
 
 
 def test_a_setting_adds_estimation_errors_of_its_variance():
-    held = MimoOfdm(csi_error=0.04).hold(5, "camera", 0)
+    held = state_of(MimoOfdm(csi_error=0.04))
     errors = held.estimate - held.at(0)
     assert np.mean(np.abs(errors) ** 2) == pytest.approx(0.04, rel=6 / math.sqrt(errors.size))
-    np.testing.assert_array_equal(held.at(0), MimoOfdm().hold(5, "camera", 0).at(0))
+    np.testing.assert_array_equal(held.at(0), state_of(MimoOfdm()).at(0))
 
 
 @pytest.mark.parametrize("method", ["ia-qsmpa", "ia-qsmpa-lc", "fixed", "exact"])
@@ -112,9 +121,9 @@ def test_ideal_coding_damages_nothing_and_takes_the_planned_time(method):
 
 @pytest.mark.parametrize("order", [4, 16, 64, 256])
 def test_uncoded_bits_flip_as_often_as_the_closed_form_says_and_take_their_symbols_time(order):
-    impairment = MimoOfdm(snr_db=12, coding="uncoded", order=order)
-    _, made, _, report = go(impairment)
-    gains = np.linalg.svd(impairment.hold(5, "camera", 0).at(0), compute_uv=False)
+    channel = MimoOfdm(snr_db=12, coding="uncoded", order=order)
+    _, made, _, report = go(channel)
+    gains = np.linalg.svd(state_of(channel).at(0), compute_uv=False)
     rates = awgn_bit_error_rate(order, gains**2 * made.power_of_subchannel / 10**-1.2)
     of_block = np.array([rates[made.block_of_subchannel == block].mean() for block in range(196)])
     expected = (768 * made.bits * of_block).sum()  # every subchannel of a block carries as much, to a symbol
@@ -128,7 +137,7 @@ def test_uncoded_bits_flip_as_often_as_the_closed_form_says_and_take_their_symbo
 
 def test_wrong_estimates_cost_bits_and_rate():
     uncoded = MimoOfdm(snr_db=30, coding="uncoded")
-    flips = [go(uncoded.model_copy(update={"csi_error": error}))[3].bits_flipped for error in (0, 0.01, 0.1)]
+    flips = [go(replace(uncoded, csi_error=error))[3].bits_flipped for error in (0, 0.01, 0.1)]
     assert flips == sorted(flips)
     assert flips[2] > 2 * flips[1] > 2 * flips[0]
     _, made, _, report = go(MimoOfdm(snr_db=30, csi_error=0.01))
@@ -141,8 +150,8 @@ def test_a_redrawn_channel_spares_frames_that_are_shorter_than_the_coherence_tim
     frame, _, first, report = go(held)
     assert not report.exceeds_coherence
     assert send(redrawn, frame, planned(redrawn)[2])[0] == first
-    long, slow = (impairment.model_copy(update={"order": 4}) for impairment in (held, redrawn))
-    reports = [go(impairment)[3] for impairment in (long, slow)]
+    long, slow = (replace(channel, order=4) for channel in (held, redrawn))
+    reports = [go(channel)[3] for channel in (long, slow)]
     assert all(report.exceeds_coherence for report in reports)
     # What is sent after 50 symbols meets a stranger's beams: nearly half of it is wrong.
     late = sum(max(768 * bits // 2 // 16 - 50, 0) * 32 for bits in planned(long)[1].bits)
@@ -150,9 +159,9 @@ def test_a_redrawn_channel_spares_frames_that_are_shorter_than_the_coherence_tim
 
 
 def test_latency_over_a_redrawn_channel_is_what_its_rates_add_up_to():
-    impairment = MimoOfdm(snr_db=5, redraw_every_coherence=True)
-    _, made, _, report = go(impairment)
-    held = impairment.hold(5, "camera", 0)
+    channel = MimoOfdm(snr_db=5, redraw_every_coherence=True)
+    _, made, _, report = go(channel)
+    held = state_of(channel)
     left, _, right = np.linalg.svd(held.at(0))
     power, block = made.power_of_subchannel, int(np.argmax(made.latencies))
     remaining, seconds, interval = 768.0 * made.bits[block], 0.0, 0
@@ -169,10 +178,10 @@ def test_latency_over_a_redrawn_channel_is_what_its_rates_add_up_to():
 
 
 def test_lost_blocks_leave_zeros_and_the_header_as_it_was_sent():
-    impairment = FiniteBlocklength(snr_db=15, target_bler=0.1)
+    channel = FiniteBlocklength(snr_db=15, target_bler=0.1)
     lost = 0
     for number in range(5):
-        frame, made, received, report = go(impairment, number)
+        frame, made, received, report = go(channel, number)
         sent, arrived = IaqFrame.from_bytes(frame), IaqFrame.from_bytes(received)
         gone = list(report.lost_blocks)
         lost += len(gone)
@@ -186,8 +195,8 @@ def test_lost_blocks_leave_zeros_and_the_header_as_it_was_sent():
 
 
 def test_bits_flip_by_the_papers_rule():
-    impairment = FiniteBlocklength(snr_db=15, target_bler=0.5, errors="ber-rule")
-    frame, _, received, report = go(impairment)
+    channel = FiniteBlocklength(snr_db=15, target_bler=0.5, errors="ber-rule")
+    frame, _, received, report = go(channel)
     expected = 10 * (1 - 0.5 ** (1 / 800)) * report.bits_exposed
     assert abs(report.bits_flipped - expected) < 6 * math.sqrt(expected)
     assert len(received) == len(frame)
@@ -198,13 +207,13 @@ def test_bits_flip_by_the_papers_rule():
 @pytest.mark.parametrize("order", [4, 64])
 def test_qam_over_a_flat_channel_flips_as_the_closed_form_says(kind, rate, order):
     frame = encode_with(PIXELS, np.full(196, 2)).to_bytes()
-    stream = random_stream(5, "camera", 0)
-    received, report = transmit(frame, kind(snr_db=8, order=order), stream, impair_header=False)
+    randomness = FrameRandomness(5, "camera", 0)
+    received, report = transmit(frame, None, kind(snr_db=8, order=order), randomness)
     expected = rate(order, 10**0.8) * report.bits_exposed
     assert report.bits_exposed == 196 * 768 * 2
     assert abs(report.bits_flipped - expected) < 6 * math.sqrt(8 * expected)
     assert received[: len(frame) - report.bits_exposed // 8] == frame[: len(frame) - report.bits_exposed // 8]
-    assert transmit(frame, kind(snr_db=100, order=4), stream, impair_header=True)[0] == frame
+    assert transmit(frame, None, kind(snr_db=100, order=4), randomness, impair_header=True)[0] == frame
 
 
 def broken(message, **fields):
@@ -220,8 +229,8 @@ def broken(message, **fields):
 
 
 def test_a_plan_that_breaks_a_rule_is_refused_by_its_name():
-    impairment = MimoOfdm()
-    frame, made, message = planned(impairment)
+    channel = MimoOfdm()
+    frame, made, message = planned(channel)
     power, blocks = list(message.power), list(message.block_of_subchannel)
     here, there = blocks.index(3), blocks.index(4)
     doubled = [*blocks]
@@ -247,32 +256,32 @@ def test_a_plan_that_breaks_a_rule_is_refused_by_its_name():
     ]
     for rule, sent, fields in cases:
         with pytest.raises(PlanRefused, match=f"^plan: {rule}: ") as refusal:
-            send(impairment, sent, broken(message, **fields))
+            send(channel, sent, broken(message, **fields))
         assert refusal.value.rule == rule
         assert refusal.value.calls_for_another == (rule in ("stale", "latency"))
     with pytest.raises(PlanRefused, match=r"^plan: missing: .*--plan") as refusal:
-        send(impairment, frame, None)
+        send(channel, frame, None)
     assert refusal.value.calls_for_another
     with pytest.raises(FrameError):
-        send(impairment, frame[:-1], message)
-    assert send(impairment, frame, broken(message, state_id=b""))[0] == frame  # made without asking
+        send(channel, frame[:-1], message)
+    assert send(channel, frame, broken(message, state_id=b""))[0] == frame  # made without asking
 
 
 def test_a_frame_of_another_shape_is_refused_for_its_size():
-    impairment = MimoOfdm()
-    _, _, message = planned(impairment)
+    channel = MimoOfdm()
+    _, _, message = planned(channel)
     small = encode_with(PIXELS[:208], np.ones(13 * 14, np.int64)).to_bytes()
     with pytest.raises(PlanRefused, match="sizes: power must have 182 entries, not 196"):
-        send(impairment, small, message)
+        send(channel, small, message)
 
 
 def test_a_block_without_power_arrives_as_noise_when_uncoded():
-    impairment = MimoOfdm(snr_db=60, coding="uncoded", order=4)
-    frame, _, message = planned(impairment)
+    channel = MimoOfdm(snr_db=60, coding="uncoded", order=4)
+    frame, _, message = planned(channel)
     powerless = int(np.argmax(IaqFrame.from_bytes(frame).bits))
     power = list(message.power)
     power[powerless] = 0.0
-    received, report = send(impairment, frame, broken(message, power=power))
+    received, report = send(channel, frame, broken(message, power=power))
     sent, arrived = IaqFrame.from_bytes(frame), IaqFrame.from_bytes(received)
     wrong = (sent.codes != arrived.codes).any(axis=1)
     assert wrong[powerless]

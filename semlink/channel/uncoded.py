@@ -1,9 +1,8 @@
-"""Uncoded transmission over MIMO-OFDM: which bits of a payload arrive (IA-QSMPA, Section II).
+"""Uncoded transmission over MIMO-OFDM: which bits of a payload arrive, by hard decision (IA-QSMPA, Section II).
 
 Everything here happens on subcarriers: y_f = H_f·x_f + v_f, equation (5). A waveform with a cyclic prefix over a
-channel of few taps comes to exactly that, which `waveform` is there to show; the paper's H_f, independent from one
-subcarrier to the next, has an impulse response as long as the OFDM symbol and fits no prefix, so for it equation
-(5) is the model itself.
+channel of few taps comes to exactly that; the paper's H_f, independent from one subcarrier to the next, has an
+impulse response as long as the OFDM symbol and fits no prefix, so for it equation (5) is the model itself.
 """
 
 import math
@@ -12,17 +11,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semlink.channel.flat import complex_normal
 from semlink.channel.layout import BlockLayout
-from semlink.channel.mismatch import effective_channel
-from semlink.channel.ofdm import beamforming
+from semlink.channel.ofdm import beamforming, effective_channel
+from semlink.channel.qam import complex_normal
 from semlink.checks import integer_within
 
 _LEAST_AMPLITUDE = 1e-18
 """What an equaliser divides by where nothing arrives: the noise then decides."""
 
 
-def transmit(
+def send_over_subchannels(
     bits: NDArray[np.uint8],
     layout: BlockLayout,
     gains: NDArray[np.float64],
@@ -32,7 +30,7 @@ def transmit(
 ) -> NDArray[np.uint8]:
     """Bits as they arrive when both ends know the channel: ỹ = λ·√p·x + ṽ on each subchannel, by hard decision.
 
-    IA-QSMPA, equations (6)-(7), with Gray-labelled QAM and no code, as in its Table I. `transmit_estimated` with a
+    IA-QSMPA, equations (6)-(7), with Gray-labelled QAM and no code, as in its Table I. `send_over_matrices` with a
     perfect estimate meets the same noise and gives the same bits, the long way round.
 
     Args:
@@ -56,49 +54,7 @@ def transmit(
     return _decide(received, layout, amplitudes, noise_power, generator)
 
 
-def transmit_estimated(
-    bits: NDArray[np.uint8],
-    layout: BlockLayout,
-    channel: NDArray[np.complex128],
-    estimate: NDArray[np.complex128],
-    powers: ArrayLike,
-    noise_power: float,
-    generator: np.random.Generator,
-) -> NDArray[np.uint8]:
-    """Bits as they arrive when both ends have only an estimate of the channel: streams then disturb each other.
-
-    Precoder, combiner and equaliser are those of the estimate, so that W_R^H·H·W_T is no longer diagonal: all
-    streams that are active at the same OFDM symbol pass through it. The combiner is unitary and leaves the noise
-    white. The paper assumes a perfect estimate.
-
-    Args:
-        bits: (Σ layout.bits,) payload, uint8 values 0 and 1.
-        layout: which block each subchannel carries, in terms of the estimate's streams.
-        channel: (F, N_s, N_s) H as it is.
-        estimate: (F, N_s, N_s) H as both ends believe it to be.
-        powers: (F, N_s) p ≥ 0 of each subchannel, or one number for all.
-        noise_power: σ² of the complex noise, ≥ 0.
-        generator: the source of all randomness: two normal draws for a QAM symbol, in the payload's order.
-
-    Returns:
-        (Σ layout.bits,) uint8 values 0 and 1.
-
-    Raises:
-        ValueError: an argument is outside these ranges.
-    """
-    beams = beamforming(estimate)
-    if np.shape(channel) != np.shape(estimate):
-        raise ValueError(f"channel must have the estimate's shape {np.shape(estimate)}, not {np.shape(channel)}")
-    sent = sent_amplitudes(powers, layout)
-    amplitudes = _checked_gains(beams.gains, layout) * sent
-    effective = effective_channel(channel, beams)
-    grid = layout.to_grid(layout.modulate(bits) * sent.take(layout.subchannels))
-    # (F, N_s, T): on each subcarrier one matrix product serves all OFDM symbols.
-    received = (effective @ grid.transpose(1, 2, 0)).transpose(2, 0, 1)
-    return _decide(layout.from_grid(received), layout, amplitudes, noise_power, generator)
-
-
-def transmit_redrawn(
+def send_over_matrices(
     bits: NDArray[np.uint8],
     layout: BlockLayout,
     channels: Callable[[int], NDArray[np.complex128]],
@@ -109,10 +65,12 @@ def transmit_redrawn(
     *,
     interval: int,
 ) -> NDArray[np.uint8]:
-    """Bits as they arrive when the channel changes every `interval` OFDM symbols and the beams do not follow.
+    """Bits as they arrive when both ends have only an estimate, or the channel changes and the beams do not.
 
-    `transmit_estimated` with another H for each interval, in memory that does not grow with their number; the same
-    H for all of them gives the same bits as there.
+    Precoder, combiner and equaliser are those of the estimate, so that W_R^H·H·W_T is no longer diagonal: all
+    streams that are active at the same OFDM symbol disturb one another. The combiner is unitary and leaves the
+    noise white. Memory does not grow with the number of intervals. The paper assumes a perfect estimate and a
+    channel that stays.
 
     Args:
         bits: (Σ layout.bits,) payload, uint8 values 0 and 1.
@@ -151,7 +109,7 @@ def transmit_redrawn(
 
 
 def sent_amplitudes(powers: ArrayLike, layout: BlockLayout) -> NDArray[np.float64]:
-    """(F, N_s) √p of each subchannel, of powers as `transmit` takes them."""
+    """(F, N_s) √p of each subchannel, of powers as `send_over_subchannels` takes them."""
     powers = np.asarray(powers, dtype=np.float64)
     if powers.shape not in {(), layout.block_of_subchannel.shape}:
         raise ValueError(f"powers must have shape {layout.block_of_subchannel.shape} or (), not {powers.shape}")

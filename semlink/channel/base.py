@@ -1,0 +1,230 @@
+"""Channel: what every channel has in common, what arrives over one, and the registry of channels by name.
+
+A channel is a frozen dataclass in a file of its own, which registers it. Its parameters are declared once, as its
+fields (see `semlink.channel.parameters`); settings, flags and the control plane are made from them. To add one,
+see docs/add-a-channel.md.
+"""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
+
+import numpy as np
+from annotated_types import Interval
+from numpy.typing import NDArray
+
+from semlink.channel.fading import FadingState
+from semlink.channel.parameters import Option, check_parameters
+from semlink.channel.plan import Plan
+
+
+def invert_bits(data: bytearray, positions: NDArray[np.int64]) -> None:
+    """Inverts bits of `data` in place; position 0 is the most significant bit of the first byte."""
+    inverted = np.zeros(8 * len(data), bool)
+    inverted[positions] = True
+    octets = np.frombuffer(data, np.uint8)
+    octets ^= np.packbits(inverted)
+
+
+class Carried(Protocol):
+    """What a channel needs to know of a frame: the payload, and the segments that it is a row of."""
+
+    @property
+    def payload(self) -> bytes:
+        """The segments one behind the other, most significant bit first, zero-padded to a byte."""
+
+    @property
+    def payload_bits(self) -> int:
+        """Bits of the payload without the padding, which is never exposed."""
+
+    @property
+    def segment_bits(self) -> NDArray[np.int64]:
+        """(N,) bits of each segment, in order; they add up to `payload_bits`."""
+
+
+def payload_values(frame: Carried) -> NDArray[np.uint8]:
+    """(payload_bits,) values 0 and 1 of a payload."""
+    return np.unpackbits(np.frombuffer(frame.payload, np.uint8), count=frame.payload_bits)
+
+
+@dataclass(frozen=True, eq=False)
+class RawBits:
+    """Bytes that are carried as a single segment, such as a file of a codec."""
+
+    payload: bytes
+    payload_bits: int = -1
+    """Bits that are exposed, from the first on; -1: all."""
+
+    def __post_init__(self) -> None:
+        """Counts the bits."""
+        if self.payload_bits < 0:
+            object.__setattr__(self, "payload_bits", 8 * len(self.payload))
+
+    @property
+    def segment_bits(self) -> NDArray[np.int64]:
+        """(1,) all bits."""
+        return np.array([self.payload_bits])
+
+
+@dataclass(frozen=True, eq=False)
+class Arrival:
+    """What becomes of a payload. What to do about segments that do not arrive is up to the caller."""
+
+    flips: NDArray[np.int64]
+    """(n,) positions of the payload's bits that arrive inverted, ascending; of no meaning in a missing segment."""
+    lost: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Segments that the receiver knows to be lost, ascending."""
+    seconds: NDArray[np.float64] | None = None
+    """(N,) how long each segment is on the air; infinite: it never gets through. None: no time is known."""
+    latencies: NDArray[np.float64] | None = None
+    """(N,) by equation (24) or (38) of IA-QSMPA, possibly infinite; the largest is T_d."""
+
+    @property
+    def never(self) -> NDArray[np.int64]:
+        """Segments that never get through, ascending."""
+        return np.empty(0, np.int64) if self.seconds is None else np.flatnonzero(np.isinf(self.seconds))
+
+    @property
+    def air_seconds(self) -> float:
+        """How long the last segment is on the air, possibly infinite; 0 where no time is known."""
+        return 0.0 if self.seconds is None else float(self.seconds.max())
+
+    @property
+    def missing(self) -> NDArray[np.int64]:
+        """Segments that are lost or never get through, ascending."""
+        return np.union1d(self.lost, self.never)
+
+    def received(self, sent: Carried) -> bytes:
+        """The payload that was sent as it arrives; the bits of missing segments are zeros."""
+        data = bytearray(sent.payload)
+        invert_bits(data, self.flips)
+        if (missing := self.missing).size:
+            arrives = np.ones(sent.segment_bits.size, bool)
+            arrives[missing] = False
+            values = np.unpackbits(np.frombuffer(data, np.uint8))
+            values[: sent.payload_bits] *= np.repeat(arrives, sent.segment_bits)
+            return np.packbits(values).tobytes()
+        return bytes(data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel(ABC):
+    """What the air does to a payload.
+
+    All randomness comes from the generators handed in: the same state of a generator, the same damage.
+
+    Raises:
+        ValueError: a parameter is out of its range.
+    """
+
+    name: ClassVar[str]
+    """Unique name, in snake case; flags write it with hyphens."""
+    takes_plan: ClassVar[bool] = False
+    """`transmit` needs a plan and a state: the channel is a `semlink.channel.planned.PlannedChannel`."""
+
+    def __post_init__(self) -> None:
+        """Refuses a parameter out of its range."""
+        check_parameters(self)
+
+    def is_quick(self, bits: int) -> bool:
+        """Whether carrying so many bits takes a millisecond at most, so that an event loop may do it itself."""
+        return False
+
+    def draw_state(
+        self, random: Callable[..., np.random.Generator], *, precision: type = np.complex128
+    ) -> FadingState | None:
+        """The state that one frame meets and a device may know before it sends; None: there is none to know.
+
+        Args:
+            random: numbers that name a stream -> its generator, the same whenever it is asked for.
+            precision: NumPy type of complex numbers to which the state is rounded, as it is told to the device.
+        """
+        return None
+
+    @abstractmethod
+    def transmit(
+        self,
+        frame: Carried,
+        plan: Plan | None,
+        state: FadingState | None,
+        generator: np.random.Generator,
+    ) -> Arrival:
+        """Sends a payload.
+
+        Args:
+            frame: the bits, segment by segment.
+            plan: which subchannels and power each segment has; a channel that takes no plans ignores it.
+            state: what `draw_state` gave.
+            generator: the source of noise and errors.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noisy(Channel):
+    """A channel with white Gaussian noise."""
+
+    snr_db: Annotated[
+        float,
+        Interval(ge=-50, le=100),
+        Option(
+            "SNR in dB: mean energy of a QAM symbol, or unit mean power of a subchannel, over noise", flag="snr"
+        ),
+    ] = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modulated(Channel):
+    """A channel on which bits go as QAM symbols."""
+
+    order: Annotated[Literal[4, 16, 64, 256], Option("number of points of the QAM")] = 64
+
+
+AnyChannel = TypeVar("AnyChannel", bound=type[Channel])
+
+_by_name: dict[str, type[Channel]] = {}
+
+
+def register(channel: AnyChannel) -> AnyChannel:
+    """Makes a channel known by its name; a decorator.
+
+    Raises:
+        ValueError: there is another of this name.
+    """
+    if channel.name in _by_name:
+        raise ValueError(f"there is a channel {channel.name!r} already")
+    _by_name[channel.name] = channel
+    return channel
+
+
+@cache
+def _import_all() -> None:
+    import semlink.channel
+
+    for module in pkgutil.iter_modules(semlink.channel.__path__):
+        importlib.import_module(f"semlink.channel.{module.name}")
+
+
+def channels() -> dict[str, type[Channel]]:
+    """Every channel by its name, sorted: those of this package, and others that were registered."""
+    _import_all()
+    return dict(sorted(_by_name.items()))
+
+
+def channel_type(name: str) -> type[Channel]:
+    """The channel of a name, such as "mimo_ofdm" or "mimo-ofdm".
+
+    >>> channel_type("bsc")(ber=0.01)
+    BinarySymmetricChannel(ber=0.01)
+
+    Raises:
+        ValueError: there is none.
+    """
+    known = channels()
+    try:
+        return known[name.replace("-", "_")]
+    except KeyError:
+        raise ValueError(f"channel must be one of {', '.join(known)}, not {name!r}") from None

@@ -1,0 +1,51 @@
+"""Finite blocklength channel: MIMO-OFDM with codewords of finite length, a few of which fail.
+
+IA-QSMPA, Section IV, equations 27, 28 and 38.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from annotated_types import Interval
+
+from semlink.channel.base import Arrival, register
+from semlink.channel.bsc import flip_positions
+from semlink.channel.parameters import Option
+from semlink.channel.planned import Link, PlannedChannel
+from semlink.channel.rates import TARGET_BLOCK_ERROR_RATE, bit_error_rate, dispersion_penalty
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class FiniteBlocklength(PlannedChannel):
+    """MIMO-OFDM over 784 subcarriers of 15 kHz at the rates that finite block lengths allow."""
+
+    name = "finite_blocklength"
+
+    target_bler: Annotated[float, Interval(gt=0, le=0.5), Option("block error rate μ̃ that the rates keep to")] = (
+        TARGET_BLOCK_ERROR_RATE
+    )
+    errors: Annotated[
+        Literal["block-loss", "ber-rule"],
+        Option(
+            "block-loss: each block is lost with probability `target_bler`, and the frame goes on without it; "
+            "ber-rule: every bit flips on its own, at the paper's rule of thumb for the bit error rate (41)"
+        ),
+    ] = "block-loss"
+
+    @property
+    def block_error_rate(self) -> float:
+        """μ̃."""
+        return self.target_bler
+
+    def carry(self, link: Link, generator: np.random.Generator) -> Arrival:
+        """See `PlannedChannel`."""
+        latencies = link.latencies(dispersion_penalty(self.target_bler, link.plan.block_length))
+        flips = lost = np.empty(0, np.int64)
+        if self.errors == "block-loss":
+            lost = np.flatnonzero(generator.random(link.plan.bits.size) < self.target_bler)
+        else:
+            rate = bit_error_rate(self.target_bler, link.plan.block_length)
+            flips = flip_positions(link.frame.payload_bits, rate, generator)
+        return Arrival(flips, lost, seconds=latencies, latencies=latencies)

@@ -1,0 +1,46 @@
+"""MIMO-OFDM channel: ideal transmission at Shannon's rate, or uncoded QAM symbols decided one by one."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+
+from semlink.channel.base import Arrival, Modulated, payload_values, register
+from semlink.channel.layout import BlockLayout
+from semlink.channel.parameters import Option
+from semlink.channel.planned import Link, PlannedChannel
+from semlink.channel.uncoded import send_over_matrices, send_over_subchannels
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class MimoOfdm(Modulated, PlannedChannel):
+    """MIMO-OFDM over 784 subcarriers of 15 kHz with Rayleigh fading; what arrives, and when, is up to `coding`."""
+
+    name = "mimo_ofdm"
+
+    coding: Annotated[
+        Literal["ideal", "uncoded"],
+        Option(
+            "ideal: nothing is damaged, and every block takes the time of Shannon's rate (IA-QSMPA, 24-25); "
+            "uncoded: bits as QAM symbols, decided one by one, in the time that these take"
+        ),
+    ] = "ideal"
+
+    def carry(self, link: Link, generator: np.random.Generator) -> Arrival:
+        """See `PlannedChannel`. A block of `uncoded` that has no power arrives as noise."""
+        latencies = link.latencies()
+        if self.coding == "ideal":
+            return Arrival(np.empty(0, np.int64), seconds=latencies, latencies=latencies)
+        state, powers = link.state, link.plan.power_of_subchannel
+        layout = BlockLayout(link.plan.block_of_subchannel, link.plan.load, self.order)
+        sent = payload_values(link.frame)
+        if state.is_known:
+            arrived = send_over_subchannels(sent, layout, state.gains, powers, link.noise_power, generator)
+        else:
+            interval = state.numerology.coherence_symbols
+            arrived = send_over_matrices(
+                sent, layout, state.at, state.estimate, powers, link.noise_power, generator, interval=interval
+            )
+        seconds = layout.ofdm_symbols.astype(np.float64) * state.numerology.symbol_seconds
+        return Arrival(np.flatnonzero(arrived != sent), seconds=seconds, latencies=latencies)
