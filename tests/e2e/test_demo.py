@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from channel_emulator.randomness import random_stream
+from channel_emulator.randomness import FrameRandomness
 from semlink.channel.bsc import flip_positions
 from semlink.vision.photos import find_photos
 
@@ -240,7 +240,8 @@ def test_the_bits_that_flip_are_those_of_the_seed_the_device_and_the_frame(defau
     for view in default.summary["views"]:
         bits, ber = view["payload_bits"], 0.01
         assert abs(view["bits_flipped"] - ber * bits) < 6 * (bits * ber * (1 - ber)) ** 0.5
-        assert view["bits_flipped"] == len(flip_positions(bits, ber, random_stream(0, view["device_id"], 0)))
+        stream = FrameRandomness(0, view["device_id"], 0).stream()
+        assert view["bits_flipped"] == len(flip_positions(bits, ber, stream))
 
 
 def test_a_server_that_fails_ends_the_demo_with_the_reason_and_removes_the_last_summary(tmp_path):
