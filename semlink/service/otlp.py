@@ -18,14 +18,14 @@ log = structlog.get_logger(__name__)
 EXPORT_SECONDS = 5.0
 """How long one batch of spans may take to be taken."""
 MAX_SPANS_WAITING = 2048
-"""Spans kept for a collector that is slow or away; beyond, the oldest are lost."""
+"""Spans that wait for a collector that is slow or away; beyond, the oldest are lost."""
 CLOSE_SECONDS = 2.0
 """How long the end of the process waits for the last spans to be taken."""
 
 
 @contextmanager
 def sending(endpoint: str, process: str) -> Iterator[TracerProvider]:
-    """A provider whose spans go to a collector while the context lasts; one that is away holds up nobody.
+    """A provider whose spans go to a collector while the context lasts; the process never waits for them.
 
     Args:
         endpoint: URL of the collector, https:// for TLS. Headers, certificates, sampling and the rest follow
@@ -49,7 +49,7 @@ def sending(endpoint: str, process: str) -> Iterator[TracerProvider]:
 
 
 class _Exporter(SpanExporter):
-    """OTLP's own, saying once that nobody takes the spans, and once that somebody does again."""
+    """OTLP's own, with one log line when exports begin to fail, and one when they succeed again."""
 
     def __init__(self, endpoint: str) -> None:
         self._otlp = OTLPSpanExporter(endpoint, timeout=EXPORT_SECONDS)
