@@ -295,4 +295,5 @@ def _integer_bits(
     )
     loss = costs * 0.25**levels + price * np.exp(log_power).reshape(levels.shape)
     worth = np.where(levels[1:] <= max_bits, loss[:-1] - loss[1:], -np.inf).T
-    return lowest + largest(worth, steps - int(lowest.sum())).sum(axis=1)
+    best: NDArray[np.int64] = lowest + largest(worth, steps - int(lowest.sum())).sum(axis=1)
+    return best

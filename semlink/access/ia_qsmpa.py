@@ -141,7 +141,8 @@ def capped_bits(
     sums = weights.size * min_bits + np.concatenate([[0], np.cumsum(rising[:-1] * np.diff(levels))])
     corner = np.searchsorted(sums, steps, side="right") - 1
     level = levels[corner] + (steps - sums[corner]) / max(rising[corner], 1)
-    return np.clip(half_logs + level, min_bits, caps)
+    bits: NDArray[np.float64] = np.clip(half_logs + level, min_bits, caps)
+    return bits
 
 
 def theorem_2_power(bits: ArrayLike, blocks: Blocks) -> Finish:

@@ -117,8 +117,9 @@ def least_power(blocks: Blocks) -> NDArray[np.float64]:
 
     # The least SNR is near 2·penalty² if that is low, and below exp(penalty) - 1 as √U < 1.
     low, high = 1e-6 * min(penalty, 1) ** 2, math.expm1(penalty)
-    least = brentq(nats, low, high, xtol=np.finfo(float).tiny, rtol=4 * np.finfo(float).eps)
-    return least * blocks.noise_power / np.square(blocks.gains.max(axis=1))
+    least: float = brentq(nats, low, high, xtol=np.finfo(float).tiny, rtol=4 * np.finfo(float).eps)
+    power: NDArray[np.float64] = least * blocks.noise_power / np.square(blocks.gains.max(axis=1))
+    return power
 
 
 def uniform_power(blocks: Blocks) -> NDArray[np.float64]:
@@ -137,7 +138,8 @@ def capacity_water_filling(blocks: Blocks) -> NDArray[np.float64]:
     levels = (blocks.power_budget + np.cumsum(ascending)) / np.arange(1, floor.size + 1)
     # The water stands above the deepest blocks only, as many as lie below the level they share.
     level = levels[np.count_nonzero(levels > ascending) - 1]
-    return np.maximum(level - floor, 0)
+    power: NDArray[np.float64] = np.maximum(level - floor, 0)
+    return power
 
 
 class LogRates(NamedTuple):

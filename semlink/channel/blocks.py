@@ -58,7 +58,7 @@ class Blocks:
     @property
     def power_budget(self) -> float:
         """What the powers P[i] of the blocks may add up to: P_tot·G/(N_s·F) (IA-QSMPA, equation 20)."""
-        return self.total_power / self.gains.shape[1]
+        return float(self.total_power / self.gains.shape[1])
 
     def averaged(self) -> "Blocks":
         """The paper's approximation: each block as one wide subchannel of the mean gain (equations 8 and 11)."""
@@ -75,7 +75,8 @@ class Blocks:
     def rates(self, power: ArrayLike) -> NDArray[np.float64]:
         """(N,) bit/s of each block at powers P[i] ≥ 0 (N,): IA-QSMPA, equations 24 and 38."""
         snr = np.asarray(power, dtype=np.float64)[:, None] * self.gains**2 / self.noise_power
-        return self.bandwidth * finite_blocklength_rate(snr, self.penalty).sum(axis=1)
+        rates: NDArray[np.float64] = self.bandwidth * finite_blocklength_rate(snr, self.penalty).sum(axis=1)
+        return rates
 
     def latencies(self, bits: ArrayLike, power: ArrayLike) -> NDArray[np.float64]:
         """(N,) seconds that each block takes, D·B[i]/R[i]; the largest is T_d (IA-QSMPA, equations 24 and 25).
