@@ -25,7 +25,7 @@ CLOSE_SECONDS = 2.0
 
 @contextmanager
 def sending(endpoint: str, process: str) -> Iterator[TracerProvider]:
-    """A provider whose spans go to a collector while the context lasts; the process never waits for them.
+    """A provider whose spans go to a collector while the context lasts; its end waits CLOSE_SECONDS at most.
 
     Args:
         endpoint: URL of the collector, https:// for TLS. Headers, certificates, sampling and the rest follow
