@@ -12,4 +12,4 @@ def test_page(page, tmp_path):
 
 
 def test_pages_with_examples_are_found():
-    assert {"add-a-coder", "tutorial"} <= {page.stem for page in PAGES}
+    assert {"add-a-channel", "add-a-coder", "tutorial"} <= {page.stem for page in PAGES}
