@@ -25,7 +25,7 @@ from benchmarks.timing import take_turns
 from semlink.source.iaq import coder as iaq
 from semlink.vision.engines import Answer, load_engine
 from semlink.vision.images import IMAGE_SIZE, model_pixels, open_image
-from semlink.vision.openvino_graph import attention_graph, logits_graph
+from semlink.vision.openvino_graph import openvino_graph
 from semlink.vision.photos import find_photos
 from semlink.vision.vit import class_attention, load_vit, normalise
 from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL
@@ -145,7 +145,7 @@ def _compile(model: VisionTransformer, answer: Answer) -> Way:
 def _openvino_bfloat16(model: VisionTransformer, answer: Answer, threads: int) -> Way:
     import openvino
 
-    graph = (attention_graph if answer == "attention" else logits_graph)(model, -1)
+    graph = openvino_graph(model, answer, None)
     settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     request = openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()
     return lambda images: torch.from_numpy(request.infer([images.numpy()], share_inputs=True)[0])

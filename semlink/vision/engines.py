@@ -76,14 +76,10 @@ def _compiled(
 ) -> "Callable[[Tensor], Tensor]":
     import torch
 
-    from semlink.vision.openvino_graph import (  # first: it keeps OpenVINO from reporting
-        attention_graph,
-        logits_graph,
-    )
+    from semlink.vision.openvino_graph import openvino_graph  # first: it keeps OpenVINO from reporting
 
     import openvino  # isort: skip
 
-    build = attention_graph if answer == "attention" else logits_graph
     settings: dict[str, object] = {
         "INFERENCE_PRECISION_HINT": "f32",  # where the CPU has it, bfloat16 is the default
         "NUM_STREAMS": 1,
@@ -91,7 +87,9 @@ def _compiled(
     }
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    request = openvino.Core().compile_model(build(model, batch or -1), "CPU", settings).create_infer_request()
+    request = (
+        openvino.Core().compile_model(openvino_graph(model, answer, batch), "CPU", settings).create_infer_request()
+    )
 
     def run(images: "Tensor") -> "Tensor":
         return torch.from_numpy(request.infer([images.numpy()], share_inputs=True)[0])

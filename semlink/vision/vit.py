@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from timm.data import ImageNetInfo
 from timm.models import VisionTransformer
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from semlink.vision.growth import grow_with_mirror
 from semlink.vision.images import IMAGE_SIZE
@@ -111,6 +111,29 @@ def class_attention(model: VisionTransformer, images: Tensor) -> Tensor:
     )
     scores = torch.einsum("bhd,bnhd->bhn", query * attention.scale, keys)
     return scores.softmax(dim=-1).mean(dim=1)
+
+
+def class_logits(model: VisionTransformer, images: Tensor) -> Tensor:
+    """Logits as timm's forward gives them; the last block's query, projection and MLP run for the class token alone.
+
+    Args:
+        model: a timm vision transformer with a class token that its head reads.
+        images: (B, 3, H, W) normalised images, see `normalise`.
+
+    Returns:
+        (B, classes) logits.
+    """
+    last = model.blocks[-1]
+    tokens = first_blocks(model, images, len(model.blocks) - 1)
+    attention = last.attn
+    parts = attention.qkv(last.norm1(tokens)).unflatten(-1, (3, attention.num_heads, -1))
+    query, keys, values = parts.permute(2, 0, 3, 1, 4).unbind()
+    attended = scaled_dot_product_attention(
+        attention.q_norm(query[:, :, :1]), attention.k_norm(keys), values, scale=attention.scale
+    )
+    token = tokens[:, :1] + last.ls1(attention.proj(attended.transpose(1, 2).flatten(2)))
+    token = token + last.ls2(last.mlp(last.norm2(token)))
+    return model.head(model.norm(token)[:, 0])
 
 
 def normalise(model: VisionTransformer, pixels: NDArray) -> Tensor:

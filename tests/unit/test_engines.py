@@ -106,13 +106,19 @@ class TestOpenVino:
         [
             {"init_values": 0.5},
             {"qk_norm": True},
-            {"qkv_bias": False},
-            {"global_pool": "avg"},
             {"reg_tokens": 4},
-            {"class_token": False, "global_pool": "avg"},
             {"act_layer": torch.nn.ReLU},
         ],
         ids=str,
+    )
+    def test_parts_of_other_transformers_count_too(self, parts):
+        model, images = small(**parts), torch.randn(2, 3, 224, 224)
+        with torch.inference_mode():
+            logits = model(images)
+        assert largest_difference(load_engine("openvino", model, "logits")(images), logits) <= TOLERANCE
+
+    @pytest.mark.parametrize(
+        "parts", [{"global_pool": "avg"}, {"class_token": False, "global_pool": "avg"}], ids=str
     )
     def test_a_model_that_it_would_run_otherwise_is_refused(self, parts):
         with pytest.raises(EngineError, match="--engine torch"):

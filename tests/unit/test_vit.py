@@ -16,7 +16,7 @@ import semlink.vision.weights
 from semlink.vision.growth import grow_with_mirror
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
-from semlink.vision.vit import class_attention, class_names, load_vit, normalise
+from semlink.vision.vit import class_attention, class_logits, class_names, load_vit, normalise
 from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL, WeightsError, find_weights
 
 pytestmark = pytest.mark.numeric
@@ -114,6 +114,11 @@ class TestClassAttention:
         for hook in hooks:
             hook.remove()
         assert ran == list(range(len(tiny.blocks) - 1))
+
+
+@torch.inference_mode()
+def test_class_logits_are_timms_forward(tiny, images):
+    torch.testing.assert_close(class_logits(tiny, images), tiny(images), atol=CONFIDENCE, rtol=0)
 
 
 @pytest.fixture(scope="module")
