@@ -114,7 +114,7 @@ def class_attention(model: VisionTransformer, images: Tensor) -> Tensor:
 
 
 def class_logits(model: VisionTransformer, images: Tensor) -> Tensor:
-    """Logits as timm's forward gives them; the last block's query, projection and MLP run for the class token alone.
+    """Logits as timm's forward gives them; of the last block only what the class token needs is computed.
 
     Args:
         model: a timm vision transformer with a class token that its head reads.
