@@ -1,4 +1,4 @@
-"""What a result must say of how it came about: command, versions, machine."""
+"""Provenance of a result: command, versions, machine."""
 
 import importlib.metadata
 import os

@@ -1,4 +1,4 @@
-"""Where the blocks of a payload go: subchannels and OFDM symbols (IA-QSMPA, Sections II and III-A).
+"""Layout of a payload's blocks: subchannels and OFDM symbols (IA-QSMPA, Sections II and III-A).
 
 A payload is a row of blocks, one a patch. Block i owns N_s·F/G subchannels, fills them with its own bits OFDM
 symbol after OFDM symbol until all are sent, and leaves them idle then.

@@ -1,4 +1,4 @@
-"""What runs a vision transformer: OpenVINO, the fastest measured (benchmarks/inference.py), or torch itself."""
+"""Inference engines: OpenVINO, the fastest measured (benchmarks/inference.py), or torch itself."""
 
 from collections.abc import Callable
 from math import inf

@@ -1,4 +1,4 @@
-"""Which pictures are meant: files, folders of pictures, or photographs that the scikit-image wheel carries."""
+"""Photographs by name: files, folders of pictures, or photographs that the scikit-image wheel carries."""
 
 import importlib.util
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What Ray Serve's gRPC proxies are told to serve; runs in them."""
+"""Ingress of Ray Serve: the services of its gRPC proxies; runs in them."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -1,4 +1,4 @@
-"""What a bit buys: expected squared error of one uniformly quantized value, with and without bit errors."""
+"""Distortion: expected squared error of one uniformly quantized value, with and without bit errors."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

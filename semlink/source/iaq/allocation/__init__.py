@@ -1,4 +1,4 @@
-"""How many bits each patch gets: the methods of IAQ and the ones it is compared with, one family a file.
+"""Bit allocation: the methods of IAQ and the ones it is compared with, one family a file.
 
 All take scores or weights in raster order and return (N,) int64 bits M_i. Ties go to the lower patch index.
 """

@@ -1,4 +1,4 @@
-"""What the papers compare with: the same bits for all patches, or all bits for some."""
+"""Baseline allocations of the papers: the same bits for all patches, or all bits for some."""
 
 from typing import SupportsIndex
 
