@@ -1,4 +1,4 @@
-"""`python -m channel_emulator --upstream HOST:PORT`."""
+"""Entry point: `python -m channel_emulator --upstream HOST:PORT`."""
 
 import asyncio
 

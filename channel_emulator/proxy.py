@@ -1,4 +1,4 @@
-"""The link service as the channel emulator gives it: the upstream's own, over a damaged channel."""
+"""Proxy of the link service: the upstream's own, over a damaged channel."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

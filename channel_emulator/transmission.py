@@ -60,8 +60,9 @@ def transmit(
         )
     received = data[: len(data) - len(exposed.payload)] + arrival.received(exposed)
     report.bits_flipped, report.bits_exposed = len(arrival.flips), exposed.payload_bits
-    report.lost_blocks.extend(arrival.lost)
-    report.bits_lost = int(exposed.segment_bits[arrival.lost].sum())
+    if arrival.lost.size:
+        report.lost_blocks.extend(arrival.lost)
+        report.bits_lost = int(exposed.segment_bits[arrival.lost].sum())
     if arrival.seconds is not None:
         report.block_air_ms.extend(1e3 * arrival.seconds)
         report.air_ms = 1e3 * arrival.air_seconds

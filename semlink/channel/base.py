@@ -96,7 +96,7 @@ class Arrival:
     @property
     def missing(self) -> NDArray[np.int64]:
         """Segments that are lost or never get through, ascending."""
-        return np.union1d(self.lost, self.never)
+        return self.lost if self.seconds is None else np.union1d(self.lost, self.never)
 
     def received(self, sent: Carried) -> bytes:
         """The payload that was sent as it arrives; the bits of missing segments are zeros."""

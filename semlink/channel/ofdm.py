@@ -1,4 +1,4 @@
-"""The MIMO-OFDM channel: its dimensions, its random matrices, the parallel subchannels that the SVD makes of it.
+"""MIMO-OFDM: dimensions, random channel matrices, and the parallel subchannels that the SVD makes of them.
 
 A subchannel is a pair (subcarrier f, stream r); there are N_s·F of them (IA-QSMPA, Section II).
 """
