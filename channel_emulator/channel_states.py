@@ -33,7 +33,10 @@ class ChannelStates(link_pb2_grpc.ChannelServiceServicer):
         if is_planned(channel):
             randomness = FrameRandomness(self._settings.seed, request.device_id, request.frame_id)
             return await asyncio.to_thread(_state, channel, randomness)
-        return await pass_on(self._upstream, "GetChannel", request, context, self._settings)
+        state: link_pb2.ChannelState = await pass_on(
+            self._upstream, "GetChannel", request, context, self._settings
+        )
+        return state
 
 
 def _state(channel: PlannedChannel, randomness: FrameRandomness) -> link_pb2.ChannelState:

@@ -91,7 +91,10 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         # More than may be asked for is refused upstream at once, as is a NaN.
         wait_seconds = request.wait_seconds if 0 <= request.wait_seconds <= MAX_WAIT_SECONDS else 0
         with self._waiting:
-            return await pass_on(self._upstream, "WaitVote", request, context, self._settings, wait_seconds)
+            response: link_pb2.WaitVoteResponse = await pass_on(
+                self._upstream, "WaitVote", request, context, self._settings, wait_seconds
+            )
+        return response
 
     async def _impair(self, request: link_pb2.ClassifyRequest) -> tuple[bytes, link_pb2.ChannelReport]:
         """The frame as it arrives, and what happened to it."""

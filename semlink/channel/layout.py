@@ -60,7 +60,7 @@ class BlockLayout:
         """
         block, number = self._block_and_number
         by_block = np.argsort(self.block_of_subchannel, axis=None, kind="stable")
-        return by_block[block * self._width + number % self._width]
+        return np.asarray(by_block[block * self._width + number % self._width], np.int64)
 
     @cached_property
     def times(self) -> NDArray[np.int64]:
@@ -111,4 +111,5 @@ class BlockLayout:
         fillings = self.symbols * bits_per_symbol(self.order) - self.bits
         if not fillings.any():
             return None
-        return np.arange(self.bits.sum()) + np.repeat(np.cumsum(fillings) - fillings, self.bits)
+        before = np.cumsum(fillings) - fillings
+        return np.asarray(np.arange(self.bits.sum()) + np.repeat(before, self.bits), np.int64)

@@ -88,7 +88,8 @@ def draw_channel(numerology: Numerology, generator: np.random.Generator) -> NDAr
         (F, N_s, N_s) complex128, receive antennas before transmit antennas.
     """
     shape = (numerology.subcarriers, numerology.streams, numerology.streams)
-    return (generator.standard_normal(shape) + 1j * generator.standard_normal(shape)) / np.sqrt(2)
+    channel = (generator.standard_normal(shape) + 1j * generator.standard_normal(shape)) / np.sqrt(2)
+    return np.asarray(channel, np.complex128)
 
 
 def subchannel_gains(channel: NDArray[np.complex128]) -> NDArray[np.float64]:
@@ -125,7 +126,7 @@ def estimated_channel(
     if not 0 <= error_variance < math.inf:
         raise ValueError(f"error_variance must be finite and at least 0, not {error_variance}")
     error = generator.standard_normal(channel.shape) + 1j * generator.standard_normal(channel.shape)
-    return channel + np.sqrt(error_variance / 2) * error
+    return np.asarray(channel + np.sqrt(error_variance / 2) * error, np.complex128)
 
 
 def effective_channel(channel: NDArray[np.complex128], beams: Beamforming) -> NDArray[np.complex128]:
@@ -158,7 +159,7 @@ def equivalent_gains(
     seen = np.abs(effective_channel(channel, beams)) ** 2
     own = np.einsum("frr->fr", seen)
     disturbance = np.maximum(np.einsum("frs,fs->fr", seen, powers) - own * powers, 0)
-    return np.sqrt(own * noise_power / (noise_power + disturbance))
+    return np.asarray(np.sqrt(own * noise_power / (noise_power + disturbance)), np.float64)
 
 
 def _checked(channel: NDArray[np.complex128]) -> NDArray[np.complex128]:

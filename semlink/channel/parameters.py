@@ -97,12 +97,12 @@ def check_parameters(declared: _Declares) -> None:
         parameter.check(getattr(declared, parameter.name))
 
 
-def _check_interval(name: str, value: float, limits: annotated_types.Interval) -> None:
-    for limit, sign, holds in (
-        (limits.ge, "at least", lambda limit: value >= limit),
-        (limits.gt, "above", lambda limit: value > limit),
-        (limits.le, "at most", lambda limit: value <= limit),
-        (limits.lt, "below", lambda limit: value < limit),
+def _check_interval(name: str, value: Any, limits: annotated_types.Interval) -> None:
+    for wanted, holds in (
+        (f"at least {limits.ge}", limits.ge is None or value >= limits.ge),
+        (f"above {limits.gt}", limits.gt is None or value > limits.gt),
+        (f"at most {limits.le}", limits.le is None or value <= limits.le),
+        (f"below {limits.lt}", limits.lt is None or value < limits.lt),
     ):
-        if limit is not None and not holds(limit):
-            raise ValueError(f"{name} must be {sign} {limit}, not {value}")
+        if not holds:
+            raise ValueError(f"{name} must be {wanted}, not {value}")

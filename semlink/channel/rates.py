@@ -21,7 +21,8 @@ def shannon_rate(snr: ArrayLike) -> NDArray[np.float64]:
     Raises:
         ValueError: an SNR is negative.
     """
-    return np.log1p(_checked(snr)) / np.log(2)
+    rate: NDArray[np.float64] = np.log1p(_checked(snr)) / np.log(2)
+    return rate
 
 
 def dispersion(snr: ArrayLike) -> NDArray[np.float64]:
@@ -75,7 +76,8 @@ def finite_blocklength_rate(snr: ArrayLike, penalty: float) -> NDArray[np.float6
     """
     if not (np.isfinite(penalty) and penalty >= 0):
         raise ValueError(f"penalty must be finite and at least 0, not {penalty}")
-    return np.maximum(shannon_rate(snr) - penalty / np.log(2) * np.sqrt(dispersion(snr)), 0)
+    rate: NDArray[np.float64] = shannon_rate(snr) - penalty / np.log(2) * np.sqrt(dispersion(snr))
+    return np.maximum(rate, 0)
 
 
 def bit_error_rate(block_error_rate: float, block_length: SupportsIndex, *, correction: float = 10.0) -> float:

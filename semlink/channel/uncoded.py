@@ -115,7 +115,7 @@ def sent_amplitudes(powers: ArrayLike, layout: BlockLayout) -> NDArray[np.float6
         raise ValueError(f"powers must have shape {layout.block_of_subchannel.shape} or (), not {powers.shape}")
     if not ((powers >= 0) & np.isfinite(powers)).all():
         raise ValueError("powers must be finite and at least 0")
-    return np.sqrt(np.broadcast_to(powers, layout.block_of_subchannel.shape))
+    return np.asarray(np.sqrt(np.broadcast_to(powers, layout.block_of_subchannel.shape)), np.float64)
 
 
 def _checked_gains(gains: NDArray[np.float64], layout: BlockLayout) -> NDArray[np.float64]:
