@@ -20,6 +20,11 @@ def majority_vote(labels: Sequence[int], confidences: ArrayLike) -> int:
 
     Raises:
         ValueError: no labels, or as many confidences as labels are not given.
+
+    >>> majority_vote([281, 285, 281, 340], [0.4, 0.9, 0.5, 0.6])
+    281
+    >>> majority_vote([281, 285], [0.4, 0.9])
+    285
     """
     confidences = finite_vector("confidences", confidences)
     if len(labels) != confidences.size:

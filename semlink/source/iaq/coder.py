@@ -44,6 +44,10 @@ def encode(
     Raises:
         ValueError: an argument is outside these ranges, or `total_bits` does not pay for the header.
         FrameError: the image has a shape that no frame carries.
+
+    >>> coded = encode(np.arange(512, dtype=np.uint8).reshape(16, 32, 1), [0.9, 0.1], rho=1 / 4)
+    >>> coded.frame.bits, coded.frame.payload_bits, coded.frame.rho
+    (array([4, 0], dtype=uint8), 1024, 0.25)
     """
     if image.dtype != np.uint8:
         raise ValueError(f"image must be 8-bit, not {image.dtype}")
@@ -113,7 +117,12 @@ def _steps(geometry: Geometry, rho: float, total_bits: int | None) -> int:
 
 
 def decode(frame: IaqFrame) -> NDArray[np.float64]:
-    """(H, W, C) pixels of a frame within [u_min, u_max], unrounded: centres of cells (IAQ, Section III-A)."""
+    """(H, W, C) pixels of a frame within [u_min, u_max], unrounded: centres of cells (IAQ, Section III-A).
+
+    >>> frame = encode(np.full((16, 16, 1), 7, np.uint8), [1.0]).frame
+    >>> decode(frame)[0, 0]
+    array([7.])
+    """
     geometry = frame.geometry
     patches = dequantize(frame.codes, frame.bits, frame.low, frame.high)
     return to_image(patches, geometry.rows, geometry.columns, geometry.patch_size)

@@ -21,6 +21,9 @@ def one_error_bound(bits: ArrayLike, bit_error_rate: float, *, value_range: floa
 
     Returns:
         The bound, in squared units of `value_range`, in the shape of `bits`.
+
+    >>> one_error_bound([1, 2], 0.0)
+    array([0.0625  , 0.015625])
     """
     bits, rate = _checked(bits, bit_error_rate)
     levels = np.exp2(bits)
@@ -68,6 +71,9 @@ def expected_distortion(
 
     Returns:
         The expectation, in squared units of `value_range`, in the shape of `bits`.
+
+    >>> expected_distortion([0, 1, 2], 0.05).round(4)
+    array([0.0833, 0.0333, 0.0208])
     """
     bits, rate = _checked(bits, bit_error_rate)
     return value_range**2 * (0.25**bits * (1 / 12 - rate / 3) + rate / 3)

@@ -22,6 +22,9 @@ def importance_weights(scores: ArrayLike, *, gamma: float = 1.0, floor: float = 
 
     Raises:
         ValueError: an argument is outside these ranges.
+
+    >>> importance_weights([0.1, 0.2, 0.7]).round(3)
+    array([0.   , 0.167, 1.   ])
     """
     scores = finite_vector("scores", scores)
     if not (np.isfinite(gamma) and gamma > 0):

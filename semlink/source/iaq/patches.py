@@ -8,6 +8,11 @@ def to_patches(image: NDArray, patch_size: int) -> NDArray:
 
     Raises:
         ValueError: `image` has no three dimensions, or its sides are no multiples of `patch_size`.
+
+    >>> import numpy as np
+    >>> to_patches(np.arange(8).reshape(2, 4, 1), 2)
+    array([[0, 1, 4, 5],
+           [2, 3, 6, 7]])
     """
     if image.ndim != 3:
         raise ValueError(f"image must have shape (height, width, channels), not {image.shape}")

@@ -23,6 +23,9 @@ def quantize(patches: ArrayLike, bits: ArrayLike, low: float, high: float) -> ND
 
     Raises:
         ValueError: a shape does not fit, or a value is outside these ranges.
+
+    >>> quantize(np.array([[0, 100, 255]], np.uint8), [2], 0, 255)
+    array([[0, 1, 3]], dtype=uint8)
     """
     patches = np.asarray(patches)
     if patches.ndim != 2 or patches.dtype.kind not in "biuf":
@@ -56,6 +59,9 @@ def dequantize(codes: ArrayLike, bits: ArrayLike, low: float, high: float) -> ND
 
     Raises:
         ValueError: a shape does not fit, or a value is outside these ranges.
+
+    >>> dequantize([[0, 1, 3]], [2], 0, 256)
+    array([[ 32.,  96., 224.]])
     """
     codes = np.asarray(codes)
     if codes.ndim != 2 or codes.dtype.kind not in "iu":

@@ -37,6 +37,9 @@ def incremental(
 
     Raises:
         ValueError: an argument is outside these ranges.
+
+    >>> incremental([1.0, 0.1, 0.01], 8)
+    array([4, 3, 1])
     """
     weights, steps = checked_problem(weights, steps, bit_error_rate, min_bits, max_bits)
     # Scaled to at most 1, which changes no order but keeps the products from vanishing.

@@ -70,6 +70,11 @@ def allocate(
 
     Raises:
         ValueError: no such method, or an argument outside the ranges that the method names.
+
+    >>> allocate("top-k", [0.2, 0.5, 0.3], 8)
+    array([0, 8, 0])
+    >>> allocate("attention-threshold", [0.2, 0.5, 0.3], 0, threshold=0.25)
+    array([0, 8, 8])
     """
     try:
         method = Method(method)

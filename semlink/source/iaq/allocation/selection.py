@@ -20,6 +20,9 @@ def fixed(count: SupportsIndex, steps: SupportsIndex, *, max_bits: int = 8) -> N
 
     Returns:
         (N,) int64 bits.
+
+    >>> fixed(3, 8)
+    array([3, 3, 2])
     """
     count = integer_within("count", count, 1, 2**22)
     max_bits = integer_within("max_bits", max_bits, 0, 16)
@@ -39,6 +42,9 @@ def top_k(scores: ArrayLike, steps: SupportsIndex, *, max_bits: int = 8) -> NDAr
 
     Returns:
         (N,) int64 bits, 0 or max_bits.
+
+    >>> top_k([0.2, 0.5, 0.3], 17)
+    array([0, 8, 8])
     """
     scores = finite_vector("scores", scores)
     max_bits = integer_within("max_bits", max_bits, 1, 16)
@@ -58,6 +64,9 @@ def attention_threshold(scores: ArrayLike, threshold: float, *, max_bits: int = 
 
     Returns:
         (N,) int64 bits, 0 or max_bits.
+
+    >>> attention_threshold([0.2, 0.5, 0.3], 0.25)
+    array([0, 8, 8])
     """
     scores, threshold = finite_vector("scores", scores), _finite(threshold)
     max_bits = integer_within("max_bits", max_bits, 0, 16)
@@ -77,6 +86,9 @@ def attention_sum_threshold(scores: ArrayLike, threshold: float, *, max_bits: in
 
     Returns:
         (N,) int64 bits, 0 or max_bits.
+
+    >>> attention_sum_threshold([0.2, 0.5, 0.3], 0.6)
+    array([0, 8, 8])
     """
     scores, threshold = finite_vector("scores", scores), _finite(threshold)
     if (scores < 0).any():

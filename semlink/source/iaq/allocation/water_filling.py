@@ -44,6 +44,9 @@ def water_filling(
 
     Raises:
         ValueError: an argument is outside these ranges.
+
+    >>> water_filling([1.0, 0.1, 0.01], 8)
+    array([4, 3, 1])
     """
     weights, steps = checked_problem(weights, steps, bit_error_rate, min_bits, max_bits)
     real = relaxed_bits(weights, steps, bit_error_rate, min_bits, max_bits, bisections, newtons)
