@@ -10,10 +10,9 @@ from rich.progress import Progress
 
 from cli.from_settings import ImageFolder, MostImages, WeightsFolder, explained
 from experiments.data.image_sets import ImageSetError
-from semlink.source.iaq.allocation.methods import Method
 from semlink.vision.weights import SERVER_MODEL, WeightsError
 
-METHODS: list[str] = [Method.INCREMENTAL]
+METHODS = ["incremental"]
 RATIOS = [0.125, 0.25]
 GAMMAS = [1.0]
 BIT_ERROR_RATES = [0.0]

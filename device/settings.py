@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -10,11 +10,16 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from semlink.access.planner import PlanMethod
 from semlink.channel.plan import MIN_BITS
 from semlink.service.settings import Address, CallSettings, ProcessSettings
-from semlink.source.iaq.allocation.methods import MethodName, check_threshold
+from semlink.source.iaq.allocation.methods import allocation_method, allocation_methods
 from semlink.source.iaq.coder import HEADER_BITS
 from semlink.source.iaq.distortion import MAX_CONVEX_BIT_ERROR_RATE
 from semlink.vision.engines import EngineName
 from semlink.vision.weights import DEVICE_MODEL
+
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[*allocation_methods()]
 
 
 class EncoderSettings(BaseModel):
@@ -48,7 +53,7 @@ class EncoderSettings(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        check_threshold(self.method, self.threshold)
+        allocation_method(self.method).check_threshold(self.threshold)
         if self.plan is not None and self.total_bits is not None:
             raise ValueError("--plan (or SEMLINK_PLAN) keeps to --rho: leave --total-bits out")
         if self.plan is not None and self.rho < MIN_BITS / 8:

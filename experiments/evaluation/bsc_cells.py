@@ -12,7 +12,7 @@ from experiments.data.prepared import Prepared
 from experiments.evaluation.coders import CODECS, PROTECTED, Received, send_frame, send_picture
 from experiments.evaluation.ldpc import TARGET, Code, best_code
 from semlink.source.iaq import coder as iaq
-from semlink.source.iaq.allocation.methods import Method, allocate
+from semlink.source.iaq.allocation.methods import allocate, allocation_methods
 from semlink.vision.vit import IMAGE_SIZE
 
 CLEAN = "clean"
@@ -99,9 +99,10 @@ def grid(
         thresholds: by method and ρ, for the methods that have one.
     """
     cells: dict[BscCell, None] = {BscCell(CLEAN): None}
+    known = allocation_methods()
     sent_by = [method for method in methods if method != CLEAN]
     for method, rho, gamma, ber in itertools.product(sent_by, rhos, gammas, bers):
-        weighs = method in (Method.INCREMENTAL, Method.WATER_FILLING)
+        weighs = method in known and known[method].weighs
         threshold = thresholds.get((method, rho))
         sent = BscCell(method, rho, gamma if weighs else 1.0, ber, threshold=threshold)
         cells[sent] = None
@@ -110,7 +111,7 @@ def grid(
     return list(cells)
 
 
-def tune_threshold(method: Method, attention: NDArray, rho: float) -> float:
+def tune_threshold(method: str, attention: NDArray, rho: float) -> float:
     """The threshold at which a method spends ρ on average over images (IAQ, Section V), by bisection.
 
     Args:

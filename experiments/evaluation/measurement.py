@@ -19,7 +19,7 @@ from experiments.evaluation.ofdm_cells import OfdmCell, spread
 from experiments.evaluation.rows import AnySetting, append_row, missing, rows_of
 from experiments.evaluation.run import Run
 from experiments.provenance import provenance
-from semlink.source.iaq.allocation.methods import Method
+from semlink.source.iaq.allocation.methods import allocation_methods
 from semlink.vision.weights import DEVICE_MODEL
 
 MOST_TUNING_IMAGES = 200
@@ -46,13 +46,14 @@ def measure_grid(
         ModuleNotFoundError: an LDPC code is asked for, and sionna is not installed.
         ValueError: an unknown method, or a ratio or rate out of its range.
     """
-    named = (*Method, *CODECS, *PROTECTED, CLEAN)
+    known = allocation_methods()
+    named = (*known, *CODECS, *PROTECTED, CLEAN)
     unknown = [method for method in methods if method not in named]
     if unknown:
         raise ValueError(f"method must be one of {', '.join(named)}, not {unknown[0]!r}")
     if not all(0 < rho <= 1 for rho in rhos) or not all(0 <= ber < 1 for ber in bers):
         raise ValueError("rho must be within (0, 1], and ber within [0, 1)")
-    tuned = {method for method in Method if method in methods and method.has_threshold}
+    tuned = [name for name, method in known.items() if name in methods and method.has_threshold]
     thresholds = _thresholds(run, tuned, rhos) if tuned else {}
     return measure_cells(run, grid(methods, rhos, gammas, bers, modified=modified, thresholds=thresholds))
 
@@ -115,7 +116,7 @@ def _latencies(
         yield cell, {"t_d_ms": spread(np.array(latencies) * 1e3)}
 
 
-def _thresholds(run: Run, methods: Iterable[Method], rhos: Sequence[float]) -> dict[tuple[str, float], float]:
+def _thresholds(run: Run, methods: Iterable[str], rhos: Sequence[float]) -> dict[tuple[str, float], float]:
     """Tuned thresholds by method and ρ."""
     _, others = load_image_set(run.data).where(run.only)
     spread_over = np.linspace(0, len(others.examples) - 1, min(MOST_TUNING_IMAGES, len(others.examples)))
@@ -123,7 +124,7 @@ def _thresholds(run: Run, methods: Iterable[Method], rhos: Sequence[float]) -> d
     with _progress() as progress:
         folder = prepare(chosen, DEVICE_MODEL, run.device_weights, run.cache, progress)
     attention = open_prepared(folder).attention
-    return {(str(method), rho): tune_threshold(method, attention, rho) for method in methods for rho in rhos}
+    return {(method, rho): tune_threshold(method, attention, rho) for method in methods for rho in rhos}
 
 
 def _progress() -> Progress:

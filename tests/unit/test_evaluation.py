@@ -17,7 +17,7 @@ from experiments.evaluation.coders import CODECS, _best_within, _file, send_fram
 from experiments.evaluation.evaluation import _votes
 from experiments.evaluation.ldpc import Code, best_code, capacity
 from semlink.source.iaq import coder as iaq
-from semlink.source.iaq.allocation.methods import Method, allocate
+from semlink.source.iaq.allocation.methods import allocate
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
 from semlink.vision.vit import class_attention, load_vit, normalise
@@ -132,7 +132,7 @@ class TestGrid:
         cells = grid([CLEAN], [0.125, 0.25], [0.5, 1], [0, 0.05], modified=True, thresholds={})
         assert cells == [BscCell(CLEAN)]
 
-    @pytest.mark.parametrize("method", [Method.ATTENTION_THRESHOLD, Method.ATTENTION_SUM_THRESHOLD])
+    @pytest.mark.parametrize("method", ["attention-threshold", "attention-sum-threshold"])
     @pytest.mark.parametrize("rho", [0.1, 0.5])
     def test_thresholds_meet_the_mean_rate(self, method, rho):
         attention = rng().dirichlet([0.5] * 196, size=100)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semlink.source.iaq.allocation.methods import Method, allocate
+from semlink.source.iaq.allocation.methods import allocate
 from semlink.source.iaq.frame import Geometry, IaqFrame, header_bits
 from semlink.source.iaq.patches import to_image, to_patches
 from semlink.source.iaq.quantizer import dequantize, quantize
@@ -19,7 +19,7 @@ def encode(
     image: NDArray[np.uint8],
     scores: ArrayLike,
     *,
-    method: Method | str = Method.INCREMENTAL,
+    method: str = "incremental",
     rho: float = 0.25,
     total_bits: int | None = None,
     gamma: float = 1.0,

@@ -1,4 +1,4 @@
-"""Bits one by one where they help most: optimal, by selection instead of by a loop."""
+"""Incremental allocation: bits one by one where they help most; optimal, by selection instead of by a loop."""
 
 from functools import lru_cache
 from typing import SupportsIndex
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semlink.source.iaq.allocation.arguments import checked_problem
+from semlink.source.iaq.allocation.methods import AllocationMethod, register
 from semlink.source.iaq.distortion import one_error_bound
 
 
@@ -63,3 +64,17 @@ def largest(gains: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
     equal = np.flatnonzero(gains == threshold)
     chosen.flat[equal[: count - np.count_nonzero(chosen)]] = True
     return chosen
+
+
+register(
+    AllocationMethod(
+        "incremental",
+        lambda problem: incremental(
+            problem.weights,
+            problem.steps,
+            bit_error_rate=problem.bit_error_rate,
+            max_bits=problem.max_bits,
+        ),
+        weighs=True,
+    )
+)

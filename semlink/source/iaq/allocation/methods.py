@@ -1,50 +1,103 @@
-"""Every allocation method by its name, for whoever chooses one by a setting."""
+"""Allocation methods by name: the registry, and `allocate`, which takes the name from a setting.
 
-from enum import StrEnum
-from typing import Literal
+A method is a function in a file of this folder, which registers it. To add one, see docs/add-an-allocation.md.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semlink.checks import finite_vector
-from semlink.source.iaq.allocation.incremental import incremental
-from semlink.source.iaq.allocation.selection import attention_sum_threshold, attention_threshold, fixed, top_k
-from semlink.source.iaq.allocation.water_filling import water_filling
 from semlink.source.iaq.importance import importance_weights
 
 
-class Method(StrEnum):
-    """Names of the methods of IAQ, Section V."""
+@dataclass(frozen=True, eq=False)
+class AllocationProblem:
+    """What a method may use to choose the bits of the patches; see `allocate`."""
 
-    INCREMENTAL = "incremental"
-    WATER_FILLING = "water-filling"
-    FIXED = "fixed"
-    TOP_K = "top-k"
-    ATTENTION_THRESHOLD = "attention-threshold"
-    ATTENTION_SUM_THRESHOLD = "attention-sum-threshold"
+    scores: NDArray[np.float64]
+    steps: int
+    gamma: float
+    bit_error_rate: float
+    threshold: float
+    """NaN for a method that has none."""
+    max_bits: int
 
     @property
-    def has_threshold(self) -> bool:
-        """The bits follow from a threshold, not from a budget."""
-        return self in (Method.ATTENTION_THRESHOLD, Method.ATTENTION_SUM_THRESHOLD)
+    def weights(self) -> NDArray[np.float64]:
+        """(N,) weights w_i of the patches' errors (31)."""
+        return importance_weights(self.scores, gamma=self.gamma)
 
 
-MethodName = Literal[
-    "incremental", "water-filling", "fixed", "top-k", "attention-threshold", "attention-sum-threshold"
-]
-"""The same names for settings, whose help would show the enumeration's."""
+@dataclass(frozen=True)
+class AllocationMethod:
+    """A method of bit allocation under its name."""
+
+    name: str
+    bits: Callable[[AllocationProblem], NDArray[np.int64]]
+    """(N,) int64 bits M_i; pure."""
+    weighs: bool = False
+    """It uses γ and the bit error rate; otherwise they make no difference."""
+    has_threshold: bool = False
+    """The bits follow from a threshold, not from a budget."""
+
+    def check_threshold(self, threshold: float | None) -> None:
+        """ValueError unless a threshold is given just where the method has one."""
+        if self.has_threshold == (threshold is None):
+            needs = "needs a" if self.has_threshold else "has no"
+            raise ValueError(f"threshold: the method {self.name} {needs} threshold")
 
 
-def check_threshold(method: Method | MethodName, threshold: float | None) -> None:
-    """ValueError unless a threshold is given just where the method has one."""
-    method = Method(method)
-    if method.has_threshold == (threshold is None):
-        needs = "needs a" if method.has_threshold else "has no"
-        raise ValueError(f"threshold: the method {method} {needs} threshold")
+_by_name: dict[str, AllocationMethod] = {}
+
+
+def register(method: AllocationMethod) -> None:
+    """Makes a method known by its name.
+
+    Raises:
+        ValueError: there is another of this name.
+    """
+    if method.name in _by_name:
+        raise ValueError(f"there is an allocation method {method.name!r} already")
+    _by_name[method.name] = method
+
+
+@cache
+def _import_all() -> None:
+    import semlink.source.iaq.allocation as package
+
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def allocation_methods() -> dict[str, AllocationMethod]:
+    """Every method by its name: those of this folder, and others that were registered."""
+    _import_all()
+    return dict(_by_name)
+
+
+def allocation_method(name: str) -> AllocationMethod:
+    """The method of a name.
+
+    >>> allocation_method("top-k").has_threshold
+    False
+
+    Raises:
+        ValueError: there is none.
+    """
+    known = allocation_methods()
+    if name not in known:
+        raise ValueError(f"method must be one of {', '.join(known)}, not {name!r}")
+    return known[name]
 
 
 def allocate(
-    method: Method | str,
+    method: str,
     scores: ArrayLike,
     steps: int,
     *,
@@ -55,14 +108,17 @@ def allocate(
 ) -> NDArray[np.int64]:
     """Bits of each patch by the method of that name.
 
+    >>> allocate("incremental", [0.1, 0.2, 0.7], 8)
+    array([0, 3, 5])
+
     Args:
-        method: a `Method` or its name.
+        method: a name, such as "incremental".
         scores: (N,) importance of each patch, in raster order.
-        steps: sum of all M_i that may be spent; the methods with a threshold do not look at it.
-        gamma: shape of the weight function (31), for incremental and water-filling.
-        bit_error_rate: μ that the allocation assumes, for incremental and water-filling, which are the paper's
-            modified methods where it is above 0.
-        threshold: δ or δ_sum, for the methods that have one.
+        steps: sum of all M_i that may be spent; a method with a threshold does not use it.
+        gamma: shape of the weight function (31), for a method that weighs.
+        bit_error_rate: μ that the allocation assumes, for a method that weighs; above 0 these are the paper's
+            modified methods.
+        threshold: δ or δ_sum, for a method that has one.
         max_bits: M_max.
 
     Returns:
@@ -76,22 +132,8 @@ def allocate(
     >>> allocate("attention-threshold", [0.2, 0.5, 0.3], 0, threshold=0.25)
     array([0, 8, 8])
     """
-    try:
-        method = Method(method)
-    except ValueError:
-        raise ValueError(f"method must be one of {', '.join(Method)}, not {method!r}") from None
-    check_threshold(method, threshold)
-    scores = finite_vector("scores", scores)
-    match method:
-        case Method.INCREMENTAL | Method.WATER_FILLING:
-            fill = incremental if method == Method.INCREMENTAL else water_filling
-            weights = importance_weights(scores, gamma=gamma)
-            return fill(weights, steps, bit_error_rate=bit_error_rate, max_bits=max_bits)
-        case Method.FIXED:
-            return fixed(scores.size, steps, max_bits=max_bits)
-        case Method.TOP_K:
-            return top_k(scores, steps, max_bits=max_bits)
-        case Method.ATTENTION_THRESHOLD | Method.ATTENTION_SUM_THRESHOLD:
-            assert threshold is not None
-            choose = attention_threshold if method == Method.ATTENTION_THRESHOLD else attention_sum_threshold
-            return choose(scores, threshold, max_bits=max_bits)
+    chosen = allocation_method(method)
+    chosen.check_threshold(threshold)
+    given = np.nan if threshold is None else threshold
+    vector = finite_vector("scores", scores)
+    return chosen.bits(AllocationProblem(vector, steps, gamma, bit_error_rate, given, max_bits))

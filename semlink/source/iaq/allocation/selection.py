@@ -1,4 +1,4 @@
-"""Baseline allocations of the papers: the same bits for all patches, or all bits for some."""
+"""Fixed-Q, top-k and attention thresholds: the same bits for all patches, or all bits for some."""
 
 from typing import SupportsIndex
 
@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semlink.checks import finite_vector, integer_within
+from semlink.source.iaq.allocation.methods import AllocationMethod, register
 
 
 def fixed(count: SupportsIndex, steps: SupportsIndex, *, max_bits: int = 8) -> NDArray[np.int64]:
@@ -109,3 +110,25 @@ def _finite(threshold: float) -> float:
     if not np.isfinite(threshold):
         raise ValueError(f"threshold must be finite, not {threshold}")
     return float(threshold)
+
+
+register(
+    AllocationMethod("fixed", lambda problem: fixed(problem.scores.size, problem.steps, max_bits=problem.max_bits))
+)
+register(
+    AllocationMethod("top-k", lambda problem: top_k(problem.scores, problem.steps, max_bits=problem.max_bits))
+)
+register(
+    AllocationMethod(
+        "attention-threshold",
+        lambda problem: attention_threshold(problem.scores, problem.threshold, max_bits=problem.max_bits),
+        has_threshold=True,
+    )
+)
+register(
+    AllocationMethod(
+        "attention-sum-threshold",
+        lambda problem: attention_sum_threshold(problem.scores, problem.threshold, max_bits=problem.max_bits),
+        has_threshold=True,
+    )
+)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semlink.source.iaq.allocation.arguments import checked_problem
+from semlink.source.iaq.allocation.methods import AllocationMethod, register
 
 FIRST_GUESS_BITS = 4.0
 
@@ -124,3 +125,17 @@ def round_to_budget(
             givers = descending[::-1][bits[descending[::-1]] > min_bits][:-missing]
             bits[givers] -= 1
     return bits
+
+
+register(
+    AllocationMethod(
+        "water-filling",
+        lambda problem: water_filling(
+            problem.weights,
+            problem.steps,
+            bit_error_rate=problem.bit_error_rate,
+            max_bits=problem.max_bits,
+        ),
+        weighs=True,
+    )
+)
