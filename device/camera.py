@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from semlink.vision.images import model_pixels, open_image
-from semlink.vision.vit import IMAGE_SIZE
+from semlink.vision.images import IMAGE_SIZE, model_pixels, open_image
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from rich.progress import Progress
 from experiments.data.image_sets import Example
 from semlink.source.iaq.coder import PATCH_SIZE
 from semlink.source.iaq.patches import to_patches
-from semlink.vision.images import model_pixels, open_image
-from semlink.vision.vit import IMAGE_SIZE, class_attention, load_vit, normalise
+from semlink.vision.images import IMAGE_SIZE, model_pixels, open_image
+from semlink.vision.vit import class_attention, load_vit, normalise
 from semlink.vision.weights import find_weights
 
 BATCH = 16

@@ -13,7 +13,7 @@ from experiments.evaluation.coders import CODECS, PROTECTED, Received, send_fram
 from experiments.evaluation.ldpc import TARGET, Code, best_code
 from semlink.source.iaq import coder as iaq
 from semlink.source.iaq.allocation.methods import allocate, allocation_methods
-from semlink.vision.vit import IMAGE_SIZE
+from semlink.vision.images import IMAGE_SIZE
 
 CLEAN = "clean"
 """The cell without any link: the model on the undamaged images."""

@@ -18,7 +18,8 @@ from experiments.evaluation.intervals import accuracy
 from experiments.evaluation.rows import Setting, to_hex
 from experiments.evaluation.run import Run
 from semlink.decision.voting import majority_vote
-from semlink.vision.vit import IMAGE_SIZE, load_vit, normalise
+from semlink.vision.images import IMAGE_SIZE
+from semlink.vision.vit import load_vit, normalise
 
 SHARD = 32
 """Images of one task: large enough for the model to work in batches, small enough to share out evenly."""

@@ -26,9 +26,9 @@ from experiments.data.image_sets import ImageSet
 from experiments.evaluation.coders import send_frame
 from experiments.training.checkpoint import device_and_precision, load_checkpoint, save_checkpoint, write_card
 from experiments.training.train import measure
-from semlink.vision.images import open_image
+from semlink.vision.images import IMAGE_SIZE, open_image
 from semlink.vision.storage import save_small
-from semlink.vision.vit import IMAGE_SIZE, class_attention, class_names, first_blocks, load_vit, normalise
+from semlink.vision.vit import class_attention, class_names, first_blocks, load_vit, normalise
 from semlink.vision.weights import DEVICE_MODEL
 
 log = structlog.get_logger(__name__)

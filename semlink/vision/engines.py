@@ -44,7 +44,8 @@ def load_engine(
         if answer == "attention":
             return class_attention(model, images)
         with torch.inference_mode():
-            return model(images)
+            logits: Tensor = model(images)
+        return logits
 
     picture = torch.randn(batch or 1, 3, *model.patch_embed.img_size, generator=torch.Generator().manual_seed(0))
     if name == "torch":

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import structlog
 import timm
@@ -78,7 +79,7 @@ def load_vit(name: str, *, weights: Path | None = None) -> VisionTransformer:
 
 def first_blocks(model: VisionTransformer, images: Tensor, blocks: int) -> Tensor:
     """(B, 1+N, D) tokens of (B, 3, H, W) normalised images behind the first so many blocks."""
-    tokens = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+    tokens: Tensor = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
     for block in model.blocks[:blocks]:
         tokens = block(tokens)
     return tokens
@@ -133,10 +134,11 @@ def class_logits(model: VisionTransformer, images: Tensor) -> Tensor:
     )
     token = tokens[:, :1] + last.ls1(attention.proj(attended.transpose(1, 2).flatten(2)))
     token = token + last.ls2(last.mlp(last.norm2(token)))
-    return model.head(model.norm(token)[:, 0])
+    logits: Tensor = model.head(model.norm(token)[:, 0])
+    return logits
 
 
-def normalise(model: VisionTransformer, pixels: NDArray) -> Tensor:
+def normalise(model: VisionTransformer, pixels: NDArray[Any]) -> Tensor:
     """(B, H, W, 3) pixels in [0, 255], any real dtype -> (B, 3, H, W) float32 input of `model`."""
     mean, std = _moments(model)
     images = torch.empty(len(pixels), 3, *pixels.shape[1:3])

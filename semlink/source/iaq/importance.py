@@ -36,4 +36,5 @@ def importance_weights(scores: ArrayLike, *, gamma: float = 1.0, floor: float = 
     low, high = scaled.min(), scaled.max()
     if low == high:
         return np.ones_like(scores)
-    return (1 - floor) * ((scaled - low) / (high - low)) ** gamma + floor
+    weights: NDArray[np.float64] = (1 - floor) * ((scaled - low) / (high - low)) ** gamma + floor
+    return weights

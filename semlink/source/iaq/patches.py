@@ -1,9 +1,11 @@
 """Images as patches and back: the N patches of P×P pixels in raster order (IAQ, Section II)."""
 
+from typing import Any
+
 from numpy.typing import NDArray
 
 
-def to_patches(image: NDArray, patch_size: int) -> NDArray:
+def to_patches(image: NDArray[Any], patch_size: int) -> NDArray[Any]:
     """(H, W, C) image -> (N, P·P·C) patches in raster order; values go by rows, columns, channels.
 
     Raises:
@@ -23,7 +25,7 @@ def to_patches(image: NDArray, patch_size: int) -> NDArray:
     return blocks.swapaxes(1, 2).reshape(-1, patch_size * patch_size * channels)
 
 
-def to_image(patches: NDArray, rows: int, columns: int, patch_size: int) -> NDArray:
+def to_image(patches: NDArray[Any], rows: int, columns: int, patch_size: int) -> NDArray[Any]:
     """(rows·columns, P·P·C) patches -> (rows·P, columns·P, C) image: the inverse of `to_patches`.
 
     Raises:

@@ -40,7 +40,8 @@ def quantize(patches: ArrayLike, bits: ArrayLike, low: float, high: float) -> ND
     eight_bit = patches.dtype == np.uint8 and low in range(256) and high in range(256)
     dtype = np.float32 if eight_bit else np.float64
     scaled = (patches - dtype(low)) * levels.astype(dtype) / dtype(high - low)
-    return np.minimum(scaled.astype(np.int32), levels - 1).astype(np.uint8)
+    codes: NDArray[np.uint8] = np.minimum(scaled.astype(np.int32), levels - 1).astype(np.uint8)
+    return codes
 
 
 def dequantize(codes: ArrayLike, bits: ArrayLike, low: float, high: float) -> NDArray[np.float64]:

@@ -46,7 +46,8 @@ def incremental(
     # Scaled to at most 1, which changes no order but keeps the products from vanishing.
     scale = weights.max() or 1.0
     gains = np.outer(weights / scale, _drops(min_bits, max_bits, float(bit_error_rate)))
-    return min_bits + largest(gains, steps - weights.size * min_bits).sum(axis=1)
+    bits: NDArray[np.int64] = min_bits + largest(gains, steps - weights.size * min_bits).sum(axis=1)
+    return bits
 
 
 @lru_cache(maxsize=64)
@@ -60,7 +61,7 @@ def largest(gains: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
     if count == 0:
         return np.zeros(gains.shape, dtype=bool)
     threshold = np.partition(gains, gains.size - count, axis=None)[gains.size - count]
-    chosen = gains > threshold
+    chosen: NDArray[np.bool_] = gains > threshold
     equal = np.flatnonzero(gains == threshold)
     chosen.flat[equal[: count - np.count_nonzero(chosen)]] = True
     return chosen

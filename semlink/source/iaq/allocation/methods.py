@@ -110,6 +110,8 @@ def allocate(
 
     >>> allocate("incremental", [0.1, 0.2, 0.7], 8)
     array([0, 3, 5])
+    >>> allocate("attention-threshold", [0.1, 0.2, 0.7], 0, threshold=0.15)
+    array([0, 8, 8])
 
     Args:
         method: a name, such as "incremental".
@@ -126,11 +128,6 @@ def allocate(
 
     Raises:
         ValueError: no such method, or an argument outside the ranges that the method names.
-
-    >>> allocate("top-k", [0.2, 0.5, 0.3], 8)
-    array([0, 8, 0])
-    >>> allocate("attention-threshold", [0.2, 0.5, 0.3], 0, threshold=0.25)
-    array([0, 8, 8])
     """
     chosen = allocation_method(method)
     chosen.check_threshold(threshold)

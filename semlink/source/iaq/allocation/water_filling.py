@@ -92,7 +92,8 @@ def _inverse(
     if bit_error_rate == 0:
         # ln h is linear in the bits then: equation (16).
         intercept, slope = _log_h(np.array(0.0), 0.0)
-        return np.clip((log_h - intercept) / slope, min_bits, max_bits)
+        linear: NDArray[np.float64] = np.clip((log_h - intercept) / slope, min_bits, max_bits)
+        return linear
     bits = np.full(log_h.shape, FIRST_GUESS_BITS)
     for _ in range(newtons):
         value, slope = _log_h(bits, bit_error_rate)
@@ -100,7 +101,7 @@ def _inverse(
     return bits
 
 
-def _log_h(bits: NDArray[np.float64], bit_error_rate: float) -> tuple[NDArray, NDArray]:
+def _log_h(bits: NDArray[np.float64], bit_error_rate: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """ln h(2^M; w=1, μ) of equation (30) and its slope in M, up to a constant common to all patches."""
     rate, levels = bit_error_rate, np.exp2(bits)
     quadratic = -4 / 3 * rate * np.log2(1 - rate) * levels**2
