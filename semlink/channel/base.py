@@ -5,13 +5,10 @@ fields (see `semlink.channel.parameters`); settings, flags and the control plane
 see docs/add-a-channel.md.
 """
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import numpy as np
 from annotated_types import Interval
@@ -20,6 +17,7 @@ from numpy.typing import NDArray
 from semlink.channel.fading import FadingState
 from semlink.channel.parameters import Option, check_parameters
 from semlink.channel.plan import Plan
+from semlink.registry import Registry
 
 
 def invert_bits(data: bytearray, positions: NDArray[np.int64]) -> None:
@@ -183,35 +181,13 @@ class Modulated(Channel):
     order: Annotated[Literal[4, 16, 64, 256], Option("number of points of the QAM")] = 64
 
 
-AnyChannel = TypeVar("AnyChannel", bound=type[Channel])
-
-_by_name: dict[str, type[Channel]] = {}
-
-
-def register(channel: AnyChannel) -> AnyChannel:
-    """Makes a channel known by its name; a decorator.
-
-    Raises:
-        ValueError: there is another of this name.
-    """
-    if channel.name in _by_name:
-        raise ValueError(f"there is a channel {channel.name!r} already")
-    _by_name[channel.name] = channel
-    return channel
-
-
-@cache
-def _import_all() -> None:
-    import semlink.channel
-
-    for module in pkgutil.iter_modules(semlink.channel.__path__):
-        importlib.import_module(f"semlink.channel.{module.name}")
+_channels: Registry[type[Channel]] = Registry("channel", "semlink.channel")
+register = _channels.register
 
 
 def channels() -> dict[str, type[Channel]]:
     """Every channel by its name, sorted: those of this package, and others that were registered."""
-    _import_all()
-    return dict(sorted(_by_name.items()))
+    return dict(sorted(_channels.items().items()))
 
 
 def channel_type(name: str) -> type[Channel]:
@@ -223,8 +199,4 @@ def channel_type(name: str) -> type[Channel]:
     Raises:
         ValueError: there is none.
     """
-    known = channels()
-    try:
-        return known[name.replace("-", "_")]
-    except KeyError:
-        raise ValueError(f"channel must be one of {', '.join(known)}, not {name!r}") from None
+    return _channels.get(name.replace("-", "_"))

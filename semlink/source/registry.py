@@ -4,18 +4,15 @@ A source coder is a folder of `semlink/source`, and registers itself where its p
 docs/add-a-coder.md.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-import semlink.source
 from semlink.frame import FORMAT_RULES, Frame, FrameError, read_profile
+from semlink.registry import Registry
 
 FrameT = TypeVar("FrameT", bound=Frame, covariant=True)
 
@@ -51,7 +48,8 @@ class SourceCoder:
     decode: Callable[[Any], NDArray[np.float64]]
 
 
-_by_name: dict[str, SourceCoder] = {}
+_coders: Registry[SourceCoder] = Registry("source coder", "semlink.source")
+source_coder = _coders.get
 
 
 def register(coder: SourceCoder) -> None:
@@ -60,33 +58,14 @@ def register(coder: SourceCoder) -> None:
     Raises:
         ValueError: another coder has its name or its profile.
     """
-    for other in _by_name.values():
-        if coder.name == other.name or coder.frame_type.profile == other.frame_type.profile:
-            raise ValueError(
-                f"there is a source coder {other.name!r} of profile {other.frame_type.profile} already"
-            )
-    _by_name[coder.name] = coder
-
-
-@cache
-def _import_all() -> None:
-    for module in pkgutil.iter_modules(semlink.source.__path__):
-        if module.ispkg:
-            importlib.import_module(f"semlink.source.{module.name}")
+    if coder.frame_type.profile in {other.frame_type.profile for other in _coders.registered().values()}:
+        raise ValueError(f"frame profile {coder.frame_type.profile} is registered already")
+    _coders.register(coder)
 
 
 def source_coders() -> tuple[SourceCoder, ...]:
     """Every source coder, by ascending profile."""
-    _import_all()
-    return tuple(sorted(_by_name.values(), key=lambda coder: coder.frame_type.profile))
-
-
-def source_coder(name: str) -> SourceCoder:
-    """The source coder of a name; ValueError if there is none."""
-    for coder in source_coders():
-        if coder.name == name:
-            return coder
-    raise ValueError(f"coder must be one of {', '.join(coder.name for coder in source_coders())}, not {name!r}")
+    return tuple(sorted(_coders.items().values(), key=lambda coder: coder.frame_type.profile))
 
 
 def frame_rules() -> tuple[str, ...]:

@@ -21,7 +21,7 @@ def test_every_file_registers_its_channel():
     assert channel_type("mimo-ofdm") is channel_type("mimo_ofdm") is MimoOfdm
     with pytest.raises(ValueError, match=r"channel must be one of awgn, .*, not 'fog'"):
         channel_type("fog")
-    with pytest.raises(ValueError, match="there is a channel 'mimo_ofdm' already"):
+    with pytest.raises(ValueError, match="channel 'mimo_ofdm' is registered already"):
         register(MimoOfdm)
 
 

@@ -17,7 +17,7 @@ PACKAGES = ("semlink", *PROCESSES)
 ABOVE = ("benchmarks", "cli", "experiments")
 """What stands above the processes and may import all of them."""
 GENERATED = ROOT / "semlink" / "v1"
-MATHEMATICS = ("access", "channel", "checks", "decision", "frame", "source")
+MATHEMATICS = ("access", "channel", "checks", "decision", "frame", "registry", "source")
 LOOKS_AT_PICTURES = {"PIL", "openvino", "safetensors", "skimage", "tenacity", "timm", "torch", "torchvision"}
 """What the extra `vision` installs, and the channel emulator does without."""
 

@@ -44,7 +44,7 @@ def test_all_methods_are_expected_here():
 
 
 def test_a_name_is_registered_once():
-    with pytest.raises(ValueError, match="there is an allocation method 'top-k' already"):
+    with pytest.raises(ValueError, match="allocation method 'top-k' is registered already"):
         register(AllocationMethod("top-k", lambda problem: problem.scores.astype(np.int64)))
 
 

@@ -3,16 +3,14 @@
 A method is a function in a file of this folder, which registers it. To add one, see docs/add-an-allocation.md.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semlink.checks import finite_vector
+from semlink.registry import Registry
 from semlink.source.iaq.importance import importance_weights
 
 
@@ -53,47 +51,10 @@ class AllocationMethod:
             raise ValueError(f"threshold: the method {self.name} {needs} threshold")
 
 
-_by_name: dict[str, AllocationMethod] = {}
-
-
-def register(method: AllocationMethod) -> None:
-    """Makes a method known by its name.
-
-    Raises:
-        ValueError: there is another of this name.
-    """
-    if method.name in _by_name:
-        raise ValueError(f"there is an allocation method {method.name!r} already")
-    _by_name[method.name] = method
-
-
-@cache
-def _import_all() -> None:
-    import semlink.source.iaq.allocation as package
-
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
-
-
-def allocation_methods() -> dict[str, AllocationMethod]:
-    """Every method by its name: those of this folder, and others that were registered."""
-    _import_all()
-    return dict(_by_name)
-
-
-def allocation_method(name: str) -> AllocationMethod:
-    """The method of a name.
-
-    >>> allocation_method("top-k").has_threshold
-    False
-
-    Raises:
-        ValueError: there is none.
-    """
-    known = allocation_methods()
-    if name not in known:
-        raise ValueError(f"method must be one of {', '.join(known)}, not {name!r}")
-    return known[name]
+_methods: Registry[AllocationMethod] = Registry("allocation method", "semlink.source.iaq.allocation")
+register = _methods.register
+allocation_methods = _methods.items
+allocation_method = _methods.get
 
 
 def allocate(
