@@ -80,21 +80,23 @@ class Pending:
                 self._abandon()
 
 
-@dataclass(frozen=True)
-class _Decoded(Generic[Item]):
-    item: Item
-    began: float
-    ended: float
-
-
 class _Entry(Generic[Item]):
     """A place in the queue."""
 
-    def __init__(self, abandon: Callable[["_Entry[Item]"], None]) -> None:
-        self.enqueued, self.parent_span = time.perf_counter(), trace.get_current_span()
+    item: Item
+    decoding: asyncio.Future[None]
+
+    def __init__(self, decode: Callable[[], Item], abandon: Callable[["_Entry[Item]"], None]) -> None:
+        self._decode = decode
         self.pending = Pending(partial(abandon, self))
-        self.decoding: asyncio.Future[_Decoded[Item]]
-        self.decoded: _Decoded[Item] | None = None
+        self.parent_span = trace.get_current_span()
+        self.is_decoded = False
+        self.enqueued = self.decode_began = self.decode_ended = time.perf_counter()
+
+    def decode(self) -> None:
+        self.decode_began = time.perf_counter()
+        self.item = self._decode()
+        self.decode_ended = time.perf_counter()
 
     def fail(self, error: BaseException) -> None:
         if not self.pending.answer.done():
@@ -171,9 +173,9 @@ class Batcher(Generic[Item]):
             Overloaded: see `check_room`.
         """
         self.check_room(deadline)
-        entry = _Entry(self._leave)
+        entry = _Entry(decode, self._leave)
         self._waiting[entry] = None
-        entry.decoding = asyncio.get_running_loop().run_in_executor(self._decoders, _decode, decode)
+        entry.decoding = asyncio.get_running_loop().run_in_executor(self._decoders, entry.decode)
         entry.decoding.add_done_callback(partial(self._decoded, entry))
         return entry.pending
 
@@ -184,14 +186,14 @@ class Batcher(Generic[Item]):
             entry.decoding.cancel()
             entry.pending.answer.cancel()
 
-    def _decoded(self, entry: _Entry[Item], decoding: "asyncio.Future[_Decoded[Item]]") -> None:
+    def _decoded(self, entry: _Entry[Item], decoding: asyncio.Future[None]) -> None:
         if decoding.cancelled():
             return
         if error := decoding.exception():
             self._waiting.pop(entry, None)
             entry.fail(error)
         else:
-            entry.decoded = decoding.result()
+            entry.is_decoded = True
             self._run_next()
 
     def _run_next(self) -> None:
@@ -202,44 +204,38 @@ class Batcher(Generic[Item]):
             del self._waiting[entry]
             entry.decoding.cancel()
             entry.fail(Expired())
-        ready = ((entry, entry.decoded) for entry in self._waiting if entry.decoded is not None)
-        batch = list(islice(ready, self._max_batch))
+        batch = list(islice((entry for entry in self._waiting if entry.is_decoded), self._max_batch))
         if not batch:
             return
-        for entry, _ in batch:
+        for entry in batch:
             del self._waiting[entry]
         self._running = len(batch)
-        running = loop.run_in_executor(self._thread, self._predict, [decoded.item for _, decoded in batch])
+        running = loop.run_in_executor(self._thread, self._predict, [entry.item for entry in batch])
         running.add_done_callback(partial(self._answer, batch, time.perf_counter()))
 
-    def _answer(
-        self,
-        batch: Sequence[tuple[_Entry[Item], _Decoded[Item]]],
-        began: float,
-        running: "asyncio.Future[BatchResult]",
-    ) -> None:
+    def _answer(self, batch: list[_Entry[Item]], began: float, running: asyncio.Future[BatchResult]) -> None:
         ended = time.perf_counter()
         self._running = 0
         self._run_next()  # before any answer is passed on: the model must not stand idle
         if running.cancelled():
             return
         if error := running.exception():
-            for entry, _ in batch:
+            for entry in batch:
                 entry.fail(error)
             return
         result = running.result()
         self.latency.measure(len(batch), result.prepare_seconds + result.inference_seconds)
         self._metrics.batch_size.observe(len(batch))
         self._metrics.inference_seconds.observe(result.inference_seconds)
-        for (entry, decoded), predictions in zip(batch, result.predictions, strict=True):
-            decode_seconds = decoded.ended - decoded.began
+        for entry, predictions in zip(batch, result.predictions, strict=True):
+            decode_seconds = entry.decode_ended - entry.decode_began
             queue_seconds = began - entry.enqueued - decode_seconds
             self._metrics.decode_seconds.observe(decode_seconds)
             self._metrics.queue_wait_seconds.observe(queue_seconds)
             record = partial(tracing.record, parent=entry.parent_span)
-            record("queue for decoder", entry.enqueued, decoded.began)
-            record("decode", decoded.began, decoded.ended)
-            record("queue for model", decoded.ended, began)
+            record("queue for decoder", entry.enqueued, entry.decode_began)
+            record("decode", entry.decode_began, entry.decode_ended)
+            record("queue for model", entry.decode_ended, began)
             record("inference", began, ended, batch=len(batch))
             if not entry.pending.answer.done():
                 entry.pending.answer.set_result(
@@ -250,9 +246,3 @@ class Batcher(Generic[Item]):
                         inference_ms=1e3 * result.inference_seconds,
                     )
                 )
-
-
-def _decode(decode: Callable[[], Item]) -> _Decoded[Item]:
-    began = time.perf_counter()
-    item = decode()
-    return _Decoded(item, began, time.perf_counter())

@@ -3,6 +3,7 @@
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import SecretBytes
 
@@ -45,22 +46,12 @@ class HeaderKeys:
         self._keys = keys
         self._unknown = SecretBytes(secrets.token_bytes(MIN_KEY_BYTES))
 
-    def check(
-        self, tag: bytes, header: bytes, *, object_id: str, device_id: str, frame_id: int, expected_views: int
-    ) -> None:
-        """Verifies the tag of a view; see `semlink.service.header_tag`.
+    def check(self, tag: bytes, header: bytes, *, device_id: str, **ids: Any) -> None:
+        """Verifies the tag of a view of these ids; see `semlink.service.header_tag.header_tag`.
 
         Raises:
             BadTag: it was not made of this header and these ids with the device's key.
         """
-        key = self._keys.get(device_id, self._unknown)
-        right = header_tag(
-            key.get_secret_value(),
-            header,
-            object_id=object_id,
-            device_id=device_id,
-            frame_id=frame_id,
-            expected_views=expected_views,
-        )
-        if not hmac.compare_digest(tag, right):
+        key = self._keys.get(device_id, self._unknown).get_secret_value()
+        if not hmac.compare_digest(tag, header_tag(key, header, device_id=device_id, **ids)):
             raise BadTag("the header's tag is not one that this device makes with its key")

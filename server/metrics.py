@@ -2,9 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
+from itertools import product
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,6 +28,7 @@ _OF_STATUS = {
     HTTPStatus.SERVICE_UNAVAILABLE: "unavailable",
     CALLER_GONE: "cancelled",
 }
+Metric = TypeVar("Metric", Counter, Histogram)
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
@@ -34,92 +37,59 @@ class Metrics:
 
     def __init__(self) -> None:
         """Every label is shown from the start, as 0."""
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self.requests = Counter(
-            "semlink_server_requests",
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+
+        def counter(name: str, text: str, **labels: Sequence[str]) -> Counter:
+            made = Counter(f"semlink_server_{name}", text, list(labels), registry=registry)
+            return _with_labels(made, labels)
+
+        def histogram(name: str, text: str, **labels: Sequence[str]) -> Histogram:
+            made = Histogram(f"semlink_server_{name}", text, list(labels), buckets=_SECONDS, registry=registry)
+            return _with_labels(made, labels)
+
+        self.requests = counter(
+            "requests",
             "Requests to classify by what became of them: answered; refused for what they say; overloaded, "
             "refused because too many wait; expired, not answered in time; cancelled by the caller, as at its own "
             "deadline; unavailable, the model is still loading or Redis is away; failed here.",
-            ["protocol", "outcome"],
-            registry=self.registry,
+            protocol=PROTOCOLS,
+            outcome=OUTCOMES,
         )
-        for protocol in PROTOCOLS:
-            for outcome in OUTCOMES:
-                self.requests.labels(protocol, outcome)
-        self.request_seconds = Histogram(
-            "semlink_server_request_seconds",
-            "Time from a request to classify to its answer, whatever it is.",
-            ["protocol"],
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        for protocol in PROTOCOLS:
-            self.request_seconds.labels(protocol)
-        self.calls_refused = refusal_counter("semlink_server", self.registry)
-        self.received_bits = Counter(
-            "semlink_server_received_bits",
-            "Bits of the frames that arrived, headers, refused and repeated frames included.",
-            registry=self.registry,
-        )
-        self.frames_rejected = Counter(
-            "semlink_server_frames_rejected",
+        text = "Time from a request to classify to its answer, whatever it is."
+        self.request_seconds = histogram("request_seconds", text, protocol=PROTOCOLS)
+        self.calls_refused = refusal_counter("semlink_server", registry)
+        text = "Bits of the frames that arrived, headers, refused and repeated frames included."
+        self.received_bits = counter("received_bits", text)
+        self.frames_rejected = counter(
+            "frames_rejected",
             "Frames refused as malformed, of another geometry than the model's, or for their header's tag, by the "
             "rule they break.",
-            ["reason"],
-            registry=self.registry,
+            reason=REASONS,
         )
-        for reason in REASONS:
-            self.frames_rejected.labels(reason)
-        self.queue_depth = Gauge(
-            "semlink_server_queue_depth", "Requests that wait for the model now.", registry=self.registry
-        )
-        self.queue_wait_seconds = Histogram(
-            "semlink_server_queue_wait_seconds",
-            "Time that an image waited, for its decoder and for the model.",
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.decode_seconds = Histogram(
-            "semlink_server_decode_seconds",
-            "Time to decode one frame or picture.",
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
+        text = "Requests that wait for the model now."
+        self.queue_depth = Gauge("semlink_server_queue_depth", text, registry=registry)
+        text = "Time that an image waited, for its decoder and for the model."
+        self.queue_wait_seconds = histogram("queue_wait_seconds", text)
+        self.decode_seconds = histogram("decode_seconds", "Time to decode one frame or picture.")
         self.batch_size = Histogram(
             "semlink_server_batch_size",
             "Images in one batch of the model.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
-            registry=self.registry,
+            registry=registry,
         )
-        self.inference_seconds = Histogram(
-            "semlink_server_inference_seconds",
-            "Time of one batch in the vision transformer.",
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.votes = Counter(
-            "semlink_server_votes",
+        self.inference_seconds = histogram("inference_seconds", "Time of one batch in the vision transformer.")
+        self.votes = counter(
+            "votes",
             "Votes by how many of the views named the label: unanimous, all; majority, more than half; plurality, "
             "fewer.",
-            ["outcome"],
-            registry=self.registry,
+            outcome=VOTES,
         )
-        for outcome in VOTES:
-            self.votes.labels(outcome)
-        self.partial_votes = Counter(
-            "semlink_server_partial_votes",
-            "Votes taken at their deadline, with views missing; they are among the votes too.",
-            registry=self.registry,
-        )
-        self.late_views = Counter(
-            "semlink_server_late_views",
-            "Views answered after the vote on their object, which they did not change.",
-            registry=self.registry,
-        )
-        self.store_errors = Counter(
-            "semlink_server_store_errors", "Calls that Redis did not answer as it should.", registry=self.registry
-        )
+        text = "Votes taken at their deadline, with views missing; they are among the votes too."
+        self.partial_votes = counter("partial_votes", text)
+        text = "Views answered after the vote on their object, which they did not change."
+        self.late_views = counter("late_views", text)
+        self.store_errors = counter("store_errors", "Calls that Redis did not answer as it should.")
 
     def count_request(self, protocol: str, status: int, seconds: float) -> None:
         """Counts a request to classify by the HTTP status that it had, or would have had."""
@@ -149,6 +119,12 @@ class Metrics:
             raise
         finally:
             self.count_request("grpc", status, time.perf_counter() - began)
+
+
+def _with_labels(metric: Metric, labels: Mapping[str, Sequence[str]]) -> Metric:
+    for values in product(*labels.values()) if labels else ():
+        metric.labels(*values)
+    return metric
 
 
 class CountingMiddleware:

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from semlink.vision.engines import load_engine
 from semlink.vision.images import IMAGE_SIZE
@@ -32,11 +33,11 @@ class ModelInput:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class: its label, its name and its softmax probability."""
+    """One class and how likely it is."""
 
-    label: int
-    name: str
-    confidence: float
+    label: Annotated[int, Field(examples=[281], description="index of the class")]
+    name: Annotated[str, Field(examples=["tabby"])]
+    confidence: Annotated[float, Field(examples=[0.83], description="softmax probability")]
 
 
 @dataclass(frozen=True)

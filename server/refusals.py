@@ -48,16 +48,21 @@ class UnknownObject(Refusal):
     status = HTTPStatus.NOT_FOUND
 
 
-class Unavailable(Refusal):
+class FixedRefusal(Refusal):
+    """A refusal whose message is always the same; details are for the log."""
+
+    message = ""
+
+    def __init__(self) -> None:
+        """The message is that of the class."""
+        super().__init__(self.message)
+
+
+class Unavailable(FixedRefusal):
     """The server can't serve the request now."""
 
     code = grpc.StatusCode.UNAVAILABLE
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    message = ""
-
-    def __init__(self) -> None:
-        """The message is that of the class: details are for the log."""
-        super().__init__(self.message)
 
 
 class NotReady(Unavailable):
@@ -78,6 +83,14 @@ class Stopping(Unavailable):
     message = "the server is about to stop; ask again"
 
 
+class Expired(FixedRefusal):
+    """The time that the caller gave has passed."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    message = "there was no answer in the time given; send the same frame again, or wait for longer"
+
+
 class Overloaded(Refusal):
     """Too many requests wait. `retry_after` is when there should be room again, in seconds."""
 
@@ -88,14 +101,3 @@ class Overloaded(Refusal):
         """The message says what is full."""
         super().__init__(message)
         self.retry_after = retry_after
-
-
-class Expired(Refusal):
-    """The time that the caller gave has passed."""
-
-    code = grpc.StatusCode.DEADLINE_EXCEEDED
-    status = HTTPStatus.GATEWAY_TIMEOUT
-
-    def __init__(self) -> None:
-        """The message is always the same."""
-        super().__init__("there was no answer in the time given; send the same frame again, or wait for longer")

@@ -1,7 +1,7 @@
 """REST API: the same answers as the gRPC service's, over HTTP with JSON."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
@@ -19,6 +19,7 @@ from semlink.service.listener import Health
 from semlink.service.problems import install_problems, problem_responses
 from semlink.vision.images import MAX_IMAGE_BYTES, ImageError
 from server.metrics import CALLER_GONE, CLASSIFY_PATH, CountingMiddleware, Metrics
+from server.model import Prediction
 from server.recognition import Answer, Recognizer, ViewRequest
 from server.sessions import Sessions, Vote, VoteStatus
 
@@ -28,27 +29,10 @@ PICTURE_TYPES = ("image/jpeg", "image/png")
 T = TypeVar("T")
 
 
-class PredictionBody(BaseModel):
-    """One class and how likely it is."""
-
-    label: int = Field(examples=[281], description="index of the class")
-    name: str = Field(examples=["tabby"])
-    confidence: float = Field(examples=[0.83], description="softmax probability")
-
-
-class VoteBody(BaseModel):
-    """The vote of an object's counted views."""
-
-    label: int = Field(examples=[281])
-    name: str = Field(examples=["tabby"])
-    votes: int = Field(examples=[3], description="views that named this label")
-    views: int = Field(examples=[4], description="views that were counted: all, or those in at the deadline")
-
-
 class VoteStatusBody(BaseModel):
     """The vote on an object, or how many views it lacks."""
 
-    vote: VoteBody | None = Field(description="null while views are missing, or where there is no object")
+    vote: Vote | None = Field(description="null while views are missing, or where there is no object")
     missing_views: int = Field(examples=[0], description="views that have not arrived yet")
 
 
@@ -63,7 +47,7 @@ class TimingsBody(BaseModel):
 class AnswerBody(VoteStatusBody):
     """The classes of a view, and the vote status of its object."""
 
-    predictions: list[PredictionBody] = Field(description="likeliest first")
+    predictions: Sequence[Prediction] = Field(description="likeliest first")
     model: str = Field(examples=["deit_small_patch16_224 (models/)"], description="which model answered")
     repeated: bool = Field(description="the answer to an earlier request with the same ids")
     timings_ms: TimingsBody
@@ -219,7 +203,7 @@ def _longest_body(headers: Headers) -> int:
 def _answer_body(answer: Answer) -> AnswerBody:
     recognition = answer.recognition
     return AnswerBody(
-        predictions=[PredictionBody(**vars(each)) for each in recognition.predictions],
+        predictions=recognition.predictions,
         model=answer.model,
         repeated=answer.repeated,
         timings_ms=TimingsBody(
@@ -229,7 +213,7 @@ def _answer_body(answer: Answer) -> AnswerBody:
     )
 
 
-def _status(status: VoteStatus) -> dict:
+def _status(status: VoteStatus) -> dict[str, Any]:
     if isinstance(status, Vote):
-        return {"vote": VoteBody(**vars(status)), "missing_views": 0}
+        return {"vote": status, "missing_views": 0}
     return {"vote": None, "missing_views": status}

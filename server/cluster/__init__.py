@@ -1,1 +1,1 @@
-"""The server as a Ray Serve application: as many replicas as it takes, on one machine or on a cluster."""
+"""Ray Serve cluster: replicas of the server behind one ingress, on one machine or several."""

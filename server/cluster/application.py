@@ -1,4 +1,4 @@
-"""The Ray Serve application, as `python -m server --cluster ray`, `serve run` and `serve deploy` want it."""
+"""Ray Serve application and deployment: for `python -m server --cluster ray`, `serve run` and `serve deploy`."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from server.cluster.replica import Replica
 from server.settings import ServerSettings
 
 HEALTH_SECONDS = 2.0
-"""How often Serve looks whether a replica is alive; one that is not is replaced."""
+"""How often Serve checks that a replica is alive; a dead one is replaced."""
 
 
 def application(settings: ServerSettings) -> Application:
-    """So many replicas as the settings want; what is theirs to check is checked here, before anything starts.
+    """As many replicas as the settings say; settings that Ray Serve can't fulfil are refused before any starts.
 
     Raises:
-        StartupError: the settings can't be kept on Ray Serve.
+        StartupError: the settings contradict each other or what Ray Serve can do.
     """
     most = settings.max_replicas or settings.replicas
     if most < settings.replicas:
@@ -58,5 +58,5 @@ def application(settings: ServerSettings) -> Application:
 
 
 def cpus_of_replica(settings: ServerSettings) -> int:
-    """What a replica asks of the cluster."""
+    """CPUs that a replica reserves in the cluster."""
     return max(1, settings.threads)

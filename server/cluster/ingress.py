@@ -1,17 +1,19 @@
-"""Ingress of Ray Serve: the services of its gRPC proxies; runs in them."""
+"""Ray Serve's gRPC ingress: the link service in its proxies, and the context of a call on both sides of it."""
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from grpc_health.v1 import health, health_pb2
 
 from semlink.service.correlation import REQUEST_ID
 from semlink.v1 import link_pb2_grpc
-from server.cluster.call_context import TIME_LEFT
 
 Handler = Callable[[Any, Any], Any]
+
+TIME_LEFT = "semlink-time-left"
+"""Metadata in which a proxy sends to the replica how many seconds the caller waits."""
 
 
 def add_to_server(servicer: Any, server: Any) -> None:
@@ -31,35 +33,77 @@ def add_to_server(servicer: Any, server: Any) -> None:
     server.service_handler_factory = make
 
 
-class WithTimeLeft:
-    """A call whose metadata say for how long its caller waits, which Ray Serve would not tell the replica."""
+class ProxyContext:
+    """The context of a call in a proxy, with TIME_LEFT, which Ray Serve would not pass on to the replica."""
 
     def __init__(self, context: grpc.aio.ServicerContext) -> None:
-        """The call `context`, of which all else stays as it is."""
+        """Around the context of gRPC."""
         self._context = context
 
     def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        """What the caller sent, and the seconds left; what a caller sent in their place is taken out."""
+        """The caller's metadata, and the seconds left; a TIME_LEFT that the caller sent is removed."""
         received = [(key, value) for key, value in self._context.invocation_metadata() or () if key != TIME_LEFT]
         seconds = self._context.time_remaining()
         return tuple(received) if seconds is None else (*received, (TIME_LEFT, str(seconds)))
 
     def __getattr__(self, name: str) -> Any:
-        """All else."""
+        """All else is gRPC's."""
+        return getattr(self._context, name)
+
+
+class ReplicaContext:
+    """The context of a call in a replica, with those methods of `grpc.aio.ServicerContext` that Ray Serve lacks.
+
+    Ray Serve sends code, details and trailing metadata to the caller only when a method returns. So after the
+    AbortError of `abort` the method must return some message, which the caller does not get.
+    """
+
+    def __init__(self, context: Any) -> None:
+        """Around the context that Ray Serve makes."""
+        self._context = context
+        self._code = 0
+
+    def time_remaining(self) -> float | None:
+        """Seconds that the caller still waited when the proxy had the call; None: without limit."""
+        seconds = dict(self._context.invocation_metadata()).get(TIME_LEFT)
+        return None if seconds is None else float(seconds)
+
+    def done(self) -> bool:
+        """False: a method runs until the call is done."""
+        return False
+
+    def code(self) -> int:
+        """The number of the status code; 0 before `abort`."""
+        return self._code
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing: tuple[tuple[str, Any], ...] = ()
+    ) -> NoReturn:
+        """Ends the method.
+
+        Raises:
+            grpc.aio.AbortError: always.
+        """
+        self._code = code.value[0]
+        self._context.set_code(code)
+        self._context.set_details(details)
+        if trailing:
+            self._context.set_trailing_metadata(trailing)
+        raise grpc.aio.AbortError(details)
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is Ray Serve's."""
         return getattr(self._context, name)
 
 
 def _guarded(handler: Handler) -> Handler:
-    """Tells replicas how long callers wait, and callers to try again where a replica is gone.
-
-    Ray Serve says INTERNAL then, after which nobody would.
-    """
+    """Makes UNAVAILABLE of the INTERNAL by which Ray Serve says that a replica is gone: callers try again then."""
 
     @wraps(handler)
     async def serve(request: Any, context: grpc.aio.ServicerContext) -> Any:
-        response = await handler(request, WithTimeLeft(context))
-        told_by_replica = REQUEST_ID in dict(context.trailing_metadata() or ())
-        if context.code() is grpc.StatusCode.INTERNAL and not told_by_replica:
+        response = await handler(request, ProxyContext(context))
+        is_of_replica = REQUEST_ID in dict(context.trailing_metadata() or ())
+        if context.code() is grpc.StatusCode.INTERNAL and not is_of_replica:
             context.set_code(grpc.StatusCode.UNAVAILABLE)
             context.set_details("the replica that had the call is gone; send it again")
         return response

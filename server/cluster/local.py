@@ -1,4 +1,4 @@
-"""Ray Serve on this machine, started for the server alone and ended with it."""
+"""Local Ray Serve: on this machine only, started for the server and ended with it."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ def run(settings: ServerSettings) -> None:
     says where they are reached, as the server's own does.
 
     Raises:
-        StartupError: the settings can't be kept, a port is taken, or Ray or its replicas did not start.
+        StartupError: the settings contradict each other, a port is taken, or Ray or its replicas did not start.
     """
     app = application(settings)
     grpc_port, http_port = _free_port(settings, "grpc_port"), _free_port(settings, "http_port")
@@ -80,7 +80,7 @@ def _start_ray(settings: ServerSettings) -> None:
     try:
         ray.init(
             address="local",
-            # Ray counts what was asked for, and not what this machine has: who starts it says how many.
+            # Ray counts reserved CPUs, and not those of this machine: as many as the replicas reserve.
             num_cpus=(settings.max_replicas or settings.replicas) * cpus_of_replica(settings),
             num_gpus=0,
             include_dashboard=False,

@@ -18,7 +18,7 @@ from semlink.service.logs import configure_logs
 from semlink.service.tracing import traced
 from semlink.v1 import link_pb2 as pb
 from server.assembly import assembled
-from server.cluster.call_context import CallContext
+from server.cluster.ingress import ReplicaContext
 from server.settings import ServerSettings
 
 Answer = TypeVar("Answer")
@@ -80,7 +80,7 @@ class Replica:
     async def _answer(
         self, method: Method[Answer], request: Any, grpc_context: RayServegRPCContext, nothing: Answer
     ) -> Answer:
-        context: Any = CallContext(grpc_context)
+        context: Any = ReplicaContext(grpc_context)
         structlog.contextvars.clear_contextvars()
         try:
             async with answering(method.__name__, context, self._server.admission):

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import structlog
+from pydantic import Field
 
 from semlink.decision.voting import majority_vote
 from server.batching import Recognition
@@ -57,12 +58,14 @@ class SubmittedView:
 
 @dataclass(frozen=True)
 class Vote:
-    """The result of a vote: the label, its name, how many views voted for it, and how many were counted."""
+    """The vote of an object's counted views."""
 
-    label: int
-    name: str
-    votes: int
-    views: int
+    label: Annotated[int, Field(examples=[281])]
+    name: Annotated[str, Field(examples=["tabby"])]
+    votes: Annotated[int, Field(examples=[3], description="views that named this label")]
+    views: Annotated[
+        int, Field(examples=[4], description="views that were counted: all, or those in at the deadline")
+    ]
 
 
 VoteStatus = Vote | int

@@ -150,12 +150,11 @@ class Context:
 
 @pytest.mark.parametrize("seconds", [None, 2.5])
 def test_the_ingress_tells_how_long_a_caller_waits_and_nobody_else_does(seconds):
-    from server.cluster.call_context import CallContext
-    from server.cluster.ingress import WithTimeLeft
+    from server.cluster.ingress import ProxyContext, ReplicaContext
 
-    told = CallContext(WithTimeLeft(Context(seconds)))
-    assert told.time_remaining() == seconds
-    assert dict(told.invocation_metadata())["x-request-id"] == "mine"
+    context = ReplicaContext(ProxyContext(Context(seconds)))
+    assert context.time_remaining() == seconds
+    assert dict(context.invocation_metadata())["x-request-id"] == "mine"
 
 
 def test_refusals_are_the_servers_own(server, frames):

@@ -741,7 +741,7 @@ class TestOpenApi:
                 assert operation["summary"]
                 for parameter in operation.get("parameters", []):
                     assert parameter.get("description") or parameter["schema"].get("examples")
-        for name in ("PredictionBody", "VoteBody", "TimingsBody"):
+        for name in ("Prediction", "Vote", "TimingsBody"):
             for field in document["components"]["schemas"][name]["properties"].values():
                 assert field["examples"]
 
@@ -749,8 +749,8 @@ class TestOpenApi:
         answer = post(server, frame, object_id=new_object(), device_id="a").json()
         schemas = document["components"]["schemas"]
         assert set(answer) == set(schemas["AnswerBody"]["properties"])
-        assert set(answer["vote"]) == set(schemas["VoteBody"]["properties"])
-        assert set(answer["predictions"][0]) == set(schemas["PredictionBody"]["properties"])
+        assert set(answer["vote"]) == set(schemas["Vote"]["properties"])
+        assert set(answer["predictions"][0]) == set(schemas["Prediction"]["properties"])
         assert set(answer["timings_ms"]) == set(schemas["TimingsBody"]["properties"])
 
     def test_page(self, server):
