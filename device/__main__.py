@@ -6,9 +6,9 @@ import signal
 import sys
 from pathlib import Path
 
-from device.credentials import Credentials
 from device.settings import DeviceSettings, ShowSpoolSettings
 from device.spool import Spool, SpoolError, spool_contents
+from device.uplink import Credentials
 from semlink.service.header_tag import device_key
 from semlink.service.logs import configure_logs
 from semlink.service.settings import StartupError, read_settings
@@ -41,19 +41,20 @@ def main() -> None:
         # Mistakes are explained before torch is loaded, which takes seconds.
         from device.device import Device
         from device.encoder import Encoder
+        from device.store_and_forward import StoreAndForward
 
-        device = Device(settings, credentials, Encoder(settings), photos, stop, key, spool)
+        device = Device(settings, credentials, Encoder(settings), photos, stop, key)
     except (EngineError, PhotosError, SpoolError, StartupError, WeightsError) as error:
         sys.exit(f"device: {error}")
 
     async def run() -> None:
         for number in STOPPING:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await device.run()
+        await (StoreAndForward(device, spool) if spool else device).run()
 
     with traced(settings, "device"):
         asyncio.run(run())
-    sys.exit(1 if device.failures.count else 0)
+    sys.exit(1 if device.failures else 0)
 
 
 def show_spool(path: Path) -> None:

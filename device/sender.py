@@ -34,6 +34,7 @@ class Sender:
         """`key` makes the tags of headers, if there is one."""
         self._settings, self._uplink, self._key = settings, uplink, key
         self._votes = Votes(uplink, settings.vote_seconds)
+        self.pause = uplink.pause
 
     async def send(self, capture: Capture) -> Sent:
         """Sends a view, under a plan if there is to be one; for `retry_seconds` under new ones if it is refused.

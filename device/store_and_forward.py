@@ -2,18 +2,17 @@
 
 import asyncio
 import random
-from dataclasses import dataclass
 
 import grpc
 import structlog
 
 from device.capture import Capture
+from device.device import Device
 from device.planning import PlanningError
 from device.report import Sent
-from device.rounds import Rounds
 from device.sender import Sender
 from device.spool import Spool, SpoolError
-from device.uplink import LONGEST_PAUSE_SECONDS, Uplink, UplinkError, UplinkStopped
+from device.uplink import LONGEST_PAUSE_SECONDS, UplinkError, UplinkStopped
 from semlink.service import tracing
 from semlink.service.correlation import begin_request
 
@@ -27,29 +26,17 @@ REFUSALS = (
 """Said of one frame, and would be said of it again. All else passes, or is mended by somebody."""
 
 
-@dataclass(eq=False)
 class StoreAndForward:
     """A device that loses no view while its spool has room.
 
     Every capture is stored before it is sent. It is removed once its answer is reported or, if that lacks the
     vote, before the wait for it, or when it is refused for good; only then the next one is sent. Numbers go on
     where the last process with this spool left off, whatever became of it.
-
-    Attributes:
-        rounds: gives captures.
-        spool: stores them; closed at the end.
-        sender: sends them.
-        uplink: that the sender uses.
     """
 
-    rounds: Rounds
-    spool: Spool
-    sender: Sender
-    uplink: Uplink
-
-    def __post_init__(self) -> None:
-        """Nothing is stored or sent before `run`."""
-        self._settings, self._stop, self._failures = self.rounds.settings, self.rounds.stop, self.rounds.failures
+    def __init__(self, device: Device, spool: Spool) -> None:
+        """`device` captures and sends, and counts failures; nothing happens before `run`, which closes `spool`."""
+        self.device, self._spool, self._stop, self._settings = device, spool, device.stop, device.settings
         self._stored, self._removed = asyncio.Event(), asyncio.Event()
         self._sending_ended = asyncio.Event()
         self._all_stored = self._waiting_for_room = False
@@ -60,49 +47,52 @@ class StoreAndForward:
         A device that is to go a number of rounds gives up sending when it has gone them and nobody has answered
         for `retry_seconds`; any other does only when it is stopped. What is not sent stays in the spool.
         """
-        dropped = self.spool.status.dropped
-        log.info("spool", **self.spool.status.report)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._send_all(tasks))
+        spool, dropped = self._spool, self._spool.status.dropped
+        log.info("spool", **spool.status.report)
+        async with self.device.sender() as sender, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send_all(sender, tasks))
             await self._store_all()
             self._all_stored = True
             self._stored.set()
-        lost = await asyncio.to_thread(self.spool.close)
-        self._failures.count += lost + self.spool.status.dropped - dropped
-        if self.spool.status.held:
-            self._failures.count += not self._stop.is_set()
-            log.warning("views are left in the spool", **self.spool.status.report)
+        lost = await asyncio.to_thread(spool.close)
+        self.device.failures += lost + spool.status.dropped - dropped
+        if spool.status.held:
+            self.device.failures += not self._stop.is_set()
+            log.warning("views are left in the spool", **spool.status.report)
 
     async def _store_all(self) -> None:
-        async for number in self.rounds.numbers(self.spool.status.next_number):
-            if not self._settings.every:
-                await self._wait_for_room()
+        await self._wait_for_room()
+        async for capture in self.device.captures(self._spool.status.next_number):
+            uses_pixels = self._settings.plan or self._settings.pictures
+            await asyncio.to_thread(self._spool.put, capture if uses_pixels else capture.without_pixels())
+            tracing.end()
+            self._stored.set()
+            await self._wait_for_room()
             if self._sending_ended.is_set():
                 return
-            capture = await self.rounds.capture(number)
-            if capture is not None:
-                keeps_pixels = self._settings.plan or self._settings.pictures
-                await asyncio.to_thread(self.spool.put, capture if keeps_pixels else capture.without_pixels())
-                tracing.end()
-                self._stored.set()
 
     async def _wait_for_room(self) -> None:
         """Without a pace of its own, a camera waits rather than have views dropped."""
         self._removed.clear()
-        while self.spool.status.full and not self._stop.is_set() and not self._sending_ended.is_set():
+        while (
+            not self._settings.every
+            and self._spool.status.full
+            and not self._stop.is_set()
+            and not self._sending_ended.is_set()
+        ):
             self._waiting_for_room = True
             await _any_of(self._removed, self._sending_ended, self._stop)
             self._removed.clear()
         self._waiting_for_room = False
 
-    async def _send_all(self, tasks: asyncio.TaskGroup) -> None:
+    async def _send_all(self, sender: Sender, tasks: asyncio.TaskGroup) -> None:
         """Sends view after view, the oldest first, until stopped, or until there will be no more."""
         try:
             while not self._stop.is_set():
                 self._stored.clear()
-                capture = await asyncio.to_thread(self.spool.take)
+                capture = await asyncio.to_thread(self._spool.take)
                 if capture is not None:
-                    await self._send(capture, tasks)
+                    await self._send(capture, sender, tasks)
                 elif self._all_stored:
                     return
                 else:
@@ -114,11 +104,11 @@ class StoreAndForward:
             log.error("nobody answers, frames stay in the spool", reason=str(error))
             tracing.end(str(error))
         except SpoolError as error:
-            self._failures.add("sending ends", error)
+            self.device.give_up("sending ends", error)
         finally:
             self._sending_ended.set()
 
-    async def _send(self, capture: Capture, tasks: asyncio.TaskGroup) -> None:
+    async def _send(self, capture: Capture, sender: Sender, tasks: asyncio.TaskGroup) -> None:
         """Sends a view until it is answered or refused.
 
         Raises:
@@ -129,24 +119,24 @@ class StoreAndForward:
         tracing.begin("stored frame", **capture.ids)
         sent = None
         try:
-            sent = await self._until_answered(capture)
+            sent = await self._until_answered(capture, sender)
         except (PlanningError, UplinkError) as error:
             if isinstance(error, UplinkError) and error.code not in REFUSALS:
                 raise
-            self._failures.add("frame given up", error)
+            self.device.give_up("frame given up", error)
         if sent is None or not sent.response.HasField("vote"):
             # It is counted or refused, and not to be sent again if this process ends before there is a vote.
             await self._remove(capture)
             if sent is not None:
-                tasks.create_task(self._report(capture, sent))
+                tasks.create_task(self._report(capture, sent, sender))
         else:
-            await self._report(capture, sent)
+            await self._report(capture, sent, sender)
             await self._remove(capture)
 
-    async def _until_answered(self, capture: Capture) -> Sent:
+    async def _until_answered(self, capture: Capture, sender: Sender) -> Sent:
         while True:
             try:
-                return await self.sender.send(capture)
+                return await sender.send(capture)
             except UplinkStopped:
                 raise
             except UplinkError as error:
@@ -154,14 +144,14 @@ class StoreAndForward:
                 if error.code in REFUSALS or (self._settings.rounds and has_no_more_to_do):
                     raise
                 log.warning("frame stays in the spool and is sent again", reason=str(error))
-                await self.uplink.pause(error.retry_delay_seconds + random.uniform(0, LONGEST_PAUSE_SECONDS))
+                await sender.pause(error.retry_delay_seconds + random.uniform(0, LONGEST_PAUSE_SECONDS))
 
-    async def _report(self, capture: Capture, sent: Sent) -> None:
-        status = {"taken_at": capture.taken_at, **self.spool.status.report}
-        await self.sender.report(capture, sent, status)
+    async def _report(self, capture: Capture, sent: Sent, sender: Sender) -> None:
+        status = {"taken_at": capture.taken_at, **self._spool.status.report}
+        await sender.report(capture, sent, status)
 
     async def _remove(self, capture: Capture) -> None:
-        await asyncio.to_thread(self.spool.done, capture.number)
+        await asyncio.to_thread(self._spool.done, capture.number)
         self._removed.set()
 
 

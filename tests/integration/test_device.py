@@ -19,11 +19,10 @@ from scripted_link import serving, unused_address
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from device.credentials import Credentials
 from device.device import Device
 from device.encoder import Encoder
 from device.settings import DeviceSettings
-from device.uplink import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Uplink, UplinkStopped
+from device.uplink import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Credentials, Uplink, UplinkStopped
 from device.votes import MAX_VOTES_AWAITED
 from semlink.source.iaq.frame import Geometry, IaqFrame
 from semlink.v1 import link_pb2 as pb
@@ -136,7 +135,7 @@ async def test_a_view_becomes_a_valid_frame_and_its_answer_one_report(device, re
     async with serving(link) as address:
         rounds = device(address, device_id="left", expected_views=1, view=3)
         await rounds.run()
-    assert rounds.failures.count == 0
+    assert rounds.failures == 0
     (request,) = link.requests
     frame = IaqFrame.from_bytes(request.frame)
     assert frame.geometry == Geometry(14, 14, 16, 3)
@@ -167,7 +166,7 @@ async def test_the_same_frame_is_sent_again_while_nobody_answers(device, reports
         rounds = device(address)
         with capture_logs() as logs:
             await rounds.run()
-    assert rounds.failures.count == 0
+    assert rounds.failures == 0
     assert len(link.requests) == 3
     assert link.requests[0] == link.requests[1] == link.requests[2]
     assert [log["attempt"] for log in logs if log["event"] == "no answer, asking again"] == [1, 2]
@@ -193,7 +192,7 @@ async def test_a_call_has_a_deadline_and_is_then_made_again(device, reports):
     async with serving(link) as address:
         rounds = device(address, call_seconds=2)
         await rounds.run()
-    assert rounds.failures.count == 0
+    assert rounds.failures == 0
     assert len(link.requests) == 2
     assert link.requests[0] == link.requests[1]
     assert len(reports()) == 1
@@ -208,7 +207,7 @@ async def test_a_refused_frame_is_given_up_at_once_with_the_reason_and_the_next_
         rounds = device(address, count=2)
         with capture_logs() as logs:
             await rounds.run()
-    assert rounds.failures.count == 1
+    assert rounds.failures == 1
     assert [request.frame_id for request in link.requests] == [0, 1]
     (error,) = [log for log in logs if log["log_level"] == "error"]
     assert error["event"] == "frame given up"
@@ -227,7 +226,7 @@ async def test_an_answer_without_any_prediction_is_none(device, reports):
         rounds = device(address, count=2)
         with capture_logs() as logs:
             await rounds.run()
-    assert rounds.failures.count == len(link.requests) == 2
+    assert rounds.failures == len(link.requests) == 2
     assert all("answers with no prediction" in log["reason"] for log in logs if log["log_level"] == "error")
     assert reports() == []
 
@@ -237,7 +236,7 @@ async def test_an_unreachable_upstream_is_given_up_within_the_bound(device, repo
     rounds = device(address, retry_seconds=2)
     with capture_logs() as logs:
         await rounds.run()
-    assert rounds.failures.count == 1
+    assert rounds.failures == 1
     pauses = [log["pause_seconds"] for log in logs if "pause_seconds" in log]
     assert len(pauses) >= 2
     assert sum(pauses) < 2 + 0.005 * len(pauses)  # each is rounded
@@ -252,7 +251,7 @@ async def test_without_time_for_retries_there_is_one_attempt(device):
     async with serving(link) as address:
         rounds = device(address, retry_seconds=0)
         await rounds.run()
-    assert (rounds.failures.count, len(link.requests)) == (1, 1)
+    assert (rounds.failures, len(link.requests)) == (1, 1)
 
 
 async def test_pauses_grow_at_random_up_to_a_bound():
@@ -294,7 +293,7 @@ async def test_a_server_that_dies_mid_call_and_comes_back_answers(device, report
     back = ScriptedLink()
     async with serving(back, port=int(address.rpartition(":")[2])):
         await running
-    assert rounds.failures.count == 0
+    assert rounds.failures == 0
     assert back.requests == held.requests
     assert len(reports()) == 1
 
@@ -343,7 +342,7 @@ async def test_an_answer_without_a_vote_is_still_reported(device, reports):
         (report,) = reports()
         assert (report["vote"], report["missing_views"]) == (None, missing)
         assert event in [log["event"] for log in logs]
-        assert rounds.failures.count == 0
+        assert rounds.failures == 0
 
 
 async def test_rounds_share_one_connection_and_go_round_the_photos(device, reports):
@@ -416,7 +415,7 @@ async def test_frames_are_sent_whatever_becomes_of_votes_of_which_only_so_many_a
     assert of_votes == [
         ("views are reported without their votes, too many are awaited", None), ("votes are awaited again", most)
     ]  # fmt: skip
-    assert rounds.failures.count == 0
+    assert rounds.failures == 0
 
 
 async def test_told_to_stop_it_ends_after_the_frame_under_way(device, reports):
@@ -441,7 +440,7 @@ async def test_told_to_stop_while_retrying_it_gives_up_without_a_failure(device,
         await until(lambda: any(log["event"] == "no answer, asking again" for log in logs))
         stop.set()
         await asyncio.wait_for(running, 12)
-    assert rounds.failures.count == 0
+    assert rounds.failures == 0
     assert reports() == []
     assert "frame given up" in [log["event"] for log in logs]
 
@@ -457,7 +456,7 @@ async def test_told_to_stop_while_waiting_for_a_vote_it_reports_what_it_has(devi
         await asyncio.wait_for(running, 10)
     (report,) = reports()
     assert (report["vote"], report["missing_views"]) == (None, 3)
-    assert rounds.failures.count == 0
+    assert rounds.failures == 0
 
 
 async def test_a_photo_that_is_missing_or_damaged_is_counted_logged_and_passed_over(
@@ -468,7 +467,7 @@ async def test_a_photo_that_is_missing_or_damaged_is_counted_logged_and_passed_o
         rounds = device(address, photos=[CAT, bad_photo, tmp_path / "gone.png", COFFEE], count=4)
         with capture_logs() as logs:
             await rounds.run()
-    assert rounds.failures.count == 2
+    assert rounds.failures == 2
     assert [(request.frame_id, request.object_id) for request in link.requests] == [(0, "cup/0"), (3, "cup/3")]
     assert [log["photo"] for log in logs if log["event"] == "no view"] == [
         str(bad_photo), str(tmp_path / "gone.png")
@@ -491,7 +490,7 @@ async def test_pictures_show_what_was_received_and_a_failing_one_costs_no_answer
         assert picture.format == "PNG"
     assert second["picture"] is None
     assert "no picture" in [log["event"] for log in logs]
-    assert rounds.failures.count == 0
+    assert rounds.failures == 0
 
 
 # From here on, `python -m device` as a process of its own.

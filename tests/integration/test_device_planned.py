@@ -11,11 +11,11 @@ import pytest
 from processes import wait_until
 
 from device import sender as device_sender
-from device.credentials import Credentials
 from device.device import Device
 from device.encoder import Encoder
 from device.planning import PlanningError, plan_view
 from device.settings import DeviceSettings
+from device.uplink import Credentials
 from semlink.access.planner import PlanMethod
 from semlink.source.iaq.frame import IaqFrame
 from semlink.v1 import link_pb2 as pb
@@ -78,7 +78,7 @@ async def test_a_planned_view_becomes_a_report_with_power_and_latency(encoder, r
     async with link("--channel", "mimo-ofdm", "--snr", "10") as (emulator, server):
         rounds = device(encoder, emulator.grpc_address)
         await rounds.run()
-    assert rounds.failures.count == 0
+    assert rounds.failures == 0
     (request,) = server.requests
     frame = IaqFrame.from_bytes(request.frame)
     assert (frame.bits.min(), frame.payload_bits) == (1, 301_056)
@@ -105,7 +105,7 @@ async def test_it_adapts_while_the_control_plane_turns_the_channel(encoder, repo
         server.before_answer = lambda number: changes[number](emulator)
         rounds = device(encoder, emulator.grpc_address, count=5)
         await rounds.run()
-    assert rounds.failures.count == 0
+    assert rounds.failures == 0
     answers = reports()
     sent = [answer["transmission"] for answer in answers]
     assert sent[4] is None  # a channel without plans gets a frame without
@@ -135,10 +135,10 @@ async def test_a_channel_that_changes_under_the_plan_is_planned_for_anew(encoder
         refused = emulator.metric('semlink_channel_plans_refused_total{rule="stale"}')
     assert planned == [10 + number for number in range(len(planned))]
     if turns == 1:
-        assert (rounds.failures.count, len(planned), reports()[0]["transmission"]["snr_db"]) == (0, 2, 11)
+        assert (rounds.failures, len(planned), reports()[0]["transmission"]["snr_db"]) == (0, 2, 11)
         assert (len(server.requests), refused) == (1, 1)
     else:
-        assert (rounds.failures.count, server.requests) == (1, [])
+        assert (rounds.failures, server.requests) == (1, [])
         assert refused == len(planned) > 1
 
 
@@ -157,7 +157,7 @@ async def test_without_a_plan_such_a_channel_refuses_the_frame_and_says_what_to_
     async with link("--channel", "mimo-ofdm") as (emulator, server):
         rounds = device(encoder, emulator.grpc_address, plan=None)
         await rounds.run()
-    assert (rounds.failures.count, server.requests) == (1, [])
+    assert (rounds.failures, server.requests) == (1, [])
     assert "plan: missing" in (log := capsys.readouterr().out)
     assert "--plan" in log
 
@@ -166,7 +166,7 @@ async def test_a_method_that_starves_blocks_is_refused_for_its_latency(encoder, 
     async with link("--channel", "mimo-ofdm", "--snr", "-10") as (emulator, server):
         rounds = device(encoder, emulator.grpc_address, plan="fixed-b-wf", retry_seconds=0)
         await rounds.run()
-    assert (rounds.failures.count, server.requests) == (1, [])
+    assert (rounds.failures, server.requests) == (1, [])
     assert "plan: latency: " in capsys.readouterr().out
 
 
@@ -178,7 +178,7 @@ async def test_no_emulator_on_the_way_takes_plans_either(encoder, reports):
     rounds = device(encoder, f"127.0.0.1:{port}", rho=0.125)
     await rounds.run()
     await listening.stop(0)
-    assert rounds.failures.count == 0
+    assert rounds.failures == 0
     assert not server.requests[0].HasField("plan")
     assert reports()[0]["transmission"] is None
 

@@ -22,12 +22,12 @@ from scripted_link import serving, unused_address
 from structlog.testing import capture_logs
 
 from device import uplink as device_uplink
-from device.credentials import Credentials
 from device.device import Device
 from device.encoder import Encoder
 from device.settings import DeviceSettings
 from device.spool import FIXED_BYTES, Spool, spool_contents
-from device.uplink import LONGEST_RETRY_DELAY_SECONDS, Uplink, UplinkError
+from device.store_and_forward import StoreAndForward
+from device.uplink import LONGEST_RETRY_DELAY_SECONDS, Credentials, Uplink, UplinkError
 from device.votes import MAX_VOTES_AWAITED
 from semlink.service import tls
 from semlink.v1 import link_pb2 as pb
@@ -113,7 +113,8 @@ def device(encoder, path):
     def make(address, spool_bytes=64 << 20, stop=None, **settings):
         given = {"images": ["-"], "object_id": "cup", "retry_seconds": 1, "count": 3} | settings
         told = DeviceSettings(to=address, spool=path, **given)
-        return Device(told, Credentials(), encoder, [CAT], stop or asyncio.Event(), spool=Spool(path, spool_bytes))
+        made = Device(told, Credentials(), encoder, [CAT], stop or asyncio.Event())
+        return StoreAndForward(made, Spool(path, spool_bytes))
 
     return make
 
@@ -127,7 +128,7 @@ async def test_what_a_dead_link_leaves_is_sent_first_by_the_next_process(device,
     away = device(unused_address())
     with capture_logs() as logs:
         await away.run()
-    assert away.failures.count == 1
+    assert away.device.failures == 1
     assert held(path) == [0, 1, 2]
     assert [log["held"] for log in logs if log["event"] == "views are left in the spool"] == [3]
     assert "nobody answers, frames stay in the spool" in [log["event"] for log in logs]
@@ -136,7 +137,7 @@ async def test_what_a_dead_link_leaves_is_sent_first_by_the_next_process(device,
     async with serving(link) as address:
         rounds = device(address, count=2, object_id="pot", device_id="other")
         await rounds.run()
-    assert rounds.failures.count == 0
+    assert rounds.device.failures == 0
     assert list(link.counted) == [("cup/0", 0), ("cup/1", 1), ("cup/2", 2), ("pot/3", 3), ("pot/4", 4)]
     assert [call.device_id for call in link.calls] == ["device-1"] * 3 + ["other"] * 2
     told = reports()
@@ -165,7 +166,7 @@ async def test_a_frame_refused_for_good_is_removed_and_one_that_may_pass_is_kept
             await running
     assert link.numbers[:3] == [0, 2, 3]
     assert [call.frame_id for call in link.calls[:7]] == [0, 1, 2, 2, 2, 2, 3]
-    assert rounds.failures.count == 1
+    assert rounds.device.failures == 1
     (error,) = [log for log in logs if log["log_level"] == "error"]
     assert error["event"] == "frame given up"
     assert not {0, 1, 2} & set(held(path))
@@ -188,7 +189,7 @@ async def test_a_paced_camera_drops_its_oldest_views_and_any_other_waits_for_roo
             release.set()
             await running
         assert [log["dropped_frame_id"] for log in logs if "dropped_frame_id" in log] == [1, 2, 3, 4]
-        assert (link.numbers, first.failures.count) == ([0, 5, 6, 7], 4)
+        assert (link.numbers, first.device.failures) == ([0, 5, 6, 7], 4)
 
         release.clear()
         second = device(address, FIXED_BYTES + 4 * 53_248, count=8)
@@ -198,7 +199,7 @@ async def test_a_paced_camera_drops_its_oldest_views_and_any_other_waits_for_roo
         assert held(path) == [8, 9, 10, 11]
         release.set()
         await running
-    assert (link.numbers[4:], second.failures.count) == (list(range(8, 16)), 0)
+    assert (link.numbers[4:], second.device.failures) == (list(range(8, 16)), 0)
 
 
 async def test_a_dead_camera_of_the_group_fills_no_spool_of_another(device, reports, path):
@@ -213,7 +214,7 @@ async def test_a_dead_camera_of_the_group_fills_no_spool_of_another(device, repo
         assert len(link.waits) == MAX_VOTES_AWAITED
         stop.set()
         await running
-    assert rounds.failures.count == 0
+    assert rounds.device.failures == 0
     told = reports()
     assert sorted(report["frame_id"] for report in told) == list(range(count))
     assert {(report["vote"], report["missing_views"]) for report in told} == {(None, 1)}
@@ -259,7 +260,7 @@ async def test_a_stored_view_is_planned_for_the_channel_that_it_meets_at_last(de
             await asyncio.to_thread(processes.wait_until, lambda: emulator.is_ready)
             rounds = device(emulator.grpc_address, count=1, plan="ia-qsmpa", retry_seconds=20)
             await rounds.run()
-    assert rounds.failures.count == 0
+    assert rounds.device.failures == 0
     assert link.numbers == [0, 1, 2]
 
 
@@ -272,14 +273,14 @@ async def test_a_view_that_no_plan_gets_through_stays_until_the_channel_is_bette
             away = device(emulator.grpc_address, count=2, plan="ia-qsmpa", retry_seconds=0)
             with capture_logs() as logs:
                 await away.run()
-            assert (link.calls, held(path), away.failures.count) == ([], [0, 1], 1)
+            assert (link.calls, held(path), away.device.failures) == ([], [0, 1], 1)
             (left,) = [log["reason"] for log in logs if log["log_level"] == "error"]
             assert "plan: latency: " in left
             better = {"default": {"type": "finite_blocklength", "snr_db": 10}}
             await asyncio.to_thread(emulator.http.put, "/v1/impairments", json=better)
             rounds = device(emulator.grpc_address, count=1, plan="ia-qsmpa", retry_seconds=20)
             await rounds.run()
-    assert (rounds.failures.count, link.numbers, held(path)) == (0, [0, 1, 2], [])
+    assert (rounds.device.failures, link.numbers, held(path)) == (0, [0, 1, 2], [])
 
 
 def asking_to_wait(seconds, code=grpc.StatusCode.RESOURCE_EXHAUSTED):

@@ -22,9 +22,8 @@ from grpc_status import rpc_status
 from processes import Running, running, wait_until
 from pydantic import SecretStr
 
-from device.credentials import Credentials
 from device.settings import DeviceSettings
-from device.uplink import Uplink, UplinkError
+from device.uplink import Credentials, Uplink, UplinkError
 from semlink.service.settings import StartupError
 from semlink.v1 import link_pb2_grpc
 from semlink.v1.link_pb2 import ClassifyRequest, WaitVoteRequest
