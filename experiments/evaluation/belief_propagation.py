@@ -1,6 +1,8 @@
-"""Layered belief propagation (Hocevar, SiPS 2004) for the LDPC codes of 5G NR, in float32.
+"""LDPC decoding: layered belief propagation (Hocevar, SiPS 2004) for the codes of 5G NR, in float32.
 
-It stops when all parity checks hold. sionna's own decoder floods, which needs more iterations, and cannot stop.
+It stops when all parity checks hold, which sionna's LDPC5GDecoder does not. That one takes 14 times as long with
+`cn_schedule="flooding"` and 178 times with "layered", whose layers are a Python loop (sionna 2.2; 10 blocks of
+12,619 bits at rate 0.64 and μ = 0.05, boxplus, 30 iterations, one thread), and is right in the same blocks.
 """
 
 import math

@@ -30,7 +30,8 @@ def block_with(text: str) -> str:
 def run(script: str, seconds: float) -> str:
     """Runs a block as a person would who has followed `make setup`; returns its standard output."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    environment.pop("MAKEFLAGS", None)  # else a make within the script takes the ARGS of the make around the tests
+    for name in ("MAKEFLAGS", "ARGS"):  # else a make within the script takes those of the make around the tests
+        environment.pop(name, None)
     # The environment is set up already, and where that is differs: activating .venv is what PATH does here.
     script = script.replace("source .venv/bin/activate\n", "")
     process = subprocess.Popen(
