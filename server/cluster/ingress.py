@@ -1,6 +1,6 @@
 """Ray Serve's gRPC ingress: the link service in its proxies, and the context of a call on both sides of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, NoReturn
 
@@ -61,7 +61,8 @@ class ReplicaContext:
     def __init__(self, context: Any) -> None:
         """Around the context that Ray Serve makes."""
         self._context = context
-        self._code = 0
+        self._code, self._details = 0, ""
+        self._trailing: tuple[tuple[str, Any], ...] = ()
 
     def time_remaining(self) -> float | None:
         """Seconds that the caller still waited when the proxy had the call; None: without limit."""
@@ -76,6 +77,19 @@ class ReplicaContext:
         """The number of the status code; 0 before `abort`."""
         return self._code
 
+    def details(self) -> str:
+        """The message beside the code."""
+        return self._details
+
+    def trailing_metadata(self) -> tuple[tuple[str, Any], ...]:
+        """Metadata that go to the caller after the answer."""
+        return self._trailing
+
+    def set_trailing_metadata(self, trailing: Iterable[tuple[str, Any]]) -> None:
+        """Replaces them."""
+        self._trailing = tuple(trailing)
+        self._context.set_trailing_metadata(list(self._trailing))
+
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing: tuple[tuple[str, Any], ...] = ()
     ) -> NoReturn:
@@ -84,11 +98,11 @@ class ReplicaContext:
         Raises:
             grpc.aio.AbortError: always.
         """
-        self._code = code.value[0]
+        self._code, self._details = code.value[0], details
         self._context.set_code(code)
         self._context.set_details(details)
         if trailing:
-            self._context.set_trailing_metadata(trailing)
+            self.set_trailing_metadata(trailing)
         raise grpc.aio.AbortError(details)
 
     def __getattr__(self, name: str) -> Any:
