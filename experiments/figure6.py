@@ -26,15 +26,15 @@ def main(data: Data) -> None:
         def series(method: str, modified: bool) -> Series:
             def belongs(cell: dict) -> bool:
                 # Without errors the modified methods are the plain ones.
-                told = cell["design_ber"] > 0 or (modified and cell["ber"] == 0)
-                return (cell["method"], cell[name], cell["gamma"], told) == (method, fixed, 1.0, modified)
+                is_modified = cell["design_ber"] > 0 or (modified and cell["ber"] == 0)
+                return (cell["method"], cell[name], cell["gamma"], is_modified) == (method, fixed, 1.0, modified)
 
             style = "^--" if modified else "x:" if method in PROTECTED else "s:" if method in CODECS else "o-"
             return f"modified {method}" if modified else method, belongs, style
 
         plain = [series(method, False) for method in ALLOCATIONS]
-        told = [series(method, True) for method in ("incremental", "water-filling")]
-        return [*plain, *told, *(series(codec, False) for codec in (*CODECS, *PROTECTED))]
+        designed = [series(method, True) for method in ("incremental", "water-filling")]
+        return [*plain, *designed, *(series(codec, False) for codec in (*CODECS, *PROTECTED))]
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6.5), sharey=True)
     draw(left, rows, "ber", lines("rho", RHO), f"bit error rate μ, at ρ = {RHO:g}")

@@ -1,4 +1,4 @@
-"""Planned transmission over MIMO-OFDM on an image set: what the counterparts of IA-QSMPA's figures share."""
+"""MIMO-OFDM with planned transmission on an image set: what the counterparts of IA-QSMPA's figures share."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,9 +74,9 @@ def draw_latency(axes: Axes, rows: list[dict], along: str, label: str, middle: s
     for name, belongs, style in map(line, NAMES):
         own = sorted((row for row in rows if belongs(row["cell"])), key=lambda row: row["cell"][along])
         at = [row["cell"][along] for row in own]
-        told = [row["t_d_ms"][middle] for row in own]
+        values = [row["t_d_ms"][middle] for row in own]
         axes.plot(
-            at, [float("nan") if value is None else value for value in told], style, label=name, markersize=4
+            at, [float("nan") if value is None else value for value in values], style, label=name, markersize=4
         )
     axes.set_yscale("log")
     axes.set_xlabel(label)
@@ -85,7 +85,7 @@ def draw_latency(axes: Axes, rows: list[dict], along: str, label: str, middle: s
 
 
 def views_of(rows: list[dict]) -> str:
-    """Which accuracy is told: that of the vote of four views, where the images have them."""
+    """Which accuracy is drawn: that of the vote of four views, where the images have them."""
     return "four_view" if all(row["four_view"] for row in rows) else "single"
 
 

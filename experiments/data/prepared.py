@@ -1,4 +1,4 @@
-"""Pixels and attention of an image set, computed once and kept on disk."""
+"""Pixels and attention of an image set, computed once and cached on disk."""
 
 import hashlib
 import json

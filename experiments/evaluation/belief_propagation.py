@@ -1,8 +1,8 @@
 """LDPC decoding: layered belief propagation (Hocevar, SiPS 2004) for the codes of 5G NR, in float32.
 
-It stops when all parity checks hold, which sionna's LDPC5GDecoder does not. That one takes 14 times as long with
-`cn_schedule="flooding"` and 178 times with "layered", whose layers are a Python loop (sionna 2.2; 10 blocks of
-12,619 bits at rate 0.64 and μ = 0.05, boxplus, 30 iterations, one thread), and is right in the same blocks.
+It stops when all parity checks hold, which sionna's decoder cannot. Measured for 10 iterations of 10 blocks of
+k = 4800 and n = 8000 bits, on one thread: sionna's takes some 40 times as long with `cn_schedule="layered"`, and
+some 5 times as long when it floods, which needs more iterations.
 """
 
 import math
@@ -79,7 +79,9 @@ class Decoder:
         extrinsic = total.index_select(0, layer) - old
         shape = (-1, self._z, extrinsic.shape[1])
         size = _phi(extrinsic.abs()).view(shape)
-        sign = torch.where(extrinsic < 0, -1.0, 1.0).view(shape)  # never 0: an unknown bit is told what it is
+        sign = torch.where(extrinsic < 0, -1.0, 1.0).view(
+            shape
+        )  # never 0: a bit with no information still gets one
         new = (_phi(size.sum(0) - size) * sign.prod(0) * sign).view(extrinsic.shape)
         total.index_copy_(0, layer, extrinsic + new)
         return new

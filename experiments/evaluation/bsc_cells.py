@@ -68,7 +68,7 @@ class BscCell:
             threshold=self.threshold,
         )
 
-    def told(self, code: Code | None, seen: Mapping[str, NDArray]) -> dict:
+    def fields(self, code: Code | None, seen: Mapping[str, NDArray]) -> dict:
         """The code of protected pictures, for the row."""
         return {"code": None if code is None else asdict(code) | {"rate": code.k / code.n, "target": TARGET}}
 

@@ -1,4 +1,4 @@
-"""One image over a binary symmetric channel: by importance-aware quantization, or by what people use today."""
+"""Binary symmetric channel: one image over it, as an IAQ frame or as a JPEG, WebP or AVIF file."""
 
 import io
 import math

@@ -48,8 +48,8 @@ class Cell(Setting, Protocol):
             seed: of the channel.
         """
 
-    def told(self, shared: Any, seen: Mapping[str, NDArray]) -> dict[str, Any]:
-        """What a row says of cells of this kind alone; `seen` has `Received.more` of all images by name."""
+    def fields(self, shared: Any, seen: Mapping[str, NDArray]) -> dict[str, Any]:
+        """Fields of a row of this kind of cell alone; `seen` has `Received.more` of all images by name."""
 
 
 AnyCell = TypeVar("AnyCell", bound=Cell)
@@ -92,7 +92,7 @@ def evaluate(
                 parts[futures[future]] = future.result()
                 progress.advance(task)
             seen = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            yield cell, _summary(seen, examples) | cell.told(shared, seen)
+            yield cell, _summary(seen, examples) | cell.fields(shared, seen)
 
 
 _worker: tuple[Run, Prepared, Any]

@@ -1,4 +1,4 @@
-"""The LDPC code of 5G NR over a binary symmetric channel, at the best rate that the channel allows.
+"""LDPC codes of 5G NR over a binary symmetric channel, at the best rate that the channel allows.
 
 Codes and their encoder (3GPP TS 38.212, 5.3.2 and 5.4.2) are sionna's.
 """

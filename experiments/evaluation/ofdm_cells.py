@@ -1,4 +1,4 @@
-"""Cells of an evaluation whose images cross a MIMO-OFDM channel under a transmission plan, as in IA-QSMPA."""
+"""MIMO-OFDM: cells of an evaluation whose images cross it under a transmission plan, as in IA-QSMPA."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ class OfdmCell:
 
     @property
     def title(self) -> str:
-        """In words, for whoever waits."""
+        """In words, for the progress bar."""
         return f"{self.method}, {self.mapping}, {self.coding}, ρ = {self.rho:g}, {self.snr_db:g} dB"
 
     def shared(self) -> None:
@@ -137,7 +137,7 @@ class OfdmCell:
             },
         )
 
-    def told(self, shared: None, seen: Mapping[str, NDArray]) -> dict:
+    def fields(self, shared: None, seen: Mapping[str, NDArray]) -> dict:
         """T_d and time on the air in ms, see `spread`; mean shares of lost blocks and of inverted bits."""
         return {
             "t_d_ms": spread(seen["t_d"] * 1e3),
@@ -150,7 +150,7 @@ class OfdmCell:
 def spread(values: NDArray[np.float64]) -> dict[str, float | None]:
     """Mean, standard deviation and median of values ≥ 0, and the share of the infinite ones (`infinite`).
 
-    Where one is infinite the mean is, and neither it nor the deviation is told; nor is an infinite median.
+    Mean and deviation are None where a value is infinite; so is an infinite median.
     """
     infinite = float(np.isinf(values).mean())
     median = float(np.median(values))

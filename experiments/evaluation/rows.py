@@ -33,19 +33,19 @@ def missing(cells: Sequence[AnySetting], out: Path, run: dict[str, Any]) -> list
     return [cell for cell in cells if not any(is_about(settings, cell) for settings in measured)]
 
 
-def settings_of(told: dict[str, Any]) -> dict[str, Any] | None:
+def settings_of(cell: dict[str, Any]) -> dict[str, Any] | None:
     """A row's `cell` as cells are now; None if it is about a setting that is no more.
 
     There once were servers that took the posterior mean of each value, or left out the patches without bits. What
     all servers do was called the receiver "plain".
     """
-    receiver = told.get("receiver", "plain")
-    return {name: value for name, value in told.items() if name != "receiver"} if receiver == "plain" else None
+    receiver = cell.get("receiver", "plain")
+    return {name: value for name, value in cell.items() if name != "receiver"} if receiver == "plain" else None
 
 
-def is_about(told: dict[str, Any], cell: Setting) -> bool:
+def is_about(measured: dict[str, Any], cell: Setting) -> bool:
     """Whether a row's `cell` is this one. What it does not say, because it is older, was at its default."""
-    settings = settings_of(told)
+    settings = settings_of(measured)
     if settings is None or not settings.keys() <= {field.name for field in fields(cell)}:
         return False
     return type(cell)(**settings) == cell
