@@ -8,10 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from sionna.phy.channel import BinarySymmetricChannel as SionnaChannel
 
+from benchmarks.tables import show
 from benchmarks.timing import take_turns
 from semlink.channel.base import RawBits
 from semlink.channel.bsc import BinarySymmetricChannel
@@ -88,24 +87,21 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     for name, numbers in measured.items():
         if abs(numbers["flip_share"] - BER) > 5 * spread:
             raise AssertionError(f"{name} flips {numbers['flip_share']:.5f} of all bits, not {BER}")
-    _print(measured, rounds * FRAMES_PER_TURN)
+    show(
+        f"BSC, μ = {BER}, {PAYLOAD_BITS} bits, bytes to bytes, median of {rounds * FRAMES_PER_TURN} frames",
+        ("ms", "Mbit/s", "× ours", "share flipped"),
+        [
+            (
+                name,
+                f"{numbers['milliseconds']:.3f}",
+                f"{numbers['mbit_per_s']:.0f}",
+                f"{numbers['times_as_long']:.1f}",
+                f"{numbers['flip_share']:.5f}",
+            )
+            for name, numbers in measured.items()
+        ],
+    )
     return measured
-
-
-def _print(measured: dict[str, dict[str, float]], frames: int) -> None:
-    table = Table(title=f"BSC, μ = {BER}, {PAYLOAD_BITS} bits, bytes to bytes, median of {frames} frames")
-    table.add_column("")
-    for heading in ("ms", "Mbit/s", "× ours", "share flipped"):
-        table.add_column(heading, justify="right")
-    for name, numbers in measured.items():
-        table.add_row(
-            name,
-            f"{numbers['milliseconds']:.3f}",
-            f"{numbers['mbit_per_s']:.0f}",
-            f"{numbers['times_as_long']:.1f}",
-            f"{numbers['flip_share']:.5f}",
-        )
-    Console().print(table)
 
 
 if __name__ == "__main__":

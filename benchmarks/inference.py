@@ -1,33 +1,26 @@
 """Inference engines on this CPU: which is the fastest, and whether it names the same classes as timm's forward.
 
-python -m benchmarks.inference; ONNX Runtime takes part where onnxruntime and onnx are installed, and torch.compile
-where there is a C++ compiler.
+python -m benchmarks.inference. What was measured with ONNX Runtime and torch.compile is in docs/performance.md.
 """
 
-import importlib.util
-import inspect
-import shutil
-import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from timm.models import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
+from benchmarks.tables import RHO, cat, medians, show
 from benchmarks.timing import take_turns
 from semlink.source.iaq import coder as iaq
 from semlink.vision.engines import Answer, load_engine
 from semlink.vision.images import IMAGE_SIZE, model_pixels, open_image
 from semlink.vision.openvino_graph import openvino_graph
 from semlink.vision.photos import find_photos
-from semlink.vision.vit import class_attention, load_vit, normalise
+from semlink.vision.vit import load_vit, normalise
 from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL
 
 ROUNDS = 10
@@ -38,7 +31,6 @@ CASES: list[tuple[str, Answer, int, int]] = [
     (SERVER_MODEL, "logits", 8, 2),
 ]
 """Model, what is wanted of it, images at once, threads."""
-RHO = 0.25
 PHOTOS = Path("imagenet-sample-1000/images")
 INSTEAD = ["astronaut", "chelsea", "coffee", "rocket", "motorcycle_left", "hubble_deep_field", "retina"]
 TIMM, CHOSEN, BFLOAT16 = "timm's forward", "OpenVINO", "OpenVINO, bfloat16"
@@ -47,7 +39,7 @@ Way = Callable[[Tensor], Tensor]
 
 
 def run(rounds: int = ROUNDS) -> dict[str, dict]:
-    """Times every way of a case in turns, then has the photos looked at in each way; prints tables.
+    """Times every way of a case in turns, then recognises the photos in each way; prints tables.
 
     Returns:
         `milliseconds` and `ratios` to timm's whole forward (medians) and `start_seconds`, by case and way;
@@ -56,7 +48,7 @@ def run(rounds: int = ROUNDS) -> dict[str, dict]:
     """
     kept = torch.get_num_threads()
     results: dict[str, dict] = {"milliseconds": {}, "ratios": {}, "start_seconds": {}, "agreement": {}}
-    pixels = model_pixels(open_image(find_photos(["chelsea"])[0]))
+    pixels = cat()
     for name, answer, batch, threads in CASES:
         model = load_vit(name).requires_grad_(False)
         images = normalise(model, np.stack([np.roll(pixels, 8 * shift, axis=1) for shift in range(batch)]))
@@ -64,9 +56,17 @@ def run(rounds: int = ROUNDS) -> dict[str, dict]:
         makers = _makers(model, answer, threads)
         ways, results["start_seconds"][case] = _ready(makers, images.shape, threads)
         seconds = take_turns({way: partial(run, images) for way, run in ways.items()}, rounds)
-        results["milliseconds"][case] = {way: 1e3 * float(np.median(each)) for way, each in seconds.items()}
+        results["milliseconds"][case] = medians(seconds)
         results["ratios"][case] = {way: float(np.median(seconds[TIMM] / each)) for way, each in seconds.items()}
-        _print(case, *(results[what][case] for what in ("milliseconds", "ratios", "start_seconds")))
+        ratios, starts = results["ratios"][case], results["start_seconds"][case]
+        show(
+            f"{case}, medians",
+            ("ms", "× timm's forward", "start s"),
+            [
+                (way, f"{value:.1f}", f"{ratios[way]:.2f}", f"{starts[way]:.1f}")
+                for way, value in results["milliseconds"][case].items()
+            ],
+        )
     torch.set_num_threads(kept)
     for name, answer in dict.fromkeys((name, answer) for name, answer, _, _ in CASES):
         results["agreement"][f"{name}, {answer}"] = _agreement(name, answer)
@@ -81,15 +81,10 @@ def _makers(model: VisionTransformer, answer: Answer, threads: int) -> dict[str,
         ),
         BFLOAT16: lambda: _openvino_bfloat16(model, answer, threads),
         "torch": lambda: load_engine("torch", model, answer, threads=threads),
-        "torch, bfloat16 autocast": lambda: _autocast(model, answer),
         TIMM: lambda: load_engine("torch", model, "logits", threads=threads),
     }
     if answer == "logits":
         del makers["torch"]  # the same thing
-    if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx"):
-        makers["ONNX Runtime"] = lambda: _onnx_runtime(model, answer, threads)
-    if shutil.which("g++"):
-        makers["torch.compile"] = lambda: _compile(model, answer)
     return makers
 
 
@@ -109,39 +104,6 @@ def _ready(
     return ways, seconds
 
 
-class _Answering(nn.Module):
-    """A model whose forward is what is wanted of it, as exporters and compilers take it."""
-
-    def __init__(self, model: VisionTransformer, answer: Answer) -> None:
-        super().__init__()
-        self.model, self.answer = model, answer
-
-    def forward(self, images: Tensor) -> Tensor:
-        if self.answer == "attention":  # without its own inference mode, which torch.compile does not take
-            return inspect.unwrap(class_attention)(self.model, images)
-        return self.model(images)
-
-
-def _autocast(model: VisionTransformer, answer: Answer) -> Way:
-    answering = _Answering(model, answer)
-
-    def way(images: Tensor) -> Tensor:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            return answering(images).float()
-
-    return way
-
-
-def _compile(model: VisionTransformer, answer: Answer) -> Way:
-    compiled = torch.compile(_Answering(model, answer).eval(), dynamic=False, options={"freezing": True})
-
-    def way(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            return compiled(images)
-
-    return way
-
-
 def _openvino_bfloat16(model: VisionTransformer, answer: Answer, threads: int) -> Way:
     import openvino
 
@@ -149,28 +111,6 @@ def _openvino_bfloat16(model: VisionTransformer, answer: Answer, threads: int) -
     settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     request = openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()
     return lambda images: torch.from_numpy(request.infer([images.numpy()], share_inputs=True)[0])
-
-
-def _onnx_runtime(model: VisionTransformer, answer: Answer, threads: int) -> Way:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing
-        exported = Path(folder) / "model.onnx"
-        torch.onnx.export(
-            _Answering(model, answer).eval(),
-            (torch.zeros(2, 3, *model.patch_embed.img_size),),
-            exported,
-            dynamo=False,
-            opset_version=20,
-            input_names=["images"],
-            output_names=["answer"],
-            dynamic_axes={"images": {0: "batch"}, "answer": {0: "batch"}},
-        )
-        session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
 def _agreement(name: str, answer: Answer) -> dict[str, int]:
@@ -195,12 +135,8 @@ def _agreement(name: str, answer: Answer) -> dict[str, int]:
     there = folder.is_dir()
     of = f"{len(photos)} photos" if there else f"{len(photos)} photographs of scikit-image ({folder} is not here)"
     same = "the bits of every patch" if answer == "attention" else "the likeliest class"
-    table = Table(title=f"{name}: {same} as of torch in float32, of {of}", min_width=100)
-    table.add_column("")
-    table.add_column("the same", justify="right")
-    for way, count in counts.items():
-        table.add_row(way, str(count))
-    Console(width=110).print(table)
+    title = f"{name}: {same} as of torch in float32, of {of}"
+    show(title, ["the same"], [(way, str(count)) for way, count in counts.items()])
     return {"photos": len(photos), **counts}
 
 
@@ -208,16 +144,6 @@ def _outcome(answer: Tensor, pixels: np.ndarray, kind: Answer) -> np.ndarray:
     if kind == "attention":
         return iaq.encode(pixels, answer[0].numpy(), rho=RHO).frame.bits
     return answer.argmax(1).numpy()
-
-
-def _print(case: str, milliseconds: dict[str, float], ratios: dict[str, float], starts: dict[str, float]) -> None:
-    table = Table(title=f"{case}, medians", min_width=80)
-    table.add_column("")
-    for column in ("ms", "× timm's forward", "start s"):
-        table.add_column(column, justify="right")
-    for way, value in milliseconds.items():
-        table.add_row(way, f"{value:.1f}", f"{ratios[way]:.2f}", f"{starts[way]:.1f}")
-    Console(width=110).print(table)
 
 
 if __name__ == "__main__":

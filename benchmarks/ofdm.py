@@ -10,11 +10,10 @@ import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 from sionna.phy.channel import ApplyOFDMChannel
 from sionna.phy.mapping import Demapper, Mapper
 
+from benchmarks.tables import show
 from benchmarks.timing import take_turns
 from semlink.access.mapping import map_subcarriers
 from semlink.channel.layout import BlockLayout
@@ -141,22 +140,20 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
             raise AssertionError(
                 f"{name} flips {measured[name]['flip_share']:.5f} of all bits, not {expected:.5f}"
             )
-    _print(measured, rounds)
-    return measured
-
-
-def _print(measured: dict[str, dict[str, float]], rounds: int) -> None:
-    title = (
-        f"{PATCHES * PATCH_BITS} bits, {ORDER}-QAM, 784 subcarriers x 4 streams, {SNR_DB} dB, median of {rounds}"
+    show(
+        f"{PATCHES * PATCH_BITS} bits, {ORDER}-QAM, 784 subcarriers x 4 streams, {SNR_DB} dB, median of {rounds}",
+        ("ms", "× ours", "share flipped"),
+        [
+            (
+                name,
+                f"{numbers['milliseconds']:.1f}",
+                f"{numbers['times_as_long']:.1f}",
+                f"{numbers['flip_share']:.5f}" if "flip_share" in numbers else "",
+            )
+            for name, numbers in measured.items()
+        ],
     )
-    table = Table(title=title)
-    table.add_column("")
-    for heading in ("ms", "× ours", "share flipped"):
-        table.add_column(heading, justify="right")
-    for name, numbers in measured.items():
-        flipped = f"{numbers['flip_share']:.5f}" if "flip_share" in numbers else ""
-        table.add_row(name, f"{numbers['milliseconds']:.1f}", f"{numbers['times_as_long']:.1f}", flipped)
-    Console().print(table)
+    return measured
 
 
 if __name__ == "__main__":

@@ -8,9 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import timm
 import torch
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.tables import medians, show
 from benchmarks.timing import take_turns
 from semlink.access.planner import PlanMethod, PredictedPlan, draw_importance, plan
 from semlink.channel.ofdm import Numerology, draw_channel, subchannel_gains
@@ -65,15 +64,16 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
         },
         rounds,
     )
-    milliseconds = {name: 1e3 * float(np.median(values)) for name, values in seconds.items()}
+    milliseconds = medians(seconds)
     ratios = {name: value / milliseconds[FORWARD] for name, value in milliseconds.items() if name != FORWARD}
-    table = Table(title=f"A plan for one frame, 784 subcarriers x 4 streams, {SNR_DB:g} dB, median of {rounds}")
-    table.add_column("")
-    table.add_column("ms", justify="right")
-    table.add_column("of the forward pass", justify="right")
-    for name, value in milliseconds.items():
-        table.add_row(name, f"{value:.2f}", f"{ratios[name]:.2f}" if name in ratios else "")
-    Console(width=110).print(table)
+    show(
+        f"A plan for one frame, 784 subcarriers x 4 streams, {SNR_DB:g} dB, median of {rounds}",
+        ("ms", "of the forward pass"),
+        [
+            (name, f"{value:.2f}", f"{ratios[name]:.2f}" if name in ratios else "")
+            for name, value in milliseconds.items()
+        ],
+    )
     return {"milliseconds": milliseconds, "ratios": ratios}
 
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import erfc
 
 ORDERS = (4, 16, 64, 256)
 
@@ -109,6 +108,8 @@ def awgn_bit_error_rate(order: int, snr: ArrayLike) -> NDArray[np.float64]:
     Raises:
         ValueError: an argument is outside these ranges.
     """
+    from scipy.special import erfc  # a tenth of a second that the channels do not need
+
     return _mean_over_bits(order, snr, lambda argument: erfc(np.sqrt(argument)))
 
 
