@@ -1,6 +1,7 @@
 # make demo    set up .venv and send four views of one object through the link
 # make check   set up .venv, lint, type-check and run the unit tests that take no long
 # make test    the same and every other test; JOBS=4 on four cores
+# make hostile 100,000 hostile inputs to the processes
 # make numeric the tests that compare numbers, as if on two older processors
 # make setup   set up .venv only; TORCH_INDEX_URL=... takes torch from another package index (a CPU build)
 # make load    put load on a server and a channel emulator, check every answer; ARGS=--help explains
@@ -15,7 +16,7 @@ BIN := .venv/bin
 # One file of tests runs in one process, which shares what it started among them.
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
-.PHONY: setup demo check test numeric lint load bench docs proto clean
+.PHONY: setup demo check test hostile numeric lint load bench docs proto clean
 
 setup: .venv/installed
 
@@ -39,6 +40,9 @@ check: lint
 
 test: lint
 	OMP_NUM_THREADS=1 $(PYTEST) $(ARGS)
+
+hostile: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults/test_hostile.py --hostile-inputs 100000 --timeout 0 $(ARGS)
 
 numeric: setup
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OPENBLAS_CORETYPE=Haswell NPY_DISABLE_CPU_FEATURES=X86_V4 \

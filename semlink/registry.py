@@ -15,7 +15,7 @@ AnyT = TypeVar("AnyT", bound=_Named)
 
 
 class Registry(Generic[T]):
-    """Everything of a kind by its name, in the order of registration."""
+    """Everything of a kind by its name."""
 
     def __init__(self, kind: str, package: str) -> None:
         """`kind`: in messages, such as "channel". `package`: its modules register what they have on import."""
@@ -54,5 +54,5 @@ class Registry(Generic[T]):
         """
         known = self.items()
         if name not in known:
-            raise ValueError(f"{self._kind} must be one of {', '.join(known)}, not {name!r}")
+            raise ValueError(f"{self._kind} must be one of {', '.join(sorted(known))}, not {name!r}")
         return known[name]

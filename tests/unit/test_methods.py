@@ -53,7 +53,9 @@ def test_the_methods_differ():
 
 
 def test_unknown_names_and_misplaced_thresholds_are_explained():
-    with pytest.raises(ValueError, match="method must be one of incremental, fixed, top-k"):
+    with pytest.raises(
+        ValueError, match="method must be one of attention-sum-threshold, attention-threshold, fixed"
+    ):
         allocate("best", SCORES, STEPS)
     with pytest.raises(ValueError, match="attention-threshold needs a threshold"):
         allocate("attention-threshold", SCORES, STEPS)
