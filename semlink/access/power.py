@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 
 from semlink.channel.blocks import Blocks
 from semlink.checks import finite_vector
@@ -114,6 +113,8 @@ def least_power(blocks: Blocks) -> NDArray[np.float64]:
 
     def nats(snr: float) -> float:
         return math.log1p(snr) - penalty * math.sqrt(snr * (2 + snr)) / (1 + snr)
+
+    from scipy.optimize import brentq  # a quarter of a second that a device without such a plan does not need
 
     # The least SNR is near 2·penalty² if that is low, and below exp(penalty) - 1 as √U < 1.
     low, high = 1e-6 * min(penalty, 1) ** 2, math.expm1(penalty)
