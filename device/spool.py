@@ -22,7 +22,7 @@ APPLICATION_ID = 0x534C5350
 VERSION = 1
 PAGE_BYTES = 4096
 JOURNAL_BYTES = 64 * PAGE_BYTES
-"""What a removal needs for its journal, with much to spare; reserved, so that one can be made on a full disk."""
+"""Reserved for the journal of a removal, with much to spare, so that one can be made on a full disk."""
 FIXED_BYTES = JOURNAL_BYTES + 16 * PAGE_BYTES
 """More than the file and its journal take without any view."""
 MAX_UNSAVED = 16

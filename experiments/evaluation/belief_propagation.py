@@ -15,7 +15,7 @@ from torch import Tensor
 ITERATIONS = 30
 """At most; a dozen are enough where the rate is not too high."""
 MOST_LLR = 30.0
-"""Where log-likelihood ratios are clipped; beyond, tanh is 1 in float32 anyway."""
+"""Bound of log-likelihood ratios, which are clipped; beyond, tanh is 1 in float32 anyway."""
 
 
 class Decoder:

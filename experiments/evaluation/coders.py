@@ -21,7 +21,7 @@ PROTECTED = {f"{codec}-ldpc": codec for codec in CODECS}
 """The same behind an LDPC code, by the names that they go by then."""
 WORST_QUALITY, BEST_QUALITY = 1, 95
 TYPICAL_QUALITY, TYPICAL_GROWTH = 70, 0.04
-"""Where the search for a quality begins, and by how much the logarithm of a file's length grows with quality."""
+"""First quality of the search, and growth of the logarithm of a file's length with quality."""
 LONGEST_SIDES = (224, 192, 160, 128, 96, 64, 48, 32)
 """Sides to which a picture is scaled down where even the worst quality is too long for its budget."""
 

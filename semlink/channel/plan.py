@@ -18,7 +18,7 @@ MIN_BITS, MAX_BITS = 1, 8
 EXCESS = 1e-9
 """Relative excess of power that rounding may cause."""
 PLAN_RULES = ("sizes", "bits", "budget", "mapping", "power", "latency")
-"""What a plan can break, and a `PlanError` names."""
+"""Rules of a plan, which a `PlanError` names."""
 
 
 class PlanError(ValueError):

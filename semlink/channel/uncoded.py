@@ -17,7 +17,7 @@ from semlink.channel.qam import complex_normal
 from semlink.checks import integer_within
 
 _LEAST_AMPLITUDE = 1e-18
-"""What an equaliser divides by where nothing arrives: the noise then decides."""
+"""Least divisor of the equaliser: where nothing arrives, the noise decides."""
 
 
 def send_over_subchannels(

@@ -26,7 +26,7 @@ MAX_CALLERS = 10_000
 MIN_KEY_LENGTH = 16
 """Characters of an API key; `openssl rand -hex 32` gives 64."""
 _KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-"""What may follow "Bearer" (RFC 6750, section 2.1)."""
+"""Form of a key after "Bearer" (RFC 6750, section 2.1)."""
 _SCHEME = "bearer "
 
 

@@ -25,11 +25,11 @@ from semlink.service.admission import Admission, NotAdmitted, Refusal
 from semlink.service.problems import problem_response, problem_responses
 
 HEAD_SECONDS = 10.0
-"""How long a TLS handshake may take, the head of a request, and the rest of a request that has been answered."""
+"""Deadline of a TLS handshake, of the head of a request, and of the rest of a request that has been answered."""
 MAX_DISCARDED_BYTES = 32 << 20
 """Bytes of a refused request's body that are read and dropped: closed at once, clients would miss the answer."""
 BODY_SECONDS = 30.0
-"""How long a body may take to arrive."""
+"""Deadline of a body."""
 HEALTH_PATHS = ("/v2/health/live", "/v2/health/ready")
 """Not limited: an orchestrator may have no key, and asks as often as it likes."""
 DOCUMENT_PATHS = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")

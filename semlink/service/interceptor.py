@@ -22,7 +22,7 @@ from semlink.service.correlation import begin_call, current_request
 log = structlog.get_logger(__name__)
 
 MESSAGE_SECONDS = 30.0
-"""How long a request's message may take to arrive."""
+"""Deadline of a request's message."""
 MAX_WAIT_SECONDS = 60.0
 """Longest wait for a vote that one call may ask for."""
 MAX_SIDE_CALLS = 16

@@ -26,9 +26,9 @@ log = structlog.get_logger(__name__)
 MAX_MESSAGE_BYTES = 2 << 20
 """Largest gRPC message taken; a frame of 1 MiB fits."""
 GRACE_SECONDS = 5.0
-"""How long calls under way may take to end after SIGTERM."""
+"""Deadline of calls under way after SIGTERM."""
 WATCH_SECONDS = 1.0
-"""How often a call that watches the health is sent what has changed."""
+"""Interval at which a call that watches the health is sent what has changed."""
 LINK_SERVICE = link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name
 CHANNEL_SERVICE = link_pb2.DESCRIPTOR.services_by_name["ChannelService"].full_name
 

@@ -16,11 +16,11 @@ from semlink.service.tracing import MAX_ATTRIBUTE_LENGTH
 log = structlog.get_logger(__name__)
 
 EXPORT_SECONDS = 5.0
-"""How long one batch of spans may take to be taken."""
+"""Deadline of the export of one batch of spans."""
 MAX_SPANS_WAITING = 2048
 """Spans that wait for a collector that is slow or away; beyond, the oldest are lost."""
 CLOSE_SECONDS = 2.0
-"""How long the end of the process waits for the last spans to be taken."""
+"""Deadline of the last spans when the process ends."""
 
 
 @contextmanager

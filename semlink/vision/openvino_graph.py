@@ -34,8 +34,8 @@ def openvino_graph(model: VisionTransformer, answer: Literal["attention", "logit
     with warnings.catch_warnings(), torch.no_grad():
         # torch calls the tracer deprecated that OpenVINO builds on, and says that sizes become constants.
         warnings.simplefilter("ignore")
-        # Two images, where there may be any number: of one, the number would become a constant. A function is
-        # traced in a tenth of the time that a module of 277 parts takes; and here, because OpenVINO has torch
-        # check what it traced.
+        # Two images, where there may be any number: of one, the number would become a constant. Of a function,
+        # and not a module of 277 parts, DeiT-Tiny's graph takes 0.2 s instead of 0.5 s. Traced here, because
+        # OpenVINO has torch check what it traced.
         traced = torch.jit.trace(answering, torch.zeros(batch or 2, 3, *size), check_trace=False)
         return convert_model(traced, input=[batch or -1, 3, *size])

@@ -11,7 +11,7 @@ from server.cluster.replica import Replica
 from server.settings import ServerSettings
 
 HEALTH_SECONDS = 2.0
-"""How often Serve checks that a replica is alive; a dead one is replaced."""
+"""Interval of Serve's health checks of a replica; a dead one is replaced."""
 
 
 def application(settings: ServerSettings) -> Application:

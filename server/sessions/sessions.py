@@ -20,7 +20,7 @@ BUSY_SECONDS = 0.05, 0.4
 """Shortest and longest pause before claiming a view again that another server has claimed."""
 SETTLE_PAUSE_SECONDS = 0.1
 POLL_SECONDS = 0.05
-"""How often the store is asked for the votes that callers wait for."""
+"""Interval at which the store is asked for the votes that callers wait for."""
 
 
 @dataclass(frozen=True)

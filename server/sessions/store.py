@@ -15,7 +15,7 @@ from server.model import Prediction
 log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 3.0
-"""How long a claim lasts without renewal, in a store whose claims expire."""
+"""Lifetime of a claim without renewal, in a store whose claims expire."""
 
 
 @dataclass(frozen=True)

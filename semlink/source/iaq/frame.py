@@ -142,9 +142,9 @@ class IaqFrame(Frame):
         """(N,) bits P²C·M_i of each patch, in raster order."""
         return self.geometry.values_per_patch * self.bits.astype(np.int64)
 
-    @property
+    @cached_property
     def payload_bits(self) -> int:
-        """Bits B = P²C·ΣM_i that carry pixels, without the padding."""
+        """Bits B = P²C·ΣM_i that carry pixels, without the padding; found without an array of `segment_bits`."""
         return self.geometry.values_per_patch * int(self.bits.sum(dtype=np.int64))
 
     @property
