@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 else:
     MethodName = Literal[*allocation_methods()]
 
+MAX_OBJECT_ID = 128
+"""Characters of an object id that a server takes."""
+MAX_FRAME_ID = 2**64 - 1
+
 
 class EncoderSettings(BaseModel):
     """Settings that decide which bits each patch gets; also those of `semlink encode` and `semlink demo`."""
@@ -82,6 +86,12 @@ class DeviceSettings(EncoderSettings, CallSettings):
         "several are separated by spaces or, in the environment, by commas; a comma in a name is written \\,",
     )
     object_id: str = Field(description="what is looked at; the same for all devices that look at it")
+    run: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9._-]{1,24})?$",
+        description="name of this run, the same for all devices of it, 1 to 24 letters, digits, '.', '_' or '-': "
+        "object ids end in @RUN then, so that no view meets those of a run before, which a server remembers",
+    )
     device_id: str = Field("device-1", description="who looks; a different one for each device")
     expected_views: int = Field(1, ge=1, le=64, description="how many devices look at the object")
     view: int | None = Field(
@@ -146,6 +156,10 @@ class DeviceSettings(EncoderSettings, CallSettings):
             raise ValueError("--images (or SEMLINK_IMAGES) must name at least one picture")
         if not self.object_id:
             raise ValueError("--object-id (or SEMLINK_OBJECT_ID) must not be empty")
+        if len(self.object_of(MAX_FRAME_ID)) > MAX_OBJECT_ID:
+            raise ValueError(
+                f"--object-id (or SEMLINK_OBJECT_ID): at most {MAX_OBJECT_ID} characters, round and run included"
+            )
         if self.show_spool and self.spool is None:
             raise ValueError("--show-spool (or SEMLINK_SHOW_SPOOL) needs --spool")
         return self
@@ -158,9 +172,10 @@ class DeviceSettings(EncoderSettings, CallSettings):
         return self.count
 
     def object_of(self, number: int) -> str:
-        """Object id of a round, counted from 0."""
+        """Object id of a round, counted from 0: OBJECT_ID, OBJECT_ID/ROUND, and either with @RUN behind it."""
         keeps_going = self.every is not None or self.rounds != 1
-        return f"{self.object_id}/{number}" if keeps_going else self.object_id
+        name = f"{self.object_id}/{number}" if keeps_going else self.object_id
+        return f"{name}@{self.run}" if self.run else name
 
 
 class ShowSpoolSettings(ProcessSettings):

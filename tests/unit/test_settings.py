@@ -143,6 +143,9 @@ def test_an_empty_variable_counts_as_none(process, name, monkeypatch):
         ("device", ["--count", "-1"], "--count", "greater than or equal to 0"),
         ("device", ["--gamma", "0"], "--gamma", "greater than 0"),
         ("device", ["--design-ber", "0.5"], "--design-ber", "less than or equal"),
+        ("device", ["--run", "a/b"], "--run", "match pattern"),
+        ("device", ["--run", "x" * 25], "--run", "match pattern"),
+        ("device", ["--object-id", "x" * 126, "--run", "of"], "--object-id", "at most 128 characters"),
         ("device", ["--view", "5"], "--view", "less than or equal to 4"),
         ("device", ["--expected-views", "0"], "--expected-views", "greater than or equal to 1"),
         ("device", ["--vote-seconds", "61"], "--vote-seconds", "less than or equal to 60"),
@@ -248,6 +251,8 @@ def test_images_are_separated_by_commas_in_the_environment(text, images, monkeyp
         (["--every", "0"], 0, ["cup/0", "cup/1"]),
         (["--every", "2", "--count", "1"], 1, ["cup/0"]),
         (["--every", "2", "--count", "4"], 4, ["cup/0", "cup/1"]),
+        (["--run", "a1"], 1, ["cup@a1"]),
+        (["--every", "2", "--run", "2026-01-31_08.15"], 0, ["cup/0@2026-01-31_08.15", "cup/1@2026-01-31_08.15"]),
     ],
 )
 def test_rounds_and_their_objects(arguments, rounds, objects):
