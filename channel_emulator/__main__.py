@@ -1,4 +1,4 @@
-"""Entry point: `python -m channel_emulator --upstream HOST:PORT`."""
+"""Entry point: `semlink-channel --upstream HOST:PORT`, or `python -m channel_emulator`."""
 
 import asyncio
 

@@ -1,5 +1,8 @@
 """Command `semlink`: its subcommands, in the order of its help."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from cli.demo import demo
@@ -16,6 +19,24 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"semlink {version('semlink')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version, and no more."),
+    ] = False,
+) -> None:
+    pass
+
+
 app.command(cls=WithLists)(demo)
 app.command()(encode)
 app.command()(decode)

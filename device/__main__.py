@@ -1,4 +1,4 @@
-"""Entry point of `python -m device`."""
+"""Entry point: `semlink-device`, or `python -m device`."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""python -m server."""
+"""Entry point: `semlink-server`, or `python -m server`."""
 
 import asyncio
 import importlib.util

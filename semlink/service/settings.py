@@ -163,9 +163,11 @@ def read_settings(
         settings_class: declares the flags, environment variables and defaults.
         program: whose settings they are, in messages.
         arguments: the command line, without the program.
-        command: how the program is started, in messages; by default as `python -m PROGRAM`.
+        command: how the program is started, in messages; by default by its script or as `python -m PROGRAM`,
+            whichever started this process.
     """
-    command = command or f"python -m {program}"
+    started = Path(sys.argv[0]).name
+    command = command or (started if started.startswith("semlink-") else f"python -m {program}")
     settings_class.__doc__ = inspect.cleandoc(settings_class.__doc__ or "")
     flags = CliSettingsSource[Any](settings_class, cli_prog_name=command, add_argument_method=_add_argument)
     given = sys.argv[1:] if arguments is None else list(arguments)
