@@ -6,7 +6,7 @@ import ipaddress
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import SecretStr
 
+from semlink.service.origin import Sites
 from semlink.service.settings import ListenSettings, SecretsInEnvironment, StartupError, read_secret
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,20 @@ class NotAdmitted(Refusal):
     status = HTTPStatus.UNAUTHORIZED
 
 
+class ForeignHost(NotAdmitted):
+    """A request under a name that is not this process's, as after DNS rebinding."""
+
+    reason = "host"
+    status = HTTPStatus.MISDIRECTED_REQUEST
+
+
+class ForeignOrigin(NotAdmitted):
+    """A request that a page of another site makes a browser send."""
+
+    reason = "origin"
+    status = HTTPStatus.FORBIDDEN
+
+
 class TooManyCalls(NotAdmitted):
     """The caller is above its rate limit; `retry_after`: seconds until its next call is served."""
 
@@ -72,11 +87,12 @@ def refusal_counter(prefix: str, registry: CollectorRegistry) -> Counter:
     counter = Counter(
         f"{prefix}_calls_refused",
         "Calls that were not let in, whatever they were for: without a good key, too many of one caller (rate), "
-        "or as many were under way as may be (busy).",
+        "as many were under way as may be (busy), or a browser's, under a foreign name (host) or from a page of "
+        "another site (origin).",
         ["protocol", "reason"],
         registry=registry,
     )
-    for reason in ("key", "rate"):
+    for reason in ("key", "rate", "host", "origin"):
         counter.labels("http", reason)
     for reason in ("key", "rate", "busy"):
         counter.labels("grpc", reason)
@@ -188,7 +204,7 @@ def own_key(file: Path | None) -> SecretStr | None:
 
 
 class Admission:
-    """Admission by API key and rate, over gRPC and HTTP together."""
+    """Admission by API key and rate, over gRPC and HTTP together; over HTTP also by Host and Origin."""
 
     def __init__(
         self,
@@ -196,15 +212,16 @@ class Admission:
         rate: float | None = None,
         burst: int = 1,
         refused: Counter | None = None,
+        sites: Sites | None = None,
     ) -> None:
         """Without `keys` everybody is admitted; `rate`: calls a second of one key, or else of one address."""
-        self._keys, self._rate, self._refused = keys, rate, refused
+        self._keys, self._rate, self._refused, self._sites = keys, rate, refused, sites or Sites()
         # Apart, so that no number of addresses can drop a key from the memory.
         self._of_keys, self._of_addresses = (RateLimit(rate, burst) if rate else None for _ in range(2))
 
     @classmethod
-    def of(cls, settings: ListenSettings, refused: Counter) -> "Admission":
-        """From the settings; `refused` is a `refusal_counter`.
+    def of(cls, settings: ListenSettings, refused: Counter, origins: Iterable[str] = ()) -> "Admission":
+        """From the settings; `refused` is a `refusal_counter`, `origins` are those of other sites that may call.
 
         Raises:
             StartupError: as of `read_keys`.
@@ -215,7 +232,8 @@ class Admission:
                 log.warning("anybody who reaches this process may call it: there are no API keys")
             elif settings.tls_certificate is None:
                 log.warning("API keys travel unencrypted: there is no TLS")
-        return cls(keys, settings.rate_limit, settings.rate_burst, refused)
+        sites = Sites.of(settings.host, settings.allowed_hosts, origins)
+        return cls(keys, settings.rate_limit, settings.rate_burst, refused, sites)
 
     @property
     def wants_keys(self) -> bool:
@@ -231,6 +249,25 @@ class Admission:
         """Counts a call that is refused."""
         if self._refused:
             self._refused.labels(protocol, refusal.reason).inc()
+
+    def check_site(self, host: str | None, origin: str | None) -> None:
+        """Refuses what a browser sends for a page of another site.
+
+        Args:
+            host: the field `Host` of a request.
+            origin: its field `Origin`, if it has one.
+
+        Raises:
+            ForeignHost: the name is none of this process's.
+            ForeignOrigin: the page is neither of this host nor of an origin that is allowed.
+        """
+        if not self._sites.answers_to(host):
+            raise ForeignHost(
+                "the Host of this request is neither an IP address nor a name of this process: add the name to "
+                "--allowed-hosts (SEMLINK_ALLOWED_HOSTS), or call another"
+            )
+        if not self._sites.trusts(origin, host):
+            raise ForeignOrigin("a page of another origin may not call this process")
 
     def admit(self, authorization: str | None, address: str) -> str | None:
         """Admits a call, and returns the name of the caller's key; None where no key is needed.

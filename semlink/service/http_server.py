@@ -37,6 +37,10 @@ DOCUMENT_PATHS = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
 NAME = "name"
 """Convertor of a path's last parameter, as in `/v1/votes/{object_id:name}`: matches slashes and line breaks."""
 _SCHEME = "API key"
+_FOREIGN = problem_responses(
+    forbidden="A page of another site made a browser send this (Origin).",
+    misdirected_request="Host is none of this process's names.",
+)
 
 
 class HttpServer(uvicorn.Server):
@@ -150,7 +154,7 @@ async def _busy(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class AdmissionMiddleware:
-    """Answers 401 or 429 to requests that are not admitted."""
+    """Answers 421 or 403 to what other sites make a browser send, and 401 or 429 to who is not admitted."""
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
         """Around `app`."""
@@ -158,19 +162,26 @@ class AdmissionMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
-        if scope["type"] == "http" and scope["path"] not in HEALTH_PATHS:
-            client = scope.get("client")
+        if scope["type"] == "http":
             try:
-                name = self._admission.admit(
-                    Headers(scope=scope).get("authorization"), client[0] if client else ""
-                )
-                structlog.contextvars.bind_contextvars(**({"key": name} if name else {}))
+                self._admit(scope)
             except NotAdmitted as refusal:
-                if refusal.status is not HTTPStatus.UNAUTHORIZED or scope["path"] not in DOCUMENT_PATHS:
-                    self._admission.count("http", refusal)
-                    await _refusal_response(scope["path"], refusal)(scope, receive, send)
-                    return
+                self._admission.count("http", refusal)
+                await _refusal_response(scope["path"], refusal)(scope, receive, send)
+                return
         await self._app(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> None:
+        headers, client, path = Headers(scope=scope), scope.get("client"), scope["path"]
+        self._admission.check_site(headers.get("host"), headers.get("origin"))
+        if path in HEALTH_PATHS:
+            return
+        try:
+            name = self._admission.admit(headers.get("authorization"), client[0] if client else "")
+            structlog.contextvars.bind_contextvars(**({"key": name} if name else {}))
+        except NotAdmitted as refusal:
+            if refusal.status is not HTTPStatus.UNAUTHORIZED or path not in DOCUMENT_PATHS:
+                raise
 
 
 def install_admission(app: FastAPI, admission: Admission) -> None:
@@ -190,8 +201,10 @@ def install_admission(app: FastAPI, admission: Admission) -> None:
             _SCHEME: {"type": "http", "scheme": "bearer", "description": "a key, where the process wants one"}
         }
         for path, operations in document["paths"].items():
-            if path not in HEALTH_PATHS:
-                for operation in operations.values():
+            for operation in operations.values():
+                for status, response in _FOREIGN.items():
+                    operation["responses"].setdefault(str(status), response)
+                if path not in HEALTH_PATHS:
                     _describe(operation, admission)
         return document
 

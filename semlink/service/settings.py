@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, NoDecode, SettingsConfigDict, SettingsError
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +49,14 @@ def _is_installed(module: str) -> bool:
         return False
 
 
+def _between_commas(value: Any) -> Any:
+    """Values of a list: between commas, as in the environment, or one by one, as of a flag."""
+    texts = [value] if isinstance(value, str) else value
+    return [part for text in texts for each in text.split(",") if (part := each.strip())]
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(_between_commas)]
+"""Several names: separated by spaces or commas as a flag, by commas in the environment."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 Address = Annotated[str, AfterValidator(_host_and_port)]
 
@@ -105,6 +113,12 @@ class ListenSettings(IdentitySettings):
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all, as in a container")
     grpc_port: Port
     http_port: Port
+    allowed_hosts: Names = Field(
+        [],
+        description="names under which HTTP requests may call this process (their field Host), besides localhost, "
+        "IP addresses, --host and the machine's own name; others are refused with 421, as a browser that was led "
+        "here sends them; *: any name",
+    )
     max_concurrent_calls: int = Field(
         128, ge=1, description="gRPC calls served at once; more are refused with RESOURCE_EXHAUSTED"
     )

@@ -327,7 +327,7 @@ def told(connection: socket.socket) -> bytes:
 
 class TestSlow:
     def test_who_says_nothing_or_little_is_hung_up_on(self, patient):
-        get = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n"
+        get = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n"
         with contextlib.ExitStack() as stack:
             silent, dripping, second = (stack.enter_context(connect(patient.http_address)) for _ in range(3))
             never_http2 = stack.enter_context(connect(patient.grpc_address))
@@ -364,7 +364,7 @@ class TestSlow:
     def test_a_body_that_never_comes(self, patient):
         with connect(patient.http_address) as connection:
             connection.sendall(
-                b"PUT /v1/impairments HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"PUT /v1/impairments HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b"Content-Length: 9\r\n\r\n{"
             )
             assert connection.recv(65536).startswith(b"HTTP/1.1 408 ")
@@ -389,7 +389,7 @@ class TestTooMuch:
     def test_a_gigabyte_is_refused_before_it_is_sent(self, patient, expect):
         with connect(patient.http_address) as connection:
             connection.sendall(
-                b"PUT /v1/impairments HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"PUT /v1/impairments HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b"Content-Length: 1073741824\r\n" + expect + b"\r\n"
             )
             answer = connection.recv(65536)
@@ -400,7 +400,7 @@ class TestTooMuch:
         chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
         with connect(patient.http_address) as connection:
             connection.sendall(
-                b"PUT /v1/impairments HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"PUT /v1/impairments HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b"Transfer-Encoding: chunked\r\n\r\n"
             )
             with pytest.raises(ConnectionError):
@@ -444,3 +444,63 @@ class TestUnforeseen:
             patient.link.WaitVote.future(WaitVoteRequest(object_id="x"), timeout=20).cancel()
         assert code_of(patient.link.WaitVote, WaitVoteRequest(object_id="x")) is grpc.StatusCode.UNAVAILABLE
         assert "Traceback" not in patient.logs.removeprefix(before)
+
+
+@pytest.fixture(scope="module")
+def open_doors():
+    """A server, and an emulator before it, as they are started on one's own machine: without keys."""
+    with (
+        running("-c", GREY, "--allowed-hosts", "vision.example") as server,
+        running("-m", "channel_emulator", "--upstream", server.grpc_address) as emulator,
+    ):
+        wait_until(lambda: server.is_ready and emulator.is_ready)
+        yield {"server": server, "emulator": emulator}
+
+
+@pytest.fixture(params=["server", "emulator"])
+def open_door(request, open_doors) -> Running:
+    return open_doors[request.param]
+
+
+class TestBrowsers:
+    """Who has led a browser to another site's page has the browser's reach, but not its user's word."""
+
+    def test_another_sites_page_changes_nothing(self, open_doors):
+        emulator = open_doors["emulator"]
+        mine = {"default": {"type": "none"}, "devices": {}}
+        assert emulator.http.put("/v1/impairments", json=mine).is_success
+        for origin in ("https://attacker.example", "null", "http://localhost:3000"):
+            answer = emulator.http.post("/v1/reset", headers={"Origin": origin})
+            assert "origin" in problem(answer, 403)
+        assert emulator.http.get("/v1/impairments").json() == mine
+        own = {"Origin": f"http://{emulator.http_address}"}
+        assert emulator.http.post("/v1/reset", headers=own).json() != mine
+
+    @pytest.mark.parametrize("path", [*OPEN, "/metrics", "/v1/reset", "/v1/votes/cup", "/nowhere"])
+    def test_no_call_is_answered_under_a_foreign_name(self, open_door, path):
+        for method in ("GET", "POST", "OPTIONS"):
+            answer = open_door.http.request(method, path, headers={"Host": "attacker.example:8001"})
+            assert "--allowed-hosts" in problem(answer, 421)
+            assert answer.headers["x-request-id"]
+
+    def test_names_that_are_allowed(self, open_doors):
+        path, named = "/v2/health/live", {"Host": "vision.example"}
+        assert open_doors["server"].http.get(path, headers=named).is_success
+        problem(open_doors["emulator"].http.get(path, headers=named), 421)
+        for host in ("localhost", "localhost:1", "127.0.0.1:1", "[::1]:1", "10.0.0.7"):
+            assert open_doors["emulator"].http.get(path, headers={"Host": host}).is_success
+
+    def test_a_checker_of_health_that_speaks_http_1_0_names_no_host(self, open_door):
+        with connect(open_door.http_address) as connection:
+            connection.sendall(b"GET /v2/health/ready HTTP/1.0\r\n\r\n")
+            assert told(connection).startswith(b"HTTP/1.1 200 ")
+
+    def test_refusals_are_counted_and_described(self, open_doors):
+        emulator = open_doors["emulator"]
+        for reason, headers in (("host", {"Host": "attacker.example"}), ("origin", {"Origin": "null"})):
+            name = f'semlink_channel_calls_refused_total{{protocol="http",reason="{reason}"}}'
+            before = emulator.metric(name)
+            emulator.http.post("/v1/reset", headers=headers)
+            assert emulator.metric(name) == before + 1
+        reset = emulator.http.get("/openapi.json").json()["paths"]["/v1/reset"]["post"]
+        assert {"403", "421"} <= reset["responses"].keys()

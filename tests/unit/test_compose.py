@@ -201,7 +201,7 @@ class TestListener:
         assert url.hostname == "127.0.0.1"
         assert url.port == settings_of(name).http_port
         for ready, status in [(True, 200), (False, 503)]:
-            client = TestClient(app_of(module_of(name), Health(ready=ready)))
+            client = TestClient(app_of(module_of(name), Health(ready=ready)), base_url="http://localhost")
             assert client.get(url.path).status_code == status
 
 

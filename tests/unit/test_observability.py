@@ -39,7 +39,9 @@ def metrics_of(name: str) -> dict[str, set[str]]:
     """The series that a service's process answers with -> names of their labels."""
     app = app_of(module_of(name), Health(ready=True))
     labels: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(TestClient(app).get("/metrics").text):
+    for family in text_string_to_metric_families(
+        TestClient(app, base_url="http://localhost").get("/metrics").text
+    ):
         # A family without series yet, whose labels take names that no list has, still tells its own name.
         labels.setdefault(family.name + ("_total" if family.type == "counter" else ""), set())
         for sample in family.samples:

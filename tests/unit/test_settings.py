@@ -64,6 +64,8 @@ def sample(kind, name):
         return "http://there:7", "http://there:7"
     if name == "images":
         return "coffee,rocket", ["coffee", "rocket"]
+    if field.annotation == list[str]:
+        return "one,two", ["one", "two"]
     wanted = inner[0] if inner else field.annotation
     if issubclass(wanted, enum.Enum):
         value = next(each for each in wanted if each != field.default)
