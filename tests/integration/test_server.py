@@ -727,7 +727,7 @@ class TestOpenApi:
                     if status != "200":
                         statuses.add(int(status))
                         assert list(response["content"]) == ["application/problem+json"]
-        assert statuses == {400, 403, 404, 408, 409, 413, 415, 422, 429, 503, 504}
+        assert statuses == {400, 403, 404, 408, 409, 413, 415, 421, 422, 429, 503, 504}
         assert set(document["components"]["schemas"]["Problem"]["properties"]) == {
             "type", "title", "status", "detail", "instance"
         }  # fmt: skip
