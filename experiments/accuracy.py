@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import typer
 from matplotlib.axes import Axes
 
+from experiments.evaluation.intervals import percent
 from experiments.evaluation.measurement import measure_grid
 from experiments.evaluation.rows import settings_of
 from experiments.evaluation.run import Run
@@ -115,10 +116,8 @@ def draw(
     for name, belongs, style in series:
         line = sorted((row for row in rows if belongs(row["cell"])), key=lambda row: row["cell"][along])
         at = [row["cell"][along] for row in line]
-        middle = [100 * row[views]["accuracy"] for row in line]
+        middle, low, high = zip(*(percent(row[views]) for row in line), strict=True)
         axes.plot(at, middle, style, label=name, markersize=4, linewidth=1.5)
-        low = [100 * row[views]["low"] for row in line]
-        high = [100 * row[views]["high"] for row in line]
         axes.fill_between(at, low, high, color=axes.lines[-1].get_color(), alpha=0.08, linewidth=0)
     axes.set_xlabel(label)
     axes.set_ylabel("top-1 accuracy, %")

@@ -6,7 +6,7 @@ python -m experiments.ofdm_table1 DATA
 import typer
 
 from experiments.accuracy import RESULTS, VIEWS, Data
-from experiments.evaluation.intervals import paired_gain, samples_of
+from experiments.evaluation.intervals import paired_gain, percent, samples_of
 from experiments.evaluation.ofdm_cells import Coding, OfdmCell
 from experiments.ofdm import measure_accuracy, ofdm_run
 from semlink.access.mapping import SubcarrierMapping
@@ -26,7 +26,7 @@ def cell(mapping: SubcarrierMapping, snr_db: float) -> OfdmCell:
 
 
 def _accuracy(measured: dict) -> str:
-    return f"{100 * measured['accuracy']:.1f} ({100 * measured['low']:.1f} to {100 * measured['high']:.1f})"
+    return "{:.1f} ({:.1f} to {:.1f})".format(*percent(measured))
 
 
 def _gain(measured: dict | None) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from experiments.accuracy import RESULTS, Data, run_of
 from experiments.evaluation.bsc_cells import BscCell
-from experiments.evaluation.intervals import Samples, paired_gain, samples_of
+from experiments.evaluation.intervals import Samples, paired_gain, percent, samples_of
 from experiments.evaluation.rows import rows_of, settings_of
 from experiments.training.link_training import KIND
 
@@ -25,10 +25,7 @@ def _accuracies(rows: Rows) -> list[str]:
     lines = [f"{SETTING_HEAD}{heads}| bits on the air | lost |", "| --- " * (7 + 2 * len(views)) + "|"]
     for cell in sorted(rows, key=_order):
         row = rows[cell]
-        accuracies = "".join(
-            f"| {100 * row[view]['accuracy']:.1f} | {100 * row[view]['low']:.1f} to {100 * row[view]['high']:.1f} "
-            for view in views
-        )
+        accuracies = "".join("| {:.1f} | {:.1f} to {:.1f} ".format(*percent(row[view])) for view in views)
         code = f" (LDPC, rate {row['code']['rate']:.2f})" if row.get("code") else ""
         lines.append(
             f"{SETTING.format(**asdict(cell))}{accuracies}| {row['bits']:,.0f}{code} | {100 * row['lost']:.1f} % |"
@@ -107,7 +104,8 @@ def main(data: Data) -> None:
         f"Written by `python -m experiments.table {data.name}` from [{out.name}]({out.name}), which has the",
         "command, versions and machine of each row. A codec has as many bits in all as the frame of that ρ,",
         "all of them exposed to errors; of a frame only the payload is. Lost: files that could not be decoded.",
-        "Differences are in points of accuracy, on the same images, with their 95 % interval.",
+        "Differences are in points of accuracy, on the same images. The 95 % intervals of independent images are",
+        "Wilson's; those of images that share objects, and of differences, are the bootstrap's.",
     ]
     released = {_server(rows)["model"]: rows for title, rows in servers.items() if not title.startswith(KIND)}
     for title, rows in servers.items():

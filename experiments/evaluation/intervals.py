@@ -1,6 +1,14 @@
-"""Confidence intervals of accuracies and of paired differences, by bootstrap over samples."""
+"""Wilson score intervals of proportions, and the bootstrap over samples where images cluster.
 
-from collections.abc import Sequence
+Images of different samples are independent: their share of correct answers has Wilson's interval (1927), which
+stays an interval at 0 and at 1. Several images of one sample, such as views of an object, err together: whole
+samples are drawn with replacement.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +24,45 @@ Samples = dict[str, list[str]]
 """The sample of each image (`single`), and of each group of views that vote together (`four_view`)."""
 
 
-def accuracy(correct: Sequence[bool], samples: Sequence[str], *, seed: int = 0) -> dict[str, float | int]:
-    """Share of correct answers with its 95 % interval, by bootstrap over samples.
+def wilson(successes: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of a proportion, without continuity correction.
 
-    Images of one sample err together, so whole samples are drawn with replacement, not images.
+    Wilson, Probable inference, the law of succession, and statistical inference, Journal of the American
+    Statistical Association 22 (1927) 209-212: the proportions p that differ from successes/count by at most z
+    standard errors sqrt(p(1 - p)/count).
+
+    Args:
+        successes: number of successes, 0 to `count`.
+        count: number of independent trials, 1 or more.
+        confidence: within (0, 1).
+
+    Returns:
+        Its ends, within [0, 1].
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    >>> [round(end, 4) for end in wilson(24, 24)]
+    [0.862, 1.0]
+    """
+    if count < 1 or not 0 <= successes <= count:
+        raise ValueError(f"successes must be within 0 and count, and count 1 or more, not {successes} of {count}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be within (0, 1), not {confidence}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, shrink = successes / count, 1 + z * z / count
+    middle = (share + z * z / (2 * count)) / shrink
+    half = z / shrink * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    low = middle - half if successes > 0 else 0.0  # exactly, whatever rounding makes of the difference
+    high = middle + half if successes < count else 1.0
+    return low, high
+
+
+def accuracy(correct: Sequence[bool], samples: Sequence[str], *, seed: int = 0) -> dict[str, float | int]:
+    """Share of correct answers with its 95 % interval: Wilson's, or by bootstrap over samples.
+
+    Where every image shows a sample of its own it is Wilson's. Images of one sample err together, so there whole
+    samples are drawn with replacement, not images.
 
     Args:
         correct: whether each image was answered correctly.
@@ -30,7 +73,33 @@ def accuracy(correct: Sequence[bool], samples: Sequence[str], *, seed: int = 0) 
         `accuracy`, `low` and `high` in [0, 1], and the numbers of `images` and `samples`.
     """
     middle, low, high, count = _mean(np.asarray(correct, float), samples, seed)
-    return {"accuracy": middle, "low": low, "high": high, "images": len(correct), "samples": count}
+    measured = {"accuracy": middle, "low": low, "high": high, "images": len(correct), "samples": count}
+    measured["low"], measured["high"] = interval(measured)
+    return measured
+
+
+def interval(measured: Mapping[str, Any]) -> tuple[float, float]:
+    """The 95 % interval of an accuracy, also of one that an older row has with the bootstrap's.
+
+    The bootstrap of samples that are all answered correctly, or all incorrectly, has no width; the interval is
+    then Wilson's for the number of samples.
+
+    Args:
+        measured: what `accuracy` returns, or a row has of it.
+
+    Returns:
+        Its ends, within [0, 1].
+    """
+    share, samples = measured["accuracy"], measured["samples"]
+    if samples == measured["images"] or share in (0, 1):
+        return wilson(round(share * samples), samples)
+    return measured["low"], measured["high"]
+
+
+def percent(measured: Mapping[str, Any]) -> tuple[float, float, float]:
+    """An accuracy and the ends of its interval, see `interval`, in percent."""
+    low, high = interval(measured)
+    return 100 * measured["accuracy"], 100 * low, 100 * high
 
 
 def difference(

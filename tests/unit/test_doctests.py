@@ -1,4 +1,4 @@
-"""Doctest: the examples in the docstrings of the library give what they say."""
+"""Doctest: the examples in the docstrings of the library and the experiments give what they say."""
 
 import doctest
 from importlib import import_module
@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 WITH_EXAMPLES = sorted(
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for file in (ROOT / "semlink").rglob("*.py")
+    for room in ("semlink", "experiments")
+    for file in (ROOT / room).rglob("*.py")
     if ">>> " in file.read_text(encoding="utf-8")
 )
 

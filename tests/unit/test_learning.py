@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 from rich.progress import Progress
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 
 from experiments.data.image_sets import ImageSet, load_image_set
-from experiments.evaluation.intervals import accuracy, difference
+from experiments.evaluation.intervals import accuracy, difference, interval, percent, wilson
 from experiments.training.checkpoint import save_checkpoint
 from experiments.training.link_training import LinkTrainOptions, link_train
 from experiments.training.link_training import _damaged as damaged
@@ -69,13 +69,37 @@ def halves(folder: Path) -> tuple[ImageSet, ImageSet]:
 
 
 class TestIntervals:
-    def test_of_independent_images_it_is_nearly_the_binomial_one(self):
-        correct = [True] * 800 + [False] * 200
-        measured = accuracy(correct, [str(number) for number in range(1000)])
-        low, high = binom.interval(0.95, 1000, 0.8)
+    @pytest.mark.parametrize(("right", "count"), [(24, 24), (0, 24), (1, 1), (800, 1000), (1, 7), (499, 500)])
+    @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
+    def test_of_a_proportion_it_is_wilsons(self, right, count, confidence):
+        truth = binomtest(right, count).proportion_ci(confidence, method="wilson")
+        assert wilson(right, count, confidence) == pytest.approx((truth.low, truth.high), abs=1e-9)
+
+    @pytest.mark.parametrize("arguments", [(0, 0), (-1, 3), (4, 3), (1, 2, 0.0), (1, 2, 1.0)])
+    def test_what_is_no_proportion_is_refused(self, arguments):
+        with pytest.raises(ValueError, match="within"):
+            wilson(*arguments)
+
+    def test_of_independent_images_an_accuracy_has_wilsons(self):
+        measured = accuracy([True] * 800 + [False] * 200, [str(number) for number in range(1000)])
         assert measured["accuracy"] == 0.8
-        assert measured["low"] == pytest.approx(low / 1000, abs=0.006)
-        assert measured["high"] == pytest.approx(high / 1000, abs=0.006)
+        assert (measured["low"], measured["high"]) == wilson(800, 1000)
+
+    def test_24_of_24_right_is_not_100_to_100_percent(self):
+        alone = accuracy([True] * 24, [str(number) for number in range(24)])
+        assert (alone["low"], alone["high"]) == (pytest.approx(0.862, abs=5e-4), 1.0)
+        # Eight objects say less than 24 images, and their bootstrap nothing at all.
+        objects = accuracy([True] * 24, [str(number // 3) for number in range(24)])
+        assert (objects["low"], objects["high"]) == wilson(8, 8)
+        wrong = accuracy([False] * 24, [str(number // 3) for number in range(24)])
+        assert (wrong["low"], wrong["high"]) == wilson(0, 8)
+
+    def test_older_rows_are_read_with_wilsons(self):
+        row = {"accuracy": 0.776, "low": 0.742, "high": 0.812, "images": 500, "samples": 500}
+        assert interval(row) == wilson(388, 500)
+        assert percent(row) == pytest.approx((77.6, 100 * wilson(388, 500)[0], 100 * wilson(388, 500)[1]))
+        clustered = row | {"samples": 125}
+        assert interval(clustered) == (0.742, 0.812)
 
     def test_images_that_err_together_make_it_wider(self):
         correct = [number % 5 != 0 for number in range(50) for _ in range(20)]
