@@ -2,8 +2,13 @@
 
 import contextlib
 import importlib.util
+import json
 import os
+import re
 import signal
+import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -169,6 +174,47 @@ def test_refusals_are_the_servers_own(server, frames):
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/problem+json"
     assert "(truncated)" in answer.json()["detail"]
+
+
+def answer_of_ray(address: str, token: str | None) -> grpc.StatusCode:
+    """Asks Ray's own control service, as something that wants to run code there would do first."""
+    metadata = [("authorization", f"Bearer {token}")] if token else []
+    with grpc.insecure_channel(address) as channel:
+        call = channel.unary_unary("/ray.rpc.JobInfoGcsService/GetNextJobID").future(
+            b"", timeout=60, metadata=metadata, wait_for_ready=True
+        )
+        return call.code()
+
+
+def test_ray_itself_wants_the_token(server):
+    processes = " ".join(descendants(server.process.pid).values())
+    address = re.search(r"--gcs-address=([\d.:]+)", processes)[1]
+    for token in (None, "0" * 64):
+        assert answer_of_ray(address, token) is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_node_of_the_recipe_wants_its_token(tmp_path):
+    """The image's environment and entry point, as docs/cluster.md has them, around `ray start`."""
+    recipe = re.search(r"```dockerfile\n(.*?)```", (ROOT / "docs" / "cluster.md").read_text(), re.DOTALL)[1]
+    environment = dict(pair.split("=") for pair in re.search(r"^ENV (.*)$", recipe, re.MULTILINE)[1].split())
+    entry = json.loads(re.search(r"^ENTRYPOINT (.*)$", recipe, re.MULTILINE)[1])
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flags = f"--head --block --port={port} --min-worker-port=0 --max-worker-port=0 --dashboard-agent-listen-port=0"
+    flags += " --num-cpus=1 --include-dashboard=false --node-ip-address=127.0.0.1"
+    with tempfile.TemporaryDirectory(prefix="ray") as folder:
+        node = subprocess.Popen(
+            [*entry, "ray", "start", *flags.split(), f"--temp-dir={folder}"],
+            env=os.environ | environment | {"PATH": programs, "HOME": str(tmp_path)},
+        )
+        try:
+            assert answer_of_ray(f"127.0.0.1:{port}", None) is grpc.StatusCode.UNAUTHENTICATED
+            token = (tmp_path / ".ray" / "auth_token").read_text()
+            assert answer_of_ray(f"127.0.0.1:{port}", token) is grpc.StatusCode.OK
+        finally:
+            node.terminate()
+            node.wait(60)
 
 
 def test_both_ingresses_want_the_key(server, frames):

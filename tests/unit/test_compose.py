@@ -7,7 +7,8 @@ import re
 import shlex
 import socket
 import subprocess
-from importlib import import_module
+import sys
+from importlib import import_module, metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ import redis
 import yaml
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from packaging.requirements import Requirement
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from redis_server import redis_program
@@ -28,15 +30,15 @@ ROOT = Path(__file__).parents[2]
 DEVICES = ["device-1", "device-2", "device-3", "device-4"]
 LISTENERS = ["server", "channel"]
 SERVICES = [*LISTENERS, *DEVICES]
-"""What is made here; beside it there is a Redis."""
+"""What is made here; beside it there are a Redis, and what names the run."""
 WATCHERS = ["prometheus", "grafana", "jaeger"]
 
 
 def interpolate(text: str) -> str:
-    """What compose does to the file where none of its variables is set: ${NAME:-default} -> default."""
-    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
-    assert "$" not in text, "a variable has no default"
-    return text
+    """What compose does to the file where none of its variables is set: ${NAME:-default} -> default, $$ -> $."""
+    text = re.sub(r"(?<!\$)\$\{\w+:-([^}]*)\}", r"\1", text)
+    assert "$" not in text.replace("$$", ""), "a variable has no default"
+    return text.replace("$$", "$")
 
 
 COMPOSE = yaml.safe_load(interpolate((ROOT / "docker-compose.yml").read_text()))
@@ -79,9 +81,9 @@ def service_of(name: str) -> dict:
 
 
 def module_of(name: str) -> str:
-    words = shlex.split(service_of(name)["command"])
-    assert words[:2] == ["python", "-m"]
-    return words[2]
+    """The module whose console script the service runs."""
+    (script,) = metadata.entry_points(group="console_scripts", name=shlex.split(service_of(name)["command"])[0])
+    return script.module.removesuffix(".__main__")
 
 
 def settings_class(module: str) -> type[ProcessSettings]:
@@ -105,7 +107,7 @@ def settings_of(monkeypatch):
         for variable, value in service_of(name).get("environment", {}).items():
             monkeypatch.setenv(variable, str(value))
         module = module_of(name)
-        return read_settings(settings_class(module), module, shlex.split(service_of(name)["command"])[3:])
+        return read_settings(settings_class(module), module, shlex.split(service_of(name)["command"])[1:])
 
     return read
 
@@ -139,7 +141,7 @@ def app_of(module: str, health: Health) -> FastAPI:
 
 def test_the_services_are_the_demos_and_those_that_watch_only_where_they_are_asked_for():
     profiles = {name: service.get("profiles") for name, service in COMPOSE["services"].items()}
-    assert profiles == dict.fromkeys(["redis", *SERVICES]) | {name: ["watch"] for name in WATCHERS}
+    assert profiles == dict.fromkeys(["redis", "run", *SERVICES]) | {name: ["watch"] for name in WATCHERS}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -155,7 +157,10 @@ class TestService:
 
     def test_starts_after_what_it_needs(self, name):
         needed = {"server": "redis", "channel": "server"}.get(name, "channel")
-        assert service_of(name).get("depends_on") == {needed: {"condition": "service_healthy"}}
+        waits = {needed: {"condition": "service_healthy"}}
+        if name in DEVICES:
+            waits["run"] = {"condition": "service_completed_successfully"}
+        assert service_of(name).get("depends_on") == waits
         assert "healthcheck" in service_of(needed)
 
 
@@ -189,7 +194,7 @@ class TestListener:
             for instruction, arguments in instructions_of(service_of(name)["build"]["target"])
             if instruction == "CMD"
         ]
-        assert yaml.safe_load(commands[-1]) == ["python", "-m", module_of(name)]
+        assert yaml.safe_load(commands[-1]) == shlex.split(service_of(name)["command"])[:1]
 
     def test_health_check_asks_what_the_process_serves(self, name, settings_of):
         kind, program, flag, code = service_of(name)["healthcheck"]["test"]
@@ -229,9 +234,9 @@ class TestRedis:
         options = dict(zip(words[1::2], words[2::2], strict=True))
         assert (options["--appendonly"], options["--appendfsync"]) == ("yes", "always")
         assert options["--maxmemory-policy"] == "noeviction"
-        ((volume, folder),) = [mount.split(":") for mount in service_of("redis")["volumes"]]
-        assert folder == "/data"  # where that image keeps its files
-        assert volume in COMPOSE["volumes"]
+        (mount,) = service_of("redis")["volumes"]
+        assert (mount["type"], mount["target"]) == ("volume", "/data")  # where that image keeps its files
+        assert mount["source"] in COMPOSE["volumes"]
 
     def test_understands_its_command_and_its_health_check(self, request, tmp_path):
         """The command itself, with a port and a folder of this machine."""
@@ -269,18 +274,64 @@ def test_a_photograph_of_that_name_is_carried_along(settings_of):
     assert find_photos(settings_of("device-1").images)
 
 
+class TestRun:
+    """Each `up` has an id of its own: the server keeps the views of earlier ones for minutes."""
+
+    @pytest.fixture
+    def command(self, tmp_path):
+        """The words of a service's command, with a folder of this machine as the volume."""
+
+        def of(name: str) -> list[str]:
+            service = service_of(name)
+            (target,) = [mount["target"] for mount in service["volumes"] if mount["source"] == "run"]
+            words = [*service.get("entrypoint", []), *(service["command"] if name == "run" else ["env"])]
+            return [word.replace(target, str(tmp_path)) for word in words]
+
+        return of
+
+    def run_of_device(self, command) -> str:
+        environment = subprocess.run(command("device-1"), capture_output=True, text=True, check=True, timeout=60)
+        return dict(line.partition("=")[::2] for line in environment.stdout.splitlines())["SEMLINK_RUN"]
+
+    def test_devices_take_the_id_that_was_made(self, command, tmp_path):
+        subprocess.run(command("run"), env={"PATH": os.environ["PATH"]}, check=True, timeout=60)
+        assert re.fullmatch(r"\d{8}T\d{6}", (tmp_path / "id").read_text().strip())
+        assert self.run_of_device(command) == (tmp_path / "id").read_text().strip()
+
+    def test_a_run_is_repeated_by_its_name(self, command):
+        assert "SEMLINK_RUN" in service_of("run")["environment"]
+        subprocess.run(
+            command("run"), env={"PATH": os.environ["PATH"], "SEMLINK_RUN": "b7"}, check=True, timeout=60
+        )
+        assert self.run_of_device(command) == "b7"
+
+    def test_a_device_by_itself_has_none(self, command):
+        assert self.run_of_device(command) == ""
+
+
 @pytest.mark.parametrize("name", ["server", *DEVICES])
 def test_weights_are_mounted_where_they_are_looked_for(name, settings_of):
-    mounts = {
-        target: (source, rest) for source, target, *rest in (m.split(":") for m in service_of(name)["volumes"])
-    }
-    assert mounts[str(settings_of(name).weights)] == ("./semlink/vision/pretrained", ["ro"])
+    mounts = {mount["target"]: mount for mount in service_of(name)["volumes"]}
+    weights = mounts[str(settings_of(name).weights)]
+    assert (weights["type"], weights["read_only"]) == ("bind", True)
+    assert (ROOT / weights["source"]).is_dir()
+    assert weights["bind"] == {"create_host_path": False}
     caches = [
         arguments.partition("=")[2] for kind, arguments in instructions_of("vision") if "HF_HOME" in arguments
     ]
-    (source, rest) = mounts[caches[0]]
-    assert source in COMPOSE["volumes"]
-    assert not rest
+    assert mounts[caches[0]]["source"] in COMPOSE["volumes"]
+    assert "read_only" not in mounts[caches[0]]
+
+
+@pytest.mark.parametrize("name", ["redis", "run", *SERVICES])
+def test_a_service_can_do_no_more_than_it_needs(name):
+    service = service_of(name)
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["pids_limit"]
+    # Those that serve come back by themselves; a device has an end.
+    assert service.get("restart") == ("unless-stopped" if name in ["redis", *LISTENERS] else None)
 
 
 @pytest.mark.parametrize("target", ["emulator", "vision"])
@@ -307,33 +358,45 @@ class TestImage:
 
 
 class TestInstallation:
-    def test_the_dockerfile_installs_as_the_docs_say(self):
+    def test_the_images_hold_what_the_docs_say(self):
         page = (ROOT / "docs" / "containers.md").read_text()
         fenced = "\n".join(re.findall(r"^```\w*\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
         built = [step for stage in STAGES for step in pip_steps("\n".join(a for _, a in STAGES[stage][1]))]
-        assert sorted(built) == sorted(set(pip_steps(fenced)))
+        as_one = {step.replace(" --no-deps", "") for step in built if "requirements.txt" not in step}
+        assert as_one == set(pip_steps(fenced))
 
-    def test_torch_comes_first_and_only_where_pictures_are_looked_at(self):
-        steps = {stage: pip_steps("\n".join(a for _, a in instructions_of(stage))) for stage in STAGES}
-        assert steps["build-emulator"] == ["pip install '.[tracing]'"]
-        assert steps["build-vision"] == [
-            'pip install --index-url "$TORCH_INDEX_URL" torch torchvision',
-            "pip install '.[vision,redis,tracing]'",
-        ]
+    @pytest.mark.parametrize(
+        ("stage", "extras"), [("build-emulator", "tracing"), ("build-vision", "vision redis tracing")]
+    )
+    def test_dependencies_are_installed_before_the_source_is_there(self, stage, extras):
+        instructions = [f"{kind} {arguments}" for kind, arguments in instructions_of(stage)]
+        source = instructions.index("COPY . .")
+        assert instructions[:source].count("COPY pyproject.toml deploy/requirements.py ./") == 1
+        before, after = (pip_steps("\n".join(some)) for some in (instructions[:source], instructions[source:]))
+        torch = ['pip install --index-url "$TORCH_INDEX_URL" torch torchvision'] if "vision" in extras else []
+        assert before == [*torch, "pip install -r requirements.txt"]
+        assert f"RUN python requirements.py {extras} >requirements.txt" in instructions[:source]
+        assert after == [f"pip install --no-deps '.[{extras.replace(' ', ',')}]'"]
+
+    def test_requirements_are_those_of_the_package_with_its_extras(self):
+        printed = subprocess.run(
+            [sys.executable, "deploy/requirements.py", "redis", "tracing"],
+            cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
+        ).stdout.splitlines()  # fmt: skip
+        declared = metadata.requires("semlink")
+        wanted = {
+            Requirement(each) for each in declared if "extra" not in each or re.search("redis|tracing", each)
+        }
+        assert {(Requirement(each).name, Requirement(each).specifier) for each in printed} == {
+            (each.name, each.specifier)
+            for each in wanted
+            if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in ("redis", "tracing"))
+        }
 
     def test_what_is_installed_is_not_ignored(self):
         lines = (ROOT / ".dockerignore").read_text().splitlines()
         assert "*" in lines
         kept = {line[1:] for line in lines if line.startswith("!")}
-        assert kept == {
-            "pyproject.toml",
-            "README.md",
-            "LICENSE",
-            "semlink",
-            "device",
-            "channel_emulator",
-            "server",
-            "cli",
-            "experiments",
-        }
+        packages = {"semlink", "device", "channel_emulator", "server", "cli", "experiments"}
+        assert kept == {"pyproject.toml", "deploy/requirements.py", "README.md", "LICENSE"} | packages
         assert all((ROOT / name).exists() for name in kept)
