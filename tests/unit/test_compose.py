@@ -8,6 +8,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import tomllib
 from importlib import import_module, metadata
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ from semlink.service.listener import Health
 from semlink.service.settings import ProcessSettings, read_settings
 
 ROOT = Path(__file__).parents[2]
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 DEVICES = ["device-1", "device-2", "device-3", "device-4"]
 LISTENERS = ["server", "channel"]
 SERVICES = [*LISTENERS, *DEVICES]
@@ -82,8 +84,8 @@ def service_of(name: str) -> dict:
 
 def module_of(name: str) -> str:
     """The module whose console script the service runs."""
-    (script,) = metadata.entry_points(group="console_scripts", name=shlex.split(service_of(name)["command"])[0])
-    return script.module.removesuffix(".__main__")
+    script = SCRIPTS[shlex.split(service_of(name)["command"])[0]]
+    return script.partition(".")[0]
 
 
 def settings_class(module: str) -> type[ProcessSettings]:
