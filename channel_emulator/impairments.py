@@ -2,9 +2,9 @@
 
 from dataclasses import MISSING, asdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from semlink.channel.base import Channel, channel_type, channels
 from semlink.channel.parameters import parameters
@@ -16,6 +16,12 @@ class ImpairmentModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     type: str
+
+    @model_validator(mode="after")
+    def _is_a_channel(self) -> Self:
+        """Refuses parameters that are each within range, but don't fit each other."""
+        _ = self.channel
+        return self
 
     @cached_property
     def channel(self) -> Channel:

@@ -1,8 +1,8 @@
 """Settings of the channel emulator; those of channels are made from the channels' own declarations."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, create_model
+from pydantic import BaseModel, BeforeValidator, Field, create_model, model_validator
 
 from semlink.channel.base import Channel, channel_type, channels
 from semlink.channel.parameters import Parameter, parameters
@@ -99,6 +99,12 @@ class Settings(ListenSettings, CallSettings):
         description="longest that a call may wait for the upstream's answer, besides the wait for a vote, if its "
         "deadline is not sooner",
     )
+
+    @model_validator(mode="after")
+    def _has_a_channel(self) -> Self:
+        """Refuses parameters that are each within range, but don't fit each other."""
+        self.impairment()
+        return self
 
     def impairment(self) -> Channel:
         """The damage to start with."""

@@ -1,19 +1,43 @@
 """Transmission of one frame: what is exposed to the channel, what arrives of it, and the report of that."""
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from channel_emulator.plan_messages import PlanRefused, read_plan
 from channel_emulator.randomness import FrameRandomness
-from semlink.channel.base import Carried, Channel, RawBits
+from semlink.channel.base import Carried, Channel
 from semlink.channel.planned import is_planned
-from semlink.frame import MAX_FRAME_BYTES
+from semlink.frame import MAX_FRAME_BYTES, Frame
 from semlink.source.registry import read_frame
 from semlink.v1.link_pb2 import ChannelReport, TransmissionPlan
 
 PRECISION = np.complex64
 """In which the state of a channel travels to devices: both ends then know the same channel."""
+
+
+@dataclass(frozen=True, eq=False)
+class WholeFrame:
+    """A frame whose header is exposed as well, as a segment before those of the payload.
+
+    Where the header is lost, zeros arrive in its place: nobody can read such a frame.
+    """
+
+    frame: Frame
+    payload: bytes
+    """All bytes of the frame."""
+
+    @property
+    def payload_bits(self) -> int:
+        """Bits of header and payload."""
+        return self.frame.header_bits + self.frame.payload_bits
+
+    @property
+    def segment_bits(self) -> NDArray[np.int64]:
+        """(1 + N,) bits of the header, and of each segment of the payload."""
+        return np.concatenate([[self.frame.header_bits], self.frame.segment_bits])
 
 
 def transmit(
@@ -51,7 +75,7 @@ def transmit(
         state = channel.draw_state(randomness.stream, precision=PRECISION)
         report.power = float(plan.power_of_subchannel.sum())
     elif impair_header:
-        exposed = RawBits(data, frame.header_bits + frame.payload_bits)
+        exposed = WholeFrame(frame, data)
     arrival = channel.transmit(exposed, plan, state, randomness.stream())
     if (never := arrival.never).size:
         raise PlanRefused(
@@ -61,7 +85,8 @@ def transmit(
     received = data[: len(data) - len(exposed.payload)] + arrival.received(exposed)
     report.bits_flipped, report.bits_exposed = len(arrival.flips), exposed.payload_bits
     if arrival.lost.size:
-        report.lost_blocks.extend(arrival.lost)
+        blocks = arrival.lost - (exposed.segment_bits.size - frame.segment_bits.size)
+        report.lost_blocks.extend(blocks[blocks >= 0])
         report.bits_lost = int(exposed.segment_bits[arrival.lost].sum())
     if arrival.seconds is not None:
         report.block_air_ms.extend(1e3 * arrival.seconds)

@@ -162,6 +162,17 @@ class Channel(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Erring(Channel):
+    """A channel whose bits err at a rate that is given."""
+
+    ber: Annotated[
+        float,
+        Interval(ge=0, le=1),
+        Option("bit error rate μ: the probability that a bit arrives inverted", initial=0.01),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Noisy(Channel):
     """A channel with white Gaussian noise."""
 

@@ -2,15 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
-from annotated_types import Interval
 from numpy.typing import NDArray
 
-from semlink.channel.base import Arrival, Carried, Channel, register
+from semlink.channel.base import Arrival, Carried, Erring, register
 from semlink.channel.fading import FadingState
-from semlink.channel.parameters import Option
 from semlink.channel.plan import Plan
 
 QUICK_FLIPS = 50_000
@@ -19,16 +16,10 @@ QUICK_FLIPS = 50_000
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class BinarySymmetricChannel(Channel):
+class BinarySymmetricChannel(Erring):
     """Every bit arrives inverted with probability `ber`, independently of all others."""
 
     name = "bsc"
-
-    ber: Annotated[
-        float,
-        Interval(ge=0, le=1),
-        Option("bit error rate μ: the probability that a bit arrives inverted", initial=0.01),
-    ]
 
     def is_quick(self, bits: int) -> bool:
         """The time goes with the number of flips."""

@@ -264,6 +264,24 @@ def test_one_device_can_meet_something_else(emulator, frame, device_id):
     assert emulator.http.delete(path).status_code == 404
 
 
+def test_bursts_flip_as_many_bits_as_they_say(emulator, upstream, frame):
+    emulator.http.put("/v1/impairments/left", json={"type": "burst", "ber": 0.05, "burst_length": 400})
+    report = emulator.link.Classify(request(frame, "left"), timeout=5).channel
+    assert report.impairment == "burst"
+    assert 0.03 < report.bits_flipped / report.bits_exposed < 0.07
+    assert flips(frame, upstream.received[0].frame).size == report.bits_flipped
+
+
+def test_patches_in_lost_packets_are_lost_and_said_to_be(emulator, upstream, frame):
+    emulator.http.put("/v1/impairments/left", json={"type": "packet_loss", "loss": 0.2, "packet_bytes": 1400})
+    report = emulator.link.Classify(request(frame, "left"), timeout=5).channel
+    (received,) = upstream.received
+    assert 0 < len(report.lost_blocks) < 196
+    assert sorted(received.lost_patches) == list(report.lost_blocks)
+    sent = IaqFrame.from_bytes(frame).without(report.lost_blocks)
+    assert IaqFrame.from_bytes(received.frame).without(report.lost_blocks).to_bytes() == sent.to_bytes()
+
+
 def test_what_is_read_can_be_put_back(emulator):
     emulator.http.put("/v1/impairments/camera-3", json={"type": "none"})
     state = emulator.http.get("/v1/impairments").json()
@@ -293,7 +311,10 @@ def test_devices_with_an_impairment_of_their_own_are_bounded(emulator):
         ({"type": "bsc", "ber": -0.1}, "greater than or equal to 0"),
         ({"type": "bsc"}, "ber"),
         ({"type": "bsc", "ber": 0.1, "bre": 0.2}, "bre"),
-        ({"type": "fog"}, "'none', 'rayleigh'"),
+        ({"type": "fog"}, "'none', 'packet_loss', 'rayleigh'"),
+        ({"type": "burst", "ber": 0.6}, "ber must be within gap_ber and burst_ber"),
+        ({"type": "burst", "ber": 0.5}, "less than a bit between two bursts"),
+        ({"type": "packet_loss", "packet_bytes": 0}, "greater than or equal to 1"),
         ({"type": "awgn", "order": 32}, "4, 16, 64 or 256"),
         ({"type": "mimo_ofdm", "streams": 17}, "less than or equal to 16"),
         ({"type": "finite_blocklength", "target_bler": 0}, "greater than 0"),

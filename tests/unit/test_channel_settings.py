@@ -50,6 +50,7 @@ def test_every_setting_is_explained(capsys):
         (["--upstream", "a:1", "--ber", "nan"], "--ber (or SEMLINK_BER)"),
         (["--upstream", "a:1", "--seed", "-1"], "--seed"),
         (["--upstream", "a:1", "--channel", "fog"], "--channel"),
+        (["--upstream", "a:1", "--channel", "burst", "--ber", "0.6"], "ber must be within gap_ber and burst_ber"),
         (["--upstream", "a:1", "--grpc-port", "65536"], "--grpc-port"),
         (["--upstream", "a:1", "--upstream-timeout-seconds", "0"], "--upstream-timeout-seconds"),
     ],
