@@ -2,8 +2,8 @@
 
 In a burst (the bad state) a bit arrives inverted with probability `burst_ber`, in the gaps between (the good state
 of the chain) with probability `gap_ber`. After every bit a burst ends with probability r = 1/`burst_length`, and a
-gap with probability p = r·π/(1 - π), where π = (μ - `gap_ber`)/(`burst_ber` - `gap_ber`) is the share of bits in bursts:
-then the mean bit error rate is μ = `ber`. "Burst" and "gap" as in RFC 3611.
+gap with probability p = r·π/(1 - π), where π = (μ - `gap_ber`)/(`burst_ber` - `gap_ber`) is the share of bits in
+bursts: then the mean bit error rate is μ = `ber`. "Burst" and "gap" as in RFC 3611.
 """
 
 from dataclasses import dataclass
