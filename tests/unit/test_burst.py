@@ -58,8 +58,8 @@ def deviation(channel: GilbertElliott, bits: int = BITS) -> float:
 @pytest.mark.parametrize("channel", CHANNELS, ids=str)
 def test_mean_bit_error_rate(channel):
     law, transitions, rates = chain(channel)
-    np.testing.assert_allclose(law @ transitions, law, rtol=1e-12)
-    assert law @ rates == pytest.approx(channel.ber, rel=1e-12)
+    np.testing.assert_allclose(law @ transitions, law, rtol=1e-9)
+    assert law @ rates == pytest.approx(channel.ber, rel=1e-9)
     assert abs(errors(channel).mean() - channel.ber) < 6 * deviation(channel)
 
 
@@ -86,7 +86,7 @@ def test_patterns_of_five_bits(channel):
         probability = state.sum()
         share = counts[index] / windows.size
         effective = windows.size / (1 + 2 * channel.burst_length / 5)
-        assert abs(share - probability) < 6 * math.sqrt(probability * (1 - probability) / effective) + 1e-12
+        assert abs(share - probability) < 6 * math.sqrt(probability * (1 - probability) / effective) + 1e-9
 
 
 @pytest.mark.parametrize("channel", CHANNELS, ids=str)
