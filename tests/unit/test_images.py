@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 import semlink.vision.images
+from semlink.vision.containers import MAX_SCANS
 from semlink.vision.images import (
     FORMATS,
     MAX_IMAGE_BYTES,
     MAX_PIXELS,
-    MAX_SCANS,
     ImageError,
     model_pixels,
     open_image,
