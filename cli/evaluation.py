@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cli.from_settings import ImageFolder, MostImages, WeightsFolder, explained
-from experiments.data.image_sets import ImageSetError
+from experiments.data import ImageSetError
+from experiments.data.image_sets import HOLD_OUT
 from semlink.vision.weights import SERVER_MODEL, WeightsError
 
 METHODS = ["incremental"]
@@ -21,7 +22,13 @@ BIT_ERROR_RATES = [0.0]
 def evaluate(
     data: ImageFolder,
     out: Annotated[Path, typer.Argument(help="JSON lines file; what it holds already is not measured again.")],
-    only: Annotated[str, typer.Option(help="Images to measure on: COLUMN=VALUE of the manifest, or label=odd.")],
+    only: Annotated[
+        str,
+        typer.Option(
+            help="Images to measure on: COLUMN=VALUE of the manifest, label=odd, or share=0.2, those that "
+            '"semlink train" holds out where nothing else is said.'
+        ),
+    ] = HOLD_OUT,
     method: Annotated[
         list[str],
         typer.Option(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.data.image_sets import ImageSetError
+from experiments.data import ImageSetError
 
 SIDE = 32
 CIFAR_10_NAMES, CIFAR_100_NAMES = "batches.meta.txt", "fine_label_names.txt"

@@ -1,21 +1,28 @@
 """Image sets: labelled images of a folder with a manifest.csv, in an original layout, or with class folders."""
 
-import csv
 import itertools
+import os
+import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from experiments.data.layouts import VIEWS, View, read_layout
-from semlink.vision.photos import SUFFIXES
+from experiments.data import ImageSetError
+from experiments.data.cifar import CIFAR_10_NAMES, CIFAR_100_NAMES
+from experiments.data.class_folders import read_class_folders
+from experiments.data.hold_out import listed, stratified
+from experiments.data.layouts import VIEWS, read_layout
+from experiments.data.manifest import MANIFEST, read_manifest
 
-MAX_EXAMPLES = 2_000_000
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+"""Of packed sets, which `semlink unpack` unpacks."""
+SHARE = "share"
+"""Condition SHARE=VALUE: a share of every class, whole samples."""
+HOLD_OUT = f"{SHARE}=0.2"
+"""What is held out where nothing else is said."""
 Item = TypeVar("Item")
-
-
-class ImageSetError(ValueError):
-    """No such image set, or a malformed one; the message says where and what would be right."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +34,19 @@ class Example:
         label: index of its class.
         columns: what else the manifest says of it, such as object, group, device, fold.
         mask: image that is white where the object is, where the manifest names one.
+        line: of the manifest that names it.
     """
 
     path: Path
     label: int
     columns: dict[str, str]
     mask: Path | None = None
+    line: int | None = None
 
     @property
     def sample(self) -> str:
         """The object shown, if the manifest has it, else the image: images of one sample are not independent."""
-        return f"{self.label}/{self.columns['object']}" if "object" in self.columns else str(self.path)
+        return f"{self.label}/{self.columns['object']}" if self.columns.get("object") else str(self.path)
 
     @property
     def group(self) -> str | None:
@@ -48,29 +57,31 @@ class Example:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Labelled images and the names of their classes, by label; `name` says what they are."""
+    """Labelled images of a folder and the names of their classes, by label; `name` says what they are."""
 
     name: str
     classes: tuple[str, ...]
     examples: tuple[Example, ...]
+    folder: Path
 
     def where(self, condition: str) -> tuple["ImageSet", "ImageSet"]:
         """The examples that meet a condition, and all the others.
 
         Args:
-            condition: COLUMN=VALUE, such as fold=0 or split=test; also label=odd and label=even.
+            condition: COLUMN=VALUE, such as fold=0 or split=test; also label=odd and label=even; or share=0.2,
+                always the same fifth of every class, whole objects where the images have a column `object`.
 
         Raises:
-            ImageSetError: no such column, or one side would be empty.
+            ImageSetError: no such column, one side would be empty, or of a class that is to be shared out.
         """
         column, equals, value = condition.partition("=")
         if not equals:
             raise ImageSetError(f"a condition must be COLUMN=VALUE, such as fold=0, not {condition!r}")
-        meets = _condition(column, value)
+        meets = self._in_share(value) if column == SHARE else _condition(column, value)
         try:
             chosen = [meets(example) for example in self.examples]
         except KeyError:
-            known = sorted({"label", *self.examples[0].columns})
+            known = sorted({"label", SHARE, *self.examples[0].columns})
             raise ImageSetError(f"the images have no column {column!r}; they have {', '.join(known)}") from None
         if all(chosen) or not any(chosen):
             raise ImageSetError(
@@ -81,8 +92,49 @@ class ImageSet:
             for side in (True, False)
         )
         names = (f"{self.name}, {condition}", f"{self.name}, not {condition}")
-        met, others = (ImageSet(name, self.classes, side) for name, side in zip(names, sides, strict=True))
+        met, others = (replace(self, name=name, examples=side) for name, side in zip(names, sides, strict=True))
         return met, others
+
+    def stratified(self, share: float, key: str, least_left: int = 1) -> set[str]:
+        """Samples of a share of every class; see `experiments.data.hold_out.stratified`."""
+        # By names that are the same wherever the folder lies.
+        names: dict[str, dict[str, str]] = {name: {} for name in self.classes}
+        for example in self.examples:
+            name = example.columns.get("object") or os.path.relpath(example.path, self.folder)
+            names[self.classes[example.label]][name] = example.sample
+        chosen = stratified(names, share, key, least_left)
+        return {names[of][name] for of, members in chosen.items() for name in members}
+
+    def _in_share(self, value: str) -> Callable[[Example], bool]:
+        try:
+            chosen = self.stratified(float(value), "hold-out")
+        except ValueError:
+            raise ImageSetError(f"{SHARE} must be a number within (0, 1), such as 0.2, not {value!r}") from None
+        counts = Counter(label for label, _ in {(example.label, example.sample) for example in self.examples})
+        if single := [self.classes[label] for label, count in counts.items() if count == 1]:
+            unit = "object" if self.examples[0].columns.get("object") else "picture"
+            raise ImageSetError(
+                f"of {listed(single)} there is a single {unit}: to hold a share of a class out and to have some "
+                "left takes two or more; add some, or leave the class out"
+            )
+        return lambda example: example.sample in chosen
+
+    def check_files(self) -> None:
+        """Checks that the images are there, before they are needed.
+
+        Raises:
+            ImageSetError: some are missing; the message says of a packed set how it is unpacked.
+        """
+        wanted = ((path, each.line) for each in self.examples for path in (each.path, each.mask) if path)
+        missing = [(path, line) for path, line in wanted if not os.path.isfile(path)]
+        if not missing:
+            return
+        path, line = missing[0]
+        if any(entry.name.endswith(ARCHIVES) for entry in self.folder.iterdir()):
+            raise ImageSetError(f"{self.folder} is packed; {_unpacking(self.folder)}")
+        where = f"{self.folder / MANIFEST}, line {line}: " if line else ""
+        more = f", and {len(missing) - 1} more are missing" if len(missing) > 1 else ""
+        raise ImageSetError(f"{where}there is no file {path}{more}; paths are relative to the manifest's folder")
 
     def at_most(self, count: int) -> "ImageSet":
         """At most `count` of the examples: always the same ones, spread evenly, in their order.
@@ -114,7 +166,7 @@ class ImageSet:
         if not chosen:
             raise ImageSetError(f"{count} images are too few for a whole view group of any class")
         name = f"{self.name}, {len(chosen)} of {len(self.examples)}"
-        return ImageSet(name, self.classes, tuple(self.examples[number] for number in sorted(chosen)))
+        return replace(self, name=name, examples=tuple(self.examples[number] for number in sorted(chosen)))
 
 
 def view_groups(examples: Sequence[Example]) -> list[list[int]]:
@@ -166,64 +218,32 @@ def _condition(column: str, value: str) -> Callable[[Example], bool]:
 
 
 def load_image_set(folder: Path) -> ImageSet:
-    """Reads a folder's manifest.csv (columns path, class, label and any others), or its tree of class folders.
+    """Reads a folder's manifest.csv, see `experiments.data.manifest`, or its tree of class folders.
 
     A tree in the original layout of MIRO or MVP-N gets the columns that `experiments.data.layouts` describes.
 
     Raises:
         ImageSetError: neither is there, or the manifest is malformed.
     """
-    manifest = folder / "manifest.csv"
-    if manifest.is_file():
-        examples, names = _from_manifest(folder, manifest)
-    elif views := read_layout(folder):
-        examples, names = _from_views(views)
-    elif any((folder / name).is_file() for name in ("batches.meta.txt", "fine_label_names.txt")):
-        raise ImageSetError(
-            f"{folder} is CIFAR's binary release; `semlink unpack {folder} FOLDER` makes images of it"
-        )
-    else:
-        examples, names = _from_tree(folder)
-    if not examples:
-        raise ImageSetError(f"{folder} holds no images: it needs a manifest.csv or one folder a class")
-    if sorted(names) != list(range(len(names))):
-        raise ImageSetError(f"{folder}: the labels must be 0 to {len(names) - 1} without gaps")
-    return ImageSet(folder.name, tuple(names[label] for label in range(len(names))), tuple(examples))
-
-
-def _from_manifest(folder: Path, manifest: Path) -> tuple[list[Example], dict[int, str]]:
-    examples: list[Example] = []
-    names: dict[int, str] = {}
-    with manifest.open(newline="", encoding="utf-8") as lines:
-        for number, row in enumerate(csv.DictReader(lines), start=2):
-            if number > MAX_EXAMPLES:
-                raise ImageSetError(f"{manifest} names more than {MAX_EXAMPLES} images")
-            try:
-                label, name = int(row.pop("label")), row.pop("class")
-                path = folder / row.pop("path")
-            except (KeyError, TypeError, ValueError):
-                raise ImageSetError(
-                    f"{manifest}, line {number}: it needs the columns path, class and label (a whole number)"
-                ) from None
-            if names.setdefault(label, name) != name:
-                raise ImageSetError(f"{manifest}, line {number}: label {label} is {names[label]!r} and {name!r}")
-            mask = folder / row["mask"] if row.get("mask") else None
-            examples.append(Example(path, label, row, mask))
-    return examples, names
-
-
-def _from_views(views: Iterable[View]) -> tuple[list[Example], dict[int, str]]:
+    if not folder.is_dir():
+        raise ImageSetError(f"{folder} must be a folder with a {MANIFEST} or with one folder a class; it is none")
+    if (folder / MANIFEST).is_file():
+        rows, classes = read_manifest(folder / MANIFEST)
+        examples = [
+            Example(folder / row.path, row.label, row.columns, folder / row.mask if row.mask else None, row.line)
+            for row in rows
+        ]
+        return ImageSet(folder.name, tuple(classes), tuple(examples), folder)
+    if any((folder / name).is_file() for name in (CIFAR_10_NAMES, CIFAR_100_NAMES)):
+        raise ImageSetError(f"{folder} is CIFAR's binary release; {_unpacking(folder)}")
+    views = read_layout(folder) or read_class_folders(folder)
     classes = sorted({view.class_name for view in views})
     labels = {name: label for label, name in enumerate(classes)}
-    return [Example(view.path, labels[view.class_name], view.columns) for view in views], dict(enumerate(classes))
+    examples = [Example(view.path, labels[view.class_name], view.columns) for view in views]
+    return ImageSet(folder.name, tuple(classes), tuple(examples), folder)
 
 
-def _from_tree(folder: Path) -> tuple[list[Example], dict[int, str]]:
-    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-    examples = [
-        Example(path, label, {})
-        for label, entry in enumerate(classes)
-        for path in sorted(entry.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-    ]
-    return examples, {label: entry.name for label, entry in enumerate(classes)}
+def _unpacking(folder: Path) -> str:
+    """What to do with a packed set: the exact command, and what to give then."""
+    unpacked = shlex.quote(f"{folder.resolve().name}-unpacked")
+    return f"`semlink unpack {shlex.quote(str(folder))} {unpacked}` unpacks it; then give {unpacked}"

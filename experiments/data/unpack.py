@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 from rich.progress import Progress
 
+from experiments.data import ImageSetError
 from experiments.data.cifar import CIFAR_10_NAMES, CIFAR_100_NAMES, read_cifar
-from experiments.data.image_sets import ImageSetError, load_image_set
+from experiments.data.image_sets import ARCHIVES, load_image_set
 
 MAX_MEMBERS = 2_000_000
 MAX_UNPACKED_BYTES = 16 << 30
-ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 def unpack(source: Path, folder: Path, progress: Progress) -> int:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,7 @@ def _rows(
     """Rows of the run; `measure` gets the cells without a row, and the folder of pixels and attention."""
     key = run.key(len(examples), served=served)
     if pending := missing(cells, run.out, key):
+        run.images().check_files()
         run.out.parent.mkdir(parents=True, exist_ok=True)
         with _progress() as progress:
             folder = prepare(examples, DEVICE_MODEL, run.device_weights, run.cache, progress)
@@ -121,6 +123,7 @@ def _thresholds(run: Run, methods: Iterable[str], rhos: Sequence[float]) -> dict
     _, others = load_image_set(run.data).where(run.only)
     spread_over = np.linspace(0, len(others.examples) - 1, min(MOST_TUNING_IMAGES, len(others.examples)))
     chosen = tuple(others.examples[int(index)] for index in spread_over)
+    replace(others, examples=chosen).check_files()
     with _progress() as progress:
         folder = prepare(chosen, DEVICE_MODEL, run.device_weights, run.cache, progress)
     attention = open_prepared(folder).attention

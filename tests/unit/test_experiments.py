@@ -25,7 +25,8 @@ def data(request, tmp_path, monkeypatch) -> Path:
     monkeypatch.delenv("SEMLINK_WEIGHTS", raising=False)
     monkeypatch.setattr(accuracy, "RESULTS", tmp_path)
     images = next(rows_of(RESULTS / f"{request.param}.jsonl"))["run"]["images"]
-    lines = ["path,class,label,fold", "none.png,other,0,1", *["none.png,measured,1,0"] * images]
+    lines = ["path,class,label,fold", "none.png,other,0,1"]
+    lines += [f"none-{number}.png,measured,1,0" for number in range(images)]
     folder = tmp_path / request.param
     folder.mkdir()
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")

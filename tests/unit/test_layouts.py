@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.data import ImageSetError
 from experiments.data.image_sets import Example, load_image_set, view_groups
 
 
@@ -133,8 +134,9 @@ class TestMvpN:
         in_none = [example for example in examples if example.columns["group"] == "-1"]
         assert Counter(example.columns["split"] for example in in_none) == {"valid": 4}
 
-    def test_other_trees_with_splits_are_plain(self, tmp_path):
+    def test_of_other_trees_splits_are_no_classes(self, tmp_path):
         touch(tmp_path / "train" / "cat" / "a.png")
         touch(tmp_path / "test" / "cat" / "b.png")
         touch(tmp_path / "train" / "cat" / "young" / "c.png")
-        assert all(example.columns == {} for example in load_image_set(tmp_path).examples)
+        with pytest.raises(ImageSetError, match="'test', 'train', which are splits and no classes"):
+            load_image_set(tmp_path)

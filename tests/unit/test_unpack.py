@@ -12,8 +12,8 @@ from rich.progress import Progress
 from typer.testing import CliRunner
 
 from cli.main import app
-from experiments.data import cifar, unpack
-from experiments.data.image_sets import ImageSetError, load_image_set
+from experiments.data import ImageSetError, cifar, unpack
+from experiments.data.image_sets import load_image_set
 from semlink.vision.images import open_image
 
 
