@@ -23,8 +23,8 @@ from tenacity import (
 
 from device.settings import DeviceSettings
 from semlink.service import tracing
-from semlink.service.admission import own_key
 from semlink.service.correlation import outgoing
+from semlink.service.keys import own_key
 from semlink.service.settings import StartupError
 from semlink.service.tls import channel_credentials, connect
 from semlink.v1 import link_pb2 as pb

@@ -13,6 +13,24 @@ from semlink.v1.link_pb2 import ClassifyRequest
 
 FRAME_TYPE = "application/vnd.semlink.frame"
 
+# A server without torch: everything looks grey to it.
+GREY = """
+import server.__main__
+import server.recognition
+from server.model import BatchResult, Prediction
+
+class Grey:
+    description = "grey"
+    __init__ = lambda self, settings: None
+    warm_up = lambda self, max_batch: (0.0, 0.0)
+
+    def predict(self, images):
+        return BatchResult([(Prediction(7, "grey", 1.0),) for _ in images], 0.0, 0.0)
+
+server.recognition.load_model = Grey
+server.__main__.main()
+"""
+
 # A server whose model says of a picture how bright it is, once a file exists; it notes its batches in another.
 STUB = """
 import json, os, pathlib, sys, time

@@ -1,22 +1,22 @@
-"""Admission control: API keys, rate limit, concurrency limit; the refusals with their gRPC and HTTP status."""
+"""Admission control: rate limit, concurrency limit, shares; the refusals with their gRPC and HTTP status."""
 
-import hashlib
-import hmac
 import ipaddress
-import re
 import time
+from collections import Counter as Tally
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 
 import grpc
 import structlog
 from prometheus_client import CollectorRegistry, Counter
-from pydantic import SecretStr
 
+from semlink.service.keys import ApiKeys, read_keys
+from semlink.service.logs import Sparse
 from semlink.service.origin import Sites
-from semlink.service.settings import ListenSettings, SecretsInEnvironment, StartupError, read_secret
+from semlink.service.settings import ListenSettings
 
 log = structlog.get_logger(__name__)
 
@@ -24,11 +24,30 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Addresses that only this machine reaches."""
 MAX_CALLERS = 10_000
 """Callers in a rate limit's memory; beyond, the one that called longest ago is dropped: its burst starts anew."""
-MIN_KEY_LENGTH = 16
-"""Characters of an API key; `openssl rand -hex 32` gives 64."""
-_KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-"""Form of a key after "Bearer" (RFC 6750, section 2.1)."""
-_SCHEME = "bearer "
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who makes the call that a task serves.
+
+    Attributes:
+        key: name of the caller's API key; empty where no key is needed.
+        has_rivals: other keys are accepted too, so that places are shared among them.
+    """
+
+    key: str = ""
+    has_rivals: bool = False
+
+    @property
+    def owner(self) -> str:
+        """Owner of the caller's objects: the name of the key, up to the first slash."""
+        return self.key.partition("/")[0]
+
+
+NOBODY = Caller()
+"""The caller where no key is needed."""
+CALLER: ContextVar[Caller] = ContextVar("CALLER", default=NOBODY)
+"""Who makes the call that this task serves; set by `Admission.admit`."""
 
 
 class Refusal(Exception):
@@ -82,6 +101,12 @@ class Busy(TooManyCalls):
     reason = "busy"
 
 
+class Crowded(Busy):
+    """As many HTTP connections are open as may be."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
 def refusal_counter(prefix: str, registry: CollectorRegistry) -> Counter:
     """Counter of calls that are not admitted; every label exists from the start, with 0."""
     counter = Counter(
@@ -92,7 +117,7 @@ def refusal_counter(prefix: str, registry: CollectorRegistry) -> Counter:
         ["protocol", "reason"],
         registry=registry,
     )
-    for reason in ("key", "rate", "host", "origin"):
+    for reason in ("key", "rate", "busy", "host", "origin"):
         counter.labels("http", reason)
     for reason in ("key", "rate", "busy"):
         counter.labels("grpc", reason)
@@ -100,26 +125,40 @@ def refusal_counter(prefix: str, registry: CollectorRegistry) -> Counter:
 
 
 class ConcurrencyLimit:
-    """Concurrency limit: at most so many calls of one kind at once; a context manager around each of them."""
+    """Concurrency limit: at most so many calls of one kind at once; a context manager around each of them.
+
+    Of several API keys none has more than half of the places, so that no key keeps all others out.
+    """
 
     def __init__(self, limit: int, activity: str) -> None:
         """`limit`: calls at once; `activity`: what they do, for the message of the refusal ("are served")."""
         self._limit, self._activity = limit, activity
+        self._of_key: Tally[str] = Tally()
         self.current = 0
 
     def __enter__(self) -> None:
         """Counts one more.
 
         Raises:
-            Busy: `limit` calls are under way.
+            Busy: `limit` calls are under way, or half as many of the caller's key, which is one of several.
         """
+        caller = CALLER.get()
+        share = max(1, self._limit // 2)
         if self.current >= self._limit:
             raise Busy(f"{self._limit} calls {self._activity} at once, and no more may", retry_after=1.0)
+        if caller.has_rivals and self._of_key[caller.key] >= share:
+            told = f"{share} calls of one key {self._activity} at once, and the key {caller.key!r} has so many"
+            raise Busy(told, retry_after=1.0)
         self.current += 1
+        self._of_key[caller.key] += 1
 
     def __exit__(self, *error: object) -> None:
         """Counts one less."""
+        key = CALLER.get().key
         self.current -= 1
+        self._of_key[key] -= 1
+        if not self._of_key[key]:
+            del self._of_key[key]
 
 
 class RateLimit:
@@ -146,63 +185,6 @@ class RateLimit:
         return 0.0
 
 
-class ApiKeys:
-    """API keys that are accepted, by name; only their SHA-256 is in memory."""
-
-    def __init__(self, keys: Mapping[str, str]) -> None:
-        """`keys`: name → key."""
-        self._digests = {name: _digest(key) for name, key in keys.items()}
-
-    def name_of(self, authorization: str) -> str | None:
-        """Name of the key in an `authorization` value ("Bearer KEY"); None if it is none of these.
-
-        Takes the same time whatever the key: neither how much of it is right nor which one it is can be measured.
-        """
-        scheme, given = authorization[: len(_SCHEME)], _digest(authorization[len(_SCHEME) :].strip())
-        found = None
-        for name, digest in self._digests.items():
-            if hmac.compare_digest(given, digest):
-                found = name
-        return found if scheme.lower() == _SCHEME else None
-
-
-def read_keys(file: Path | None) -> ApiKeys | None:
-    """API keys of a file and of SEMLINK_API_KEYS; None if there is neither.
-
-    One `NAME KEY` on each line, or between commas in the environment; # begins a comment.
-
-    Raises:
-        StartupError: the file can't be read, or a key is too short or malformed. The message never shows one.
-    """
-    given = SecretsInEnvironment().api_keys
-    if file is None and given is None:
-        return None
-    keys: dict[str, str] = {}
-    if file is not None:
-        _add(keys, read_secret(file, "--api-keys-file").splitlines(), f"{file} (--api-keys-file)")
-    if given is not None:
-        _add(keys, re.split(r"[\n,]", given.get_secret_value()), "SEMLINK_API_KEYS")
-    if not keys:
-        raise StartupError("--api-keys-file and SEMLINK_API_KEYS hold no key: write `NAME KEY`, or leave both out")
-    return ApiKeys(keys)
-
-
-def own_key(file: Path | None) -> SecretStr | None:
-    """API key of this process for its own calls, from a file or SEMLINK_API_KEY; None if there is neither.
-
-    Raises:
-        StartupError: there are both, the file can't be read, or the key is too short or malformed.
-    """
-    given, where = SecretsInEnvironment().api_key, "SEMLINK_API_KEY"
-    if file is not None:
-        if given is not None:
-            raise StartupError("either --api-key-file or SEMLINK_API_KEY may be set, not both")
-        given, where = SecretStr(read_secret(file, "--api-key-file").strip()), f"{file} (--api-key-file)"
-    if given is not None:
-        _check_key(given.get_secret_value(), where)
-    return given
-
-
 class Admission:
     """Admission by API key and rate, over gRPC and HTTP together; over HTTP also by Host and Origin."""
 
@@ -218,6 +200,7 @@ class Admission:
         self._keys, self._rate, self._refused, self._sites = keys, rate, refused, sites or Sites()
         # Apart, so that no number of addresses can drop a key from the memory.
         self._of_keys, self._of_addresses = (RateLimit(rate, burst) if rate else None for _ in range(2))
+        self._logs = Sparse()
 
     @classmethod
     def of(cls, settings: ListenSettings, refused: Counter, origins: Iterable[str] = ()) -> "Admission":
@@ -245,10 +228,14 @@ class Admission:
         """Whether there is a rate limit."""
         return self._rate is not None
 
-    def count(self, protocol: str, refusal: NotAdmitted) -> None:
-        """Counts a call that is refused."""
+    def count(self, protocol: str, refusal: NotAdmitted, address: str) -> None:
+        """Counts a call from `address` that is refused; logs it, if not many are."""
         if self._refused:
             self._refused.labels(protocol, refusal.reason).inc()
+        left_out = self._logs.admits(refusal.reason)
+        if left_out is not None:
+            told = {"reason": refusal.reason, "detail": str(refusal), "left_out": left_out}
+            log.info("not admitted", address=address, **told)
 
     def check_site(self, host: str | None, origin: str | None) -> None:
         """Refuses what a browser sends for a page of another site.
@@ -270,7 +257,7 @@ class Admission:
             raise ForeignOrigin("a page of another origin may not call this process")
 
     def admit(self, authorization: str | None, address: str) -> str | None:
-        """Admits a call, and returns the name of the caller's key; None where no key is needed.
+        """Admits a call, and returns the name of the caller's key; None where no key is needed. Sets CALLER.
 
         Args:
             authorization: "Bearer KEY" as received, if it was sent.
@@ -280,20 +267,23 @@ class Admission:
             NotAdmitted: the key is missing or wrong.
             TooManyCalls: the caller is above its rate limit.
         """
-        name = self._keys.name_of(authorization) if self._keys and authorization else None
+        CALLER.set(NOBODY)  # a connection's requests may be served in one context
+        name = self._keys.name_of(authorization) if self._keys is not None and authorization else None
         # Calls with wrong keys count too, against their address.
         limit, caller = (self._of_keys, name) if name else (self._of_addresses, _network(address))
         wait = limit.wait(caller) if limit else 0.0
         if wait:
             whose = f"the key {name!r}" if name else "one address"
             raise TooManyCalls(f"{whose} may call {self._rate:g} times a second: wait {wait:.2g} s", wait)
-        if self._keys and not name:
-            log.info("not admitted", address=address, reason="wrong key" if authorization else "no key")
+        if self._keys is None:
+            return None
+        if not name:
             raise NotAdmitted(
                 "the key is not one that is accepted here"
                 if authorization
                 else "a key is wanted: send `authorization: Bearer KEY`"
             )
+        CALLER.set(Caller(name, has_rivals=len(self._keys) > 1))
         return name
 
 
@@ -304,34 +294,3 @@ def _network(address: str) -> str:
     except ValueError:
         return address
     return str(known) if known.version == 4 else str(ipaddress.ip_network((int(known) >> 64 << 64, 64)))
-
-
-def _check_key(key: str, where: str) -> None:
-    if len(key) < MIN_KEY_LENGTH:
-        raise StartupError(
-            f"{where}: the key has {len(key)} characters; at least {MIN_KEY_LENGTH} are wanted: "
-            "openssl rand -hex 32"
-        )
-    if not _KEY.fullmatch(key):
-        raise StartupError(f"{where}: a key has letters, digits, . _ ~ + / - and, at its end, = only")
-
-
-def _add(keys: dict[str, str], lines: list[str], source: str) -> None:
-    for number, line in enumerate(lines, 1):
-        words = line.partition("#")[0].split()
-        if not words:
-            continue
-        where = f"{source}, line {number}"
-        if len(words) != 2:
-            raise StartupError(f"{where}: must be `NAME KEY`, not {len(words)} words")
-        name, key = words
-        _check_key(key, where)
-        if name in keys:
-            raise StartupError(f"{where}: {name!r} has a key already")
-        if key in keys.values():
-            raise StartupError(f"{where}: {name!r} has the key of another name")
-        keys[name] = key
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

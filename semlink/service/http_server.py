@@ -1,33 +1,22 @@
-"""HTTP server (uvicorn) for untrusted clients, and ASGI middleware: admission, limits of bodies, metrics."""
+"""ASGI middleware of an HTTP server: admission, limits of bodies, metrics; OpenAPI tells of them."""
 
 import asyncio
-import contextlib
 import math
-import socket
-import ssl
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-import h11
 import structlog
-import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from semlink.service.admission import Admission, NotAdmitted, Refusal
+from semlink.service.admission import Admission, Crowded, NotAdmitted, Refusal
 from semlink.service.problems import problem_response, problem_responses
 
-HEAD_SECONDS = 10.0
-"""Deadline of a TLS handshake, of the head of a request, and of the rest of a request that has been answered."""
-MAX_DISCARDED_BYTES = 32 << 20
-"""Bytes of a refused request's body that are read and dropped: closed at once, clients would miss the answer."""
 BODY_SECONDS = 30.0
 """Deadline of a body."""
 HEALTH_PATHS = ("/v2/health/live", "/v2/health/ready")
@@ -36,121 +25,13 @@ DOCUMENT_PATHS = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
 """Need no key: they are as public as the sources, and a browser sends none."""
 NAME = "name"
 """Convertor of a path's last parameter, as in `/v1/votes/{object_id:name}`: matches slashes and line breaks."""
+HAS_ROOM = "semlink.has_room"
+"""ASGI extension: a function that says whether the server has room for a request, with a good key or without."""
 _SCHEME = "API key"
 _FOREIGN = problem_responses(
     forbidden="A page of another site made a browser send this (Origin).",
     misdirected_request="Host is none of this process's names.",
 )
-
-
-class HttpServer(uvicorn.Server):
-    """uvicorn with limits on connections; serves until `should_exit` is set, and leaves signals to its caller."""
-
-    def __init__(self, app: ASGIApp, max_connections: int, tls: ssl.SSLContext | None) -> None:
-        """Requests on more than `max_connections` are answered with 503; more than twice as many are cut off."""
-        configuration = uvicorn.Config(
-            app,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            # With them, clients could choose the address that their rate is counted by.
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=5,
-        )
-        super().__init__(configuration)
-        self._max_connections, self._tls = max_connections, tls
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listens, with deadlines for TLS, which uvicorn has none of."""
-        await self.lifespan.startup()
-        limit = HEAD_SECONDS if self._tls else None
-        loop = asyncio.get_running_loop()
-        connect = partial(
-            _Connection, self.config, self.server_state, self.lifespan.state, max_connections=self._max_connections
-        )
-        self.servers = [
-            await loop.create_server(
-                connect, sock=each, ssl=self._tls, ssl_handshake_timeout=limit, ssl_shutdown_timeout=limit
-            )
-            for each in sockets or []
-        ]
-        self.started = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Captures none."""
-        yield
-
-
-class _Connection(H11Protocol):
-    """HTTP/1.1 connection that is closed unless the head of each request arrives within HEAD_SECONDS."""
-
-    def __init__(self, *arguments: Any, max_connections: int) -> None:
-        super().__init__(*arguments)
-        self._served, self._max_connections = self.app, max_connections
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._discarded = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        # asyncio sets it only on sockets that name their protocol; without, a body waits for the ACK of its head.
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if len(self.connections) > 2 * self._max_connections:
-            transport.abort()
-        self._expect_a_head()
-
-    def data_received(self, data: bytes) -> None:
-        self.app = self._served if len(self.connections) <= self._max_connections else _busy
-        before = self.cycle
-        super().data_received(data)
-        if self.cycle is not before:
-            self._expect_no_head()
-            self._discarded = 0
-        elif before is None or before.response_complete:
-            self._expect_a_head()
-            self._discarded += len(data)
-            if self._discarded > MAX_DISCARDED_BYTES:
-                self.transport.abort()
-
-    def send_400_response(self, msg: str) -> None:
-        """Answers malformed HTTP; unlike uvicorn's own, also where a request or its answer has begun."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True  # for the application, the client has gone
-            self.cycle.message_event.set()
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            super().send_400_response(msg)
-        else:
-            self.transport.close()
-        self.loop.call_later(HEAD_SECONDS, self.transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._expect_no_head()
-        super().connection_lost(exc)
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.transport.is_closing():
-            self.loop.call_later(HEAD_SECONDS, self.transport.abort)  # even if the client doesn't read the answer
-
-    def timeout_keep_alive_handler(self) -> None:
-        super().timeout_keep_alive_handler()
-        self.loop.call_later(HEAD_SECONDS, self.transport.abort)
-
-    def _expect_a_head(self) -> None:
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
-
-    def _expect_no_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-
-async def _busy(scope: Scope, receive: Receive, send: Send) -> None:
-    detail, headers = "as many connections are open as may be", {"Retry-After": "1"}
-    refusal = problem_response(scope["path"], HTTPStatus.SERVICE_UNAVAILABLE, detail, headers)
-    await refusal(scope, receive, send)
 
 
 class AdmissionMiddleware:
@@ -166,7 +47,8 @@ class AdmissionMiddleware:
             try:
                 self._admit(scope)
             except NotAdmitted as refusal:
-                self._admission.count("http", refusal)
+                client = scope.get("client")
+                self._admission.count("http", refusal, client[0] if client else "")
                 await _refusal_response(scope["path"], refusal)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -182,6 +64,10 @@ class AdmissionMiddleware:
         except NotAdmitted as refusal:
             if refusal.status is not HTTPStatus.UNAUTHORIZED or path not in DOCUMENT_PATHS:
                 raise
+            name = None
+        has_room = scope.get("extensions", {}).get(HAS_ROOM)
+        if has_room and not has_room(bool(name)):
+            raise Crowded("as many connections are open as may be", retry_after=1.0)
 
 
 def install_admission(app: FastAPI, admission: Admission) -> None:

@@ -1,10 +1,12 @@
-"""Interceptor of gRPC calls: admission, concurrency limits, a deadline for the message, errors without secrets."""
+"""Interceptor of gRPC calls: admission, concurrency limits, deadlines of messages, errors without secrets."""
 
 import asyncio
 import inspect
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
@@ -16,7 +18,7 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health
 from grpc_status import rpc_status
 
-from semlink.service.admission import Admission, ConcurrencyLimit, NotAdmitted
+from semlink.service.admission import CALLER, Admission, Busy, ConcurrencyLimit, NotAdmitted
 from semlink.service.correlation import begin_call, current_request
 
 log = structlog.get_logger(__name__)
@@ -25,10 +27,14 @@ MESSAGE_SECONDS = 30.0
 """Deadline of a request's message."""
 MAX_WAIT_SECONDS = 60.0
 """Longest wait for a vote that one call may ask for."""
-MAX_SIDE_CALLS = 16
-"""Concurrent calls of health and reflection, some of them endless streams; others have limits of their own."""
-MAX_CHECKS = 16
-"""Concurrent health checks of orchestrators, which those streams must not keep out."""
+MAX_STREAMS = 16
+"""Concurrent calls that watch the health, and as many that ask for reflection: endless streams."""
+PROMPT_SECONDS = 1.0
+"""A call is overdue where its client takes longer to send its message, or to take the answer."""
+MAX_OVERDUE_CALLS = 64
+"""Overdue calls of one key, or of one connection without a key; who has so many makes no others."""
+STREAM_WRITE_SECONDS = 10.0
+"""Deadline of one message of a stream to be taken by the client; then the stream's place goes to another."""
 CHECK = f"/{health.SERVICE_NAME}/Check"
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]]
@@ -39,13 +45,18 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 
     Every method is registered as a bidirectional stream, which is the same on the wire: so the caller is
     authenticated before any message is read, and the message has a deadline of its own.
+
+    A call has a place until its answer is known. An answer that the client doesn't take waits without one: gRPC
+    can end neither such a call nor its connection before the connection is as old as it may be.
     """
 
     def __init__(self, admission: Admission, max_calls: int, main_services: tuple[str, ...]) -> None:
-        """At most `max_calls` of `main_services` at once, MAX_CHECKS of CHECK, MAX_SIDE_CALLS of all others."""
-        self._admission, self._main_services = admission, main_services
-        places = max_calls, MAX_CHECKS, MAX_SIDE_CALLS
-        self._main, self._checks, self._side = (ConcurrencyLimit(count, "are served") for count in places)
+        """At most `max_calls` of `main_services` at once, MAX_STREAMS of each other service; CHECK has none."""
+        self._admission = admission
+        self._limits: defaultdict[str, ConcurrencyLimit]
+        self._limits = defaultdict(partial(ConcurrencyLimit, MAX_STREAMS, "are served"))
+        self._limits |= dict.fromkeys(main_services, ConcurrencyLimit(max_calls, "are served"))
+        self._overdue: Counter[str] = Counter()
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -54,17 +65,10 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         handler, method = await continuation(handler_call_details), handler_call_details.method
         if handler is None:
             return None
-        service = method.strip("/").partition("/")[0]
-        other = self._checks if method == CHECK else self._side
-        limit = self._main if service in self._main_services else other
 
         async def serve(messages: Any, context: grpc.aio.ServicerContext) -> None:
             async with answering(method, context, self._admission):
-                if service != health.SERVICE_NAME:
-                    admit(self._admission, context)
-                with limit:
-                    request = messages if handler.request_streaming else await _read(handler, method, context)
-                    await _answer(handler, request, context)
+                await self._serve(handler, method, messages, context)
 
         return grpc.stream_stream_rpc_method_handler(
             serve,
@@ -72,6 +76,47 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             request_deserializer=handler.request_deserializer if handler.request_streaming else None,
             response_serializer=handler.response_serializer,
         )
+
+    async def _serve(
+        self, handler: grpc.RpcMethodHandler, method: str, messages: Any, context: grpc.aio.ServicerContext
+    ) -> None:
+        service = method.strip("/").partition("/")[0]
+        if service != health.SERVICE_NAME:
+            admit(self._admission, context)
+        caller = CALLER.get().key or context.peer()
+        if self._overdue[caller] >= MAX_OVERDUE_CALLS:
+            raise Busy(f"{MAX_OVERDUE_CALLS} answers wait for you to take them: take them first", retry_after=1.0)
+        behaviour = handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
+        with nullcontext() if method == CHECK else self._limits[service]:
+            request = messages
+            if not handler.request_streaming:
+                with self._awaiting(caller):
+                    request = await _read(handler, method, context)
+            if inspect.isasyncgenfunction(behaviour):
+                written = await _stream(behaviour(request, context), context)
+            else:
+                written = context.write(await behaviour(request, context))
+        with self._awaiting(caller):
+            await written
+
+    @contextmanager
+    def _awaiting(self, caller: str) -> Iterator[None]:
+        """While the call waits for its client; counts it among the overdue ones after PROMPT_SECONDS."""
+        is_overdue = False
+
+        def count() -> None:
+            nonlocal is_overdue
+            is_overdue = True
+            self._overdue[caller] += 1
+
+        timer = asyncio.get_running_loop().call_later(PROMPT_SECONDS, count)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            if is_overdue:
+                self._overdue[caller] -= 1
+                self._overdue += Counter()  # without callers that have none
 
 
 @asynccontextmanager
@@ -81,10 +126,12 @@ async def answering(method: str, context: grpc.aio.ServicerContext, admission: A
     try:
         yield
     except NotAdmitted as refusal:
-        admission.count("grpc", refusal)
+        admission.count("grpc", refusal, address_of(context.peer()))
         await abort(context, refusal.code, str(refusal), refusal.retry_after)
-    except (grpc.aio.AbortError, grpc.aio.BaseError):
+    except grpc.aio.AbortError:
         raise
+    except grpc.aio.BaseError:  # the caller has gone; gRPC would log it as an error
+        raise asyncio.CancelledError from None
     except Exception as error:
         if context.done():  # the caller has gone, or the call has been aborted already
             raise
@@ -141,15 +188,17 @@ async def _read(handler: grpc.RpcMethodHandler, method: str, context: grpc.aio.S
         await abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"the message is none that {method} takes")
 
 
-async def _answer(handler: grpc.RpcMethodHandler, request: Any, context: grpc.aio.ServicerContext) -> None:
-    behaviour = handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
-    if inspect.isasyncgenfunction(behaviour):
-        async for response in behaviour(request, context):
-            await context.write(response)
-    elif handler.response_streaming:
-        await behaviour(request, context)
-    else:
-        await context.write(await behaviour(request, context))
+async def _stream(responses: AsyncGenerator[Any], context: grpc.aio.ServicerContext) -> Awaitable[None]:
+    """Writes a stream until it ends, or its client does not take a message in time; returns the last write."""
+    writing = asyncio.ensure_future(asyncio.sleep(0))
+    async with aclosing(responses):
+        async for response in responses:
+            writing = asyncio.ensure_future(context.write(response))
+            await asyncio.wait({writing}, timeout=STREAM_WRITE_SECONDS)  # not cancelled, as in `_read`
+            if not writing.done():
+                break
+            writing.result()
+    return writing
 
 
 def address_of(peer: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -14,8 +14,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from semlink.service.admission import Admission
-from semlink.service.http_server import HttpServer
-from semlink.service.interceptor import MAX_CHECKS, MAX_SIDE_CALLS, AuthInterceptor
+from semlink.service.http_connections import HttpServer
+from semlink.service.interceptor import MAX_STREAMS, AuthInterceptor
 from semlink.service.problems import problem_responses
 from semlink.service.settings import ListenSettings, StartupError
 from semlink.service.tls import server_context, server_credentials
@@ -37,9 +37,10 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # For the TLS handshake and HTTP/2's preface.
     ("grpc.server_handshake_timeout_ms", 10_000),
-    # Idle connections are closed. Old ones are too, with clients that never read their answers.
-    ("grpc.max_connection_idle_ms", 600_000),
-    ("grpc.max_connection_age_ms", 3_600_000),
+    # Connections without a call are closed: whoever is silent keeps others out for no longer.
+    ("grpc.max_connection_idle_ms", 30_000),
+    # Old ones are too, with clients that never read their answers.
+    ("grpc.max_connection_age_ms", 600_000),
     ("grpc.max_connection_age_grace_ms", 90_000),
     # Finds clients that vanished without closing their connection.
     ("grpc.keepalive_time_ms", 60_000),
@@ -81,14 +82,16 @@ class _GrpcHealth(health.aio.HealthServicer):
         await super().enter_graceful_shutdown()
         self._ends = True
 
-    async def Watch(self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext) -> None:
-        """Sends the status now, and whenever it has changed."""
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """The status now, and whenever it has changed."""
         sent = None
         while True:
             unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             status = self._server_status.get(request.service, unknown)
             if status != sent:
-                await context.write(health_pb2.HealthCheckResponse(status=status))
+                yield health_pb2.HealthCheckResponse(status=status)
                 sent = status
             if self._ends:
                 return
@@ -126,8 +129,12 @@ async def listen(
     max_calls = settings.max_concurrent_calls + settings.max_waiting_calls
     server = grpc.aio.server(
         interceptors=[AuthInterceptor(admission, max_calls, tuple(services))],
-        maximum_concurrent_rpcs=max_calls + MAX_SIDE_CALLS + MAX_CHECKS,
-        options=[*_OPTIONS, ("grpc.max_allowed_incoming_connections", settings.max_grpc_connections)],
+        options=[
+            *_OPTIONS,
+            ("grpc.max_allowed_incoming_connections", settings.max_grpc_connections),
+            # Of one connection; calls whose answers are not taken are among them.
+            ("grpc.max_concurrent_streams", max_calls + 2 * MAX_STREAMS),
+        ],
     )
     link_pb2_grpc.add_LinkServiceServicer_to_server(servicer, server)
     grpc_health = _GrpcHealth()

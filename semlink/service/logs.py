@@ -2,12 +2,53 @@
 
 import logging
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import structlog
 
 from semlink.service import tracing
 from semlink.service.settings import ProcessSettings
+
+SPARSE_SECONDS = 1.0
+"""Of lines that strangers cause for the same reason, one is logged in so long a time."""
+
+
+class Sparse:
+    """Rate limit of log lines: one of each kind in SPARSE_SECONDS, with the number of those left out before it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: seconds. Kinds are few: they are kept for ever."""
+        self._clock = clock
+        self._logged: dict[Hashable, float] = {}
+        self._left_out: Counter[Hashable] = Counter()
+
+    def admits(self, kind: Hashable) -> int | None:
+        """How many lines of this kind were left out since the last one; None: leave this one out too."""
+        now = self._clock()
+        if kind in self._logged and now - self._logged[kind] < SPARSE_SECONDS:
+            self._left_out[kind] += 1
+            return None
+        self._logged[kind] = now
+        return self._left_out.pop(kind, 0)
+
+
+class SparseFilter(logging.Filter):
+    """The same as a filter of the standard library; lines are of one kind if their texts are before formatting."""
+
+    def __init__(self) -> None:
+        """All lines so far are forgotten."""
+        super().__init__()
+        self._sparse = Sparse()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log the record; it then tells how many were left out."""
+        left_out = self._sparse.admits(record.msg)
+        if left_out:
+            record.msg = f"{record.msg} ({left_out} more like it before)"
+        return left_out is not None
 
 
 def configure_logs(settings: ProcessSettings, process: str) -> None:

@@ -18,8 +18,8 @@ from channel_emulator.plan_messages import PlanRefused, read_plan
 from channel_emulator.settings import Settings as EmulatorSettings
 from device.settings import DeviceSettings
 from semlink.channel.ofdm import Numerology
-from semlink.service.admission import ApiKeys, read_keys
 from semlink.service.header_tag import keys_of_devices
+from semlink.service.keys import ApiKeys, read_keys
 from semlink.service.settings import StartupError, read_settings
 from semlink.source.iaq.coder import encode
 from semlink.source.iaq.frame import IaqFrame

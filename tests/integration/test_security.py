@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_status import rpc_status
 from processes import Running, running, wait_until
 from pydantic import SecretStr
+from stub_server import GREY
 
 from device.settings import DeviceSettings
 from device.uplink import Credentials, Uplink, UplinkError
@@ -32,31 +33,13 @@ ALICE, BOB = "correct-horse-battery-staple", "0123456789abcdef0123456789"
 OPEN = ("/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json")
 FRAME_TYPE = "application/vnd.semlink.frame"
 
-# A server without torch: everything looks grey to it.
-GREY = """
-import server.__main__
-import server.recognition
-from server.model import BatchResult, Prediction
-
-class Grey:
-    description = "grey"
-    __init__ = lambda self, settings: None
-    warm_up = lambda self, max_batch: (0.0, 0.0)
-
-    def predict(self, images):
-        return BatchResult([(Prediction(7, "grey", 1.0),) for _ in images], 0.0, 0.0)
-
-server.recognition.load_model = Grey
-server.__main__.main()
-"""
-
 # An emulator that waits for nobody long, and fails in a way that nobody has foreseen.
 HASTY = """
 import runpy
 from channel_emulator import proxy
-from semlink.service import http_server, interceptor
+from semlink.service import http_connections, http_server, interceptor
 
-interceptor.MESSAGE_SECONDS, http_server.HEAD_SECONDS, http_server.BODY_SECONDS = 1.0, 2.0, 1.0
+interceptor.MESSAGE_SECONDS, http_connections.HEAD_SECONDS, http_server.BODY_SECONDS = 1.0, 2.0, 1.0
 
 async def fail(self, request):
     raise RuntimeError("the inside of the proxy")
@@ -253,6 +236,16 @@ class TestKeys:
         assert "401" in document["paths"]["/metrics"]["get"]["responses"]
         assert "security" not in document["paths"]["/v2/health/live"]["get"]
 
+    def test_served_documents_are_not_logged_and_refusals_seldom(self, door):
+        with door.http() as client:
+            before = door.process.logs.count("not admitted")
+            for _ in range(20):
+                assert client.get("/openapi.json").is_success
+            assert door.process.logs.count("not admitted") == before
+            for _ in range(200):
+                problem(client.get("/metrics"), 401)
+        assert door.process.logs.count("not admitted") - before < 100
+
     def test_none_was_logged(self, door):
         """After all of the above; names are, keys are not."""
         logs = door.process.logs
@@ -405,22 +398,6 @@ class TestTooMuch:
             )
             with pytest.raises(ConnectionError):
                 connection.sendall(chunk * 4096)  # 256 MiB are never taken
-
-    def test_connections(self, patient):
-        with contextlib.ExitStack() as stack:
-            base = f"http://{patient.http_address}"
-            client = stack.enter_context(httpx.Client(base_url=base, trust_env=False, timeout=30))
-            answers = [client.get("/v2/health/live")]
-
-            def is_full() -> bool:
-                """With one connection more; those that say nothing are hung up on meanwhile."""
-                stack.enter_context(connect(patient.http_address))
-                answers.append(client.get("/v2/health/live"))
-                return answers[-1].status_code == 503
-
-            wait_until(is_full)
-            assert "connections" in problem(answers[-1], 503)
-        wait_until(lambda: patient.is_ready)
 
 
 class TestUnforeseen:

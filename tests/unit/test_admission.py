@@ -1,6 +1,7 @@
 """Who is admitted: keys, rates, bodies, certificates; without a process."""
 
 import asyncio
+import contextlib
 import re
 import shutil
 import ssl
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 
 from channel_emulator.settings import Settings
 from semlink.service import admission
-from semlink.service.admission import Admission, ApiKeys, NotAdmitted, RateLimit, TooManyCalls, own_key, read_keys
+from semlink.service.admission import Admission, Busy, ConcurrencyLimit, NotAdmitted, RateLimit, TooManyCalls
 from semlink.service.http_server import BodyLimits
+from semlink.service.keys import ApiKeys, own_key, read_keys
 from semlink.service.problems import install_problems
 from semlink.service.settings import StartupError
 from semlink.service.tls import channel_credentials, server_context, server_credentials
@@ -175,6 +177,34 @@ class TestAdmission:
                 admission.admit(None, other)
         else:
             assert admission.admit(None, other) is None
+
+    def test_of_several_keys_none_has_more_than_half_of_the_places(self):
+        admission, limit = Admission(ApiKeys(KEYS)), ConcurrencyLimit(4, "are served")
+        with contextlib.ExitStack() as places:
+            admission.admit("Bearer correct-horse-battery", "10.0.0.1")
+            for _ in range(2):
+                places.enter_context(limit)
+            with pytest.raises(Busy, match="'alice' has so many"):
+                limit.__enter__()
+            admission.admit("Bearer staple-0123456789==", "10.0.0.1")
+            with limit:
+                assert limit.current == 3
+            admission.admit("Bearer correct-horse-battery", "10.0.0.1")
+        alone = Admission(ApiKeys({"alice": KEYS["alice"]}))
+        alone.admit("Bearer correct-horse-battery", "10.0.0.1")
+        with contextlib.ExitStack() as places:
+            for _ in range(4):
+                places.enter_context(limit)
+            with pytest.raises(Busy, match="4 calls are served at once"):
+                limit.__enter__()
+        assert limit.current == 0
+
+    def test_of_many_refusals_few_are_logged(self, capsys):
+        admission = Admission(ApiKeys(KEYS))
+        for reason in (NotAdmitted("no"), TooManyCalls("often", 1.0)):
+            for _ in range(1000):
+                admission.count("http", reason, "10.0.0.1")
+        assert 2 <= capsys.readouterr().out.count("not admitted") <= 6
 
     def test_without_keys_and_rates_everybody_is(self):
         assert all(Admission().admit(None, "10.0.0.1") is None for _ in range(1000))

@@ -5,11 +5,14 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from semlink.service.http_server import HttpServer
+from semlink.service import http_connections
+from semlink.service.admission import Admission
+from semlink.service.http_connections import HttpServer
+from semlink.service.http_server import install_admission
 from semlink.service.problems import install_problems
 
 
@@ -21,6 +24,7 @@ class Numbers(BaseModel, extra="forbid"):
 async def server() -> AsyncIterator[HttpServer]:
     app = FastAPI()
     install_problems(app)
+    install_admission(app, Admission())
 
     @app.post("/body")
     async def body(request: Request) -> int:
@@ -28,6 +32,20 @@ async def server() -> AsyncIterator[HttpServer]:
             return len(await request.body())
         except ClientDisconnect:
             return 0
+
+    @app.post("/much")
+    async def much() -> Response:
+        return Response(bytes(16 << 20))
+
+    app.state.go_on = asyncio.Event()
+
+    @app.post("/hold")
+    async def hold() -> None:
+        await app.state.go_on.wait()
+
+    @app.post("/v2/health/ready")
+    async def ready() -> None:
+        pass
 
     @app.post("/numbers")
     async def numbers(body: Numbers) -> int:
@@ -48,7 +66,7 @@ async def connect(server: HttpServer) -> tuple[asyncio.StreamReader, asyncio.Str
 
 
 def head(path: str, *fields: str) -> bytes:
-    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", *fields, "", ""]).encode()
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", *fields, "", ""]).encode()
 
 
 @pytest.mark.parametrize("before", [b"", b"2\r\nab\r\n"])
@@ -96,3 +114,44 @@ async def test_of_many_mistakes_few_are_told(server):
     assert b"; and 95 more" in answer
     assert len(answer) < 2500
     writer.close()
+
+
+async def test_an_answer_that_is_not_taken_ends_the_connection(server, monkeypatch):
+    monkeypatch.setattr(http_connections, "WRITE_SECONDS", 0.05)
+    loop = asyncio.get_running_loop()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setblocking(False)
+        await loop.sock_connect(connection, server.servers[0].sockets[0].getsockname())
+        await loop.sock_sendall(connection, head("/much", "Content-Length: 0"))
+        while not server.server_state.connections:
+            await asyncio.sleep(0.01)
+        while server.server_state.connections or server.server_state.tasks:
+            await asyncio.sleep(0.01)
+
+
+async def test_where_all_connections_wait_for_the_application_only_health_is_answered(server):
+    busy = [await connect(server) for _ in range(10)]
+    for _, writer in busy:
+        writer.write(head("/hold", "Content-Length: 0"))
+    while len(server.server_state.tasks) < 10:
+        await asyncio.sleep(0.01)
+    reader, writer = await connect(server)
+    writer.write(head("/body", "Content-Length: 0"))
+    assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
+    writer.write(head("/v2/health/ready", "Content-Length: 0"))
+    await reader.readuntil(b"HTTP/1.1 200 ")
+    server.config.app.state.go_on.set()
+    for reader, _ in busy:
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    for _, each in [*busy, (reader, writer)]:
+        each.close()
+
+
+async def test_of_malformed_requests_few_are_logged(server, caplog):
+    for _ in range(20):
+        reader, writer = await connect(server)
+        writer.write(b"\0\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+    assert 1 <= len(caplog.records) <= 3
