@@ -1,11 +1,14 @@
 """Settings of the channel emulator; those of channels are made from the channels' own declarations."""
 
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, create_model, model_validator
 
 from semlink.channel.base import Channel, channel_type, channels
 from semlink.channel.parameters import Parameter, parameters
+from semlink.service.applicability import Only, flag_of
 from semlink.service.settings import Address, CallSettings, ListenSettings, Port
 
 START = "bsc"
@@ -36,7 +39,8 @@ def channel_fields(first: str = START) -> dict[str, Any]:
     }
     for flag, each in declared.items():
         initial = ... if each.initial is None else each.initial
-        fields[flag] = (_of_text(each), Field(initial, description=f"{each.help} ({', '.join(users[flag])})"))
+        of_text: Any = Annotated[_of_text(each), Only("channel", tuple(users[flag]))]
+        fields[flag] = (of_text, Field(initial, description=f"{each.help} ({', '.join(users[flag])})"))
     return fields
 
 
@@ -105,6 +109,16 @@ class Settings(ListenSettings, CallSettings):
         """Refuses parameters that are each within range, but don't fit each other."""
         self.impairment()
         return self
+
+    def without_effect(
+        self, given: Collection[str], beside: Mapping[str, Only] = MappingProxyType({})
+    ) -> Iterator[str]:
+        """See `Applicable`; also parameters of the channel that have no effect beside its others."""
+        yield from super().without_effect(given, beside)
+        channel = self.impairment()
+        for each in parameters(type(channel)):
+            if each.flag in given and (why := channel.idle.get(each.name)):
+                yield f"{flag_of(each.flag)} has no effect {why}"
 
     def impairment(self) -> Channel:
         """The damage to start with."""

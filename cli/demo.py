@@ -13,12 +13,12 @@ from rich.console import Console
 from channel_emulator.settings import Settings as ChannelSettings
 from channel_emulator.settings import channel_fields
 from cli.demo_table import show
-from cli.from_settings import Settings, WeightsFolder, explained, fail, takes
+from cli.from_settings import Settings, WeightsFolder, explained, fail, refuse_without_effect, takes
 from cli.processes import ProcessError, Processes, when_interrupted
 from device.settings import EncoderSettings
 from semlink.access.planner import PlanMethod
-from semlink.channel.base import channel_type, channels
-from semlink.channel.parameters import parameters
+from semlink.channel.base import channels
+from semlink.service.applicability import Only
 from semlink.vision.photos import PhotosError, find_photos
 
 VIEWS = 4
@@ -34,6 +34,12 @@ CHANNEL = Settings(
     "Channel",
     fixed={"upstream": "unused:1"},
 )
+
+PLANNED = tuple(name.replace("_", "-") for name, kind in channels().items() if kind.takes_plan)
+WITH_CHANNEL = {"pace": Only("channel", PLANNED)}
+"""An emulator may get another channel at run time; that of a demo stays."""
+BESIDE_PLAN = dict.fromkeys(("method", "gamma", "design_ber", "threshold"), Only("plan", (None,)))
+"""A device falls back on these where no channel takes its plans; that of a demo then has no plan."""
 
 
 class DemoError(Exception):
@@ -59,11 +65,15 @@ class Demo:
     out: Path
 
     @property
+    def encoder_settings(self) -> dict[str, Any]:
+        """Those settings that decide about bits."""
+        return self.encoder.effective(BESIDE_PLAN)
+
+    @property
     def channel_settings(self) -> dict[str, Any]:
         """Those settings that the channel goes by."""
-        kind = channel_type(self.channel.channel)
-        names = [each.flag for each in parameters(kind)] + ["pace"] * kind.takes_plan
-        return {name: getattr(self.channel, name) for name in names}
+        found = self.channel.effective(WITH_CHANNEL)
+        return {name: found[name] for name in CHANNEL.names if name in found and name not in ("channel", "seed")}
 
 
 @takes(encoder=ENCODER, channel=CHANNEL)
@@ -87,12 +97,14 @@ def demo(
     summary.json and a picture of every view, and stops all it started. For a channel that takes plans, --plan is
     ia-qsmpa by default.
     """
-    takes_plans = channel_type(channel.channel).takes_plan
+    takes_plans = channel.channel in PLANNED
     if encoder.plan and not takes_plans:
-        takers = [name.replace("_", "-") for name, kind in channels().items() if kind.takes_plan]
-        fail(f"--plan is for --channel {' and '.join(takers)}", status=2)
+        fail(f"--plan is for --channel {' and '.join(PLANNED)}", status=2)
     if takes_plans and not encoder.plan:
-        encoder = ENCODER.checked({**dict(encoder), "plan": PlanMethod.IA_QSMPA})
+        given = {name: getattr(encoder, name) for name in encoder.model_fields_set}
+        encoder = ENCODER.checked({**given, "plan": PlanMethod.IA_QSMPA})
+    refuse_without_effect(encoder, encoder.model_fields_set, BESIDE_PLAN)
+    refuse_without_effect(channel, channel.model_fields_set, WITH_CHANNEL)
     console = Console()
     try:
         with explained(DemoError, PhotosError, ProcessError, OSError):
@@ -133,7 +145,7 @@ async def run(demo: Demo, console: Console) -> dict[str, Any]:
         for name, photo, view in zip(names, photos, viewpoints, strict=True):
             settings = {
                 "to": channel["grpc"], "images": str(photo).replace(",", r"\,"), "view": view,
-                "object_id": "demo", "device_id": name, "expected_views": VIEWS, **dict(demo.encoder),
+                "object_id": "demo", "device_id": name, "expected_views": VIEWS, **demo.encoder_settings,
                 "threads": 1, "retry_seconds": START_SECONDS, "pictures": demo.out,
             }  # fmt: skip
             await processes.start(name, "device", *flags(settings), *weights)
@@ -180,7 +192,9 @@ def _summarise(demo: Demo, views: list[dict[str, Any]]) -> dict[str, Any]:
         "channel": {
             "impairment": demo.channel.channel, **demo.channel_settings, "seed": demo.channel.seed
         },
-        "allocation": demo.encoder.allocation,
+        "allocation": {
+            name: value for name, value in demo.encoder_settings.items() if name in demo.encoder.allocation
+        },
         "plan": demo.encoder.plan,
         **provenance(),
     }  # fmt: skip

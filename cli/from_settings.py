@@ -2,16 +2,19 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from inspect import Parameter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, NoReturn, get_args
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from typer.core import TyperCommand
+
+from semlink.service.applicability import Applicable, Only, flag_of
 
 WeightsFolder = Annotated[
     Path | None, typer.Option(help="Folder with NAME.safetensors, looked into first.", envvar="SEMLINK_WEIGHTS")
@@ -33,7 +36,7 @@ class Settings:
         fixed: values of required fields that are no options.
     """
 
-    model: type[BaseModel]
+    model: type[Applicable]
     names: tuple[str, ...]
     panel: str
     fixed: dict[str, Any] = field(default_factory=dict)
@@ -46,7 +49,7 @@ class Settings:
             if all(isinstance(choice, int) for choice in get_args(kind)) and get_args(kind):
                 kind, metavar = int, f"<{'|'.join(map(str, get_args(kind)))}>"
             told = typer.Option(
-                _flag(name),
+                flag_of(name),
                 help=_sentence(declared.description or ""),
                 min=_bound(declared.metadata, "ge", "gt"),
                 max=_bound(declared.metadata, "le", "lt"),
@@ -58,27 +61,38 @@ class Settings:
             )
 
     def checked(self, values: dict[str, Any]) -> Any:
-        """The settings with these values of `names`; ends the command if they are out of range."""
+        """The settings with these values of some `names`, given as flags; the others have their defaults.
+
+        Ends the command if one is out of its range, or has no effect beside the others.
+        """
         try:
-            return self.model(**self.fixed, **values)
+            settings = self.model(**self.fixed, **values)
         except ValidationError as error:
             first = error.errors()[0]
-            where = f"{_flag(str(first['loc'][0]))}: " if first["loc"] else ""
+            where = f"{flag_of(str(first['loc'][0]))}: " if first["loc"] else ""
             fail(where + first["msg"].removeprefix("Value error, "), status=2)
+        refuse_without_effect(settings, values)
+        return settings
 
 
 def takes(**groups: Settings) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command the options of settings where its signature has a keyword; it then gets the settings."""
+    """Gives a command the options of settings where its signature has a keyword; it then gets the settings.
+
+    Their `model_fields_set` says which of them were given as flags.
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def run(**given: Any) -> None:
+            context = given.pop("context")
+            flags = {name for name in given if context.get_parameter_source(name).name == "COMMANDLINE"}
             for keyword, group in groups.items():
-                given[keyword] = group.checked({name: given.pop(name) for name in group.names})
+                values = {name: given.pop(name) for name in group.names}
+                given[keyword] = group.checked({name: values[name] for name in group.names if name in flags})
             command(**given)
 
         signature = inspect.signature(command)
-        parameters: list[Parameter] = []
+        parameters = [Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context)]
         for name, own in signature.parameters.items():
             parameters += groups[name].options() if name in groups else [own]
         run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -111,6 +125,14 @@ def fail(reason: object, status: int = 1) -> NoReturn:
     raise typer.Exit(status)
 
 
+def refuse_without_effect(
+    settings: Applicable, given: Collection[str], beside: Mapping[str, Only] = MappingProxyType({})
+) -> None:
+    """Ends the command where a flag has no effect beside the others; see `Applicable.without_effect`."""
+    for problem in settings.without_effect(given, beside):
+        fail(problem, status=2)
+
+
 @contextmanager
 def explained(*errors: type[Exception]) -> Iterator[None]:
     """Ends the command on one of these errors, with its message."""
@@ -118,10 +140,6 @@ def explained(*errors: type[Exception]) -> Iterator[None]:
         yield
     except errors as error:
         fail(error)
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _sentence(text: str) -> str:

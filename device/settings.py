@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from semlink.access.planner import PlanMethod
 from semlink.channel.plan import MIN_BITS
+from semlink.service.applicability import Applicable, Only
 from semlink.service.settings import Address, CallSettings, ProcessSettings
 from semlink.source.iaq.allocation.methods import allocation_method, allocation_methods
 from semlink.source.iaq.coder import HEADER_BITS
@@ -25,22 +26,27 @@ MAX_OBJECT_ID = 128
 """Characters of an object id that a server takes."""
 MAX_FRAME_ID = 2**64 - 1
 
+WEIGHING = tuple(name for name, method in allocation_methods().items() if method.weighs)
+"""Allocation methods that use γ and the bit error rate they are told."""
 
-class EncoderSettings(BaseModel):
+
+class EncoderSettings(Applicable):
     """Settings that decide which bits each patch gets; also those of `semlink encode` and `semlink demo`."""
 
     method: MethodName = Field("incremental", description="how bits are allocated to the patches")
-    rho: float = Field(0.25, ge=0, le=1, description="compression ratio of the payload to the 8-bit image")
+    rho: Annotated[float, Only("total_bits", (None,))] = Field(
+        0.25, ge=0, le=1, description="compression ratio of the payload to the 8-bit image"
+    )
     total_bits: int | None = Field(
         None, ge=HEADER_BITS, description="budget for header and payload together, instead of --rho"
     )
-    gamma: float = Field(
+    gamma: Annotated[float, Only("method", WEIGHING)] = Field(
         1.0,
         gt=0,
         allow_inf_nan=False,
         description="how strongly attention steers the bits: shape of the weight (31)",
     )
-    design_ber: float = Field(
+    design_ber: Annotated[float, Only("method", WEIGHING)] = Field(
         0.0, ge=0, le=MAX_CONVEX_BIT_ERROR_RATE, description="bit error rate that the allocation assumes"
     )
     threshold: float | None = Field(
@@ -131,7 +137,7 @@ class DeviceSettings(EncoderSettings, CallSettings):
         description="SQLite file, one for each device, where views wait until they are answered, over a dead link "
         "and over restarts, after which the frame ids go on; --retry-seconds then gives up no frame",
     )
-    spool_bytes: int = Field(
+    spool_bytes: Annotated[int, Only("spool")] = Field(
         256 << 20,
         ge=8 << 20,
         description="how large the spool may grow. Past that, a camera with a pace (--every) drops the oldest "

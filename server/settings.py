@@ -1,10 +1,11 @@
 """Settings of the server: flags and environment variables."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from semlink.service.applicability import Only
 from semlink.service.settings import ListenSettings, Port
 from semlink.vision.engines import EngineName
 from semlink.vision.weights import SERVER_MODEL
@@ -56,7 +57,7 @@ class ServerSettings(ListenSettings):
         description="take the vote on an object so long after its first counted view, with the views that are in; "
         "0: only when all expected views are in",
     )
-    quorum: int = Field(
+    quorum: Annotated[int, Only("vote_after_seconds")] = Field(
         1,
         ge=1,
         le=64,
@@ -89,8 +90,10 @@ class ServerSettings(ListenSettings):
     cluster: Literal["none", "ray"] = Field(
         "none", description="ray: run replicas of the server on this machine, behind Ray Serve (docs/cluster.md)"
     )
-    replicas: int = Field(1, ge=1, description="with --cluster ray: how many replicas; they share --redis")
-    max_replicas: int | None = Field(
+    replicas: Annotated[int, Only("cluster", ("ray",))] = Field(
+        1, ge=1, description="with --cluster ray: how many replicas; they share --redis"
+    )
+    max_replicas: Annotated[int | None, Only("cluster", ("ray",))] = Field(
         None,
         ge=1,
         description="with --cluster ray: replicas beyond --replicas are started while calls wait, up to so many",

@@ -125,7 +125,9 @@ def _protected(file: bytes, code: Code, ber: float, generator: np.random.Generat
     """What arrives of a file that is sent in code blocks."""
     information = np.zeros(code.blocks * code.k, np.uint8)
     information[: 8 * len(file)] = np.unpackbits(np.frombuffer(file, np.uint8))
-    decoded = transmit(information.reshape(code.blocks, code.k), code, ber, generator)
+    decoded = transmit(
+        information.reshape(code.blocks, code.k), code, BinarySymmetricChannel(ber=ber), ber, generator
+    )
     return np.packbits(decoded.reshape(-1)[: 8 * len(file)]).tobytes()
 
 

@@ -7,6 +7,7 @@ import functools
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from experiments.evaluation.belief_propagation import Decoder
-from semlink.channel.bsc import flip_positions
+from semlink.channel.base import Channel, RawBits
+from semlink.channel.bsc import BinarySymmetricChannel
 
 TARGET = 1e-3
 """Code block error rate aimed at. A picture is some 5 to 20 blocks: up to 2 pictures in a hundred are damaged."""
@@ -24,6 +26,8 @@ RATES = [Fraction(percent, 100) for percent in range(20, 93)]
 """Rates to choose from: 5G has none below 1/5 without repetition, and none above 948/1024."""
 BATCH = 10
 SEED = 0
+TABLE = Path(__file__).with_name("code_rates.json")
+"""Rates that `python -m experiments.code_rates` found."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +105,15 @@ def capacity(ber: float) -> float:
 
 
 def transmit(
-    information: NDArray[np.uint8], code: Code, ber: float, generator: np.random.Generator
+    information: NDArray[np.uint8], code: Code, channel: Channel, ber: float, generator: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Encodes blocks, sends them over a binary symmetric channel and decodes what arrives.
+    """Encodes blocks, sends them over a channel of hard decisions and decodes what arrives.
 
     Args:
         information: (B, k) bits.
         code: how long blocks are.
-        ber: bit error rate μ, in (0, 1).
+        channel: one that takes no plans. All blocks cross it as one payload, bit by bit as they are encoded.
+        ber: its mean bit error rate μ, in (0, 1), which is all that the decoder is told of the channel.
         generator: the channel's randomness.
 
     Returns:
@@ -119,7 +124,8 @@ def transmit(
     """
     encoder, decoder = _codec(code.k, code.n)
     arrived = encoder(torch.from_numpy(information).float()).to(torch.uint8).numpy()
-    arrived.reshape(-1)[flip_positions(arrived.size, ber, generator)] ^= 1
+    sent = RawBits(np.packbits(arrived).tobytes(), arrived.size)
+    arrived.reshape(-1)[channel.transmit(sent, None, None, generator).flips] ^= 1
     reliability = math.log1p(-ber) - math.log(ber)
     return decoder.decode((1 - 2 * torch.from_numpy(arrived).float()) * reliability).numpy()
 
@@ -129,7 +135,9 @@ def _meets_target(code: Code, ber: float) -> bool:
     failures = 0
     for _ in range(0, TRIALS, BATCH):
         sent = generator.integers(0, 2, (BATCH, code.k), np.uint8)
-        failures += (transmit(sent, code, ber, generator) != sent).any(axis=1).sum()
+        failures += (
+            (transmit(sent, code, BinarySymmetricChannel(ber=ber), ber, generator) != sent).any(axis=1).sum()
+        )
         if failures > TARGET * TRIALS:
             return False
     return True

@@ -6,7 +6,7 @@ see docs/add-a-channel.md.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, Protocol
 
@@ -127,6 +127,11 @@ class Channel(ABC):
     def __post_init__(self) -> None:
         """Refuses a parameter out of its range."""
         check_parameters(self)
+
+    @property
+    def idle(self) -> Mapping[str, str]:
+        """Parameters that have no effect beside the others, and why, such as "with --coding ideal"."""
+        return {}
 
     def is_quick(self, bits: int) -> bool:
         """Whether carrying so many bits takes a millisecond at most, so that an event loop may do it itself."""

@@ -1,5 +1,6 @@
 """MIMO-OFDM channel: ideal transmission at Shannon's rate, or uncoded QAM symbols decided one by one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -26,6 +27,11 @@ class MimoOfdm(Modulated, PlannedChannel):
             "uncoded: bits as QAM symbols, decided one by one, in the time that these take"
         ),
     ] = "ideal"
+
+    @property
+    def idle(self) -> Mapping[str, str]:
+        """The order, where nothing is modulated."""
+        return {"order": "with --coding ideal, only with uncoded"} if self.coding == "ideal" else {}
 
     def carry(self, link: Link, generator: np.random.Generator) -> Arrival:
         """See `PlannedChannel`. A block of `uncoded` that has no power arrives as noise."""

@@ -15,6 +15,8 @@ import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, NoDecode, SettingsConfigDict, SettingsError
 
+from semlink.service.applicability import Applicable, Only, flag_of
+
 log = structlog.get_logger(__name__)
 
 
@@ -61,7 +63,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Address = Annotated[str, AfterValidator(_host_and_port)]
 
 
-class ProcessSettings(BaseSettings):
+class ProcessSettings(Applicable, BaseSettings):
     """Settings of every process; each field is a flag and an environment variable."""
 
     model_config = SettingsConfigDict(
@@ -150,7 +152,9 @@ class ListenSettings(IdentitySettings):
         description="calls and requests a second of one key, or of one address without a key; more are refused at "
         "once, with RESOURCE_EXHAUSTED or 429 and when to try again",
     )
-    rate_burst: int = Field(20, ge=1, description="calls at once that --rate-limit lets pass after a pause")
+    rate_burst: Annotated[int, Only("rate_limit")] = Field(
+        20, ge=1, description="calls at once that --rate-limit lets pass after a pause"
+    )
 
 
 class CallSettings(IdentitySettings):
@@ -186,7 +190,11 @@ def read_settings(
     flags = CliSettingsSource[Any](settings_class, cli_prog_name=command, add_argument_method=_add_argument)
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return CliApp.run(settings_class, cli_args=given, cli_settings_source=flags)
+        settings = CliApp.run(settings_class, cli_args=given, cli_settings_source=flags)
+        found = {name.replace("-", "_") for name in flags.env_vars}
+        problems: list[str] = list(settings.without_effect(found)) if isinstance(settings, Applicable) else []
+        if not problems:
+            return settings
     except ValidationError as error:
         problems = [_problem(settings_class, dict(item)) for item in error.errors()]
     except SettingsError as error:
@@ -209,7 +217,7 @@ def _problem(settings_class: type[BaseSettings], item: dict[str, Any]) -> str:
     name = ".".join(str(part) for part in item["loc"][:1])
     if not name:
         return str(item["msg"])
-    flag, variable = f"--{name.replace('_', '-')}", f"SEMLINK_{name.upper()}"
+    flag, variable = flag_of(name), f"SEMLINK_{name.upper()}"
     if item["type"] == "missing":
         return f"{flag} (or {variable}) is required: {settings_class.model_fields[name].description}"
     return f"{flag} (or {variable}): {item['msg']}, not {item['input']!r}"

@@ -12,6 +12,7 @@ from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
 from experiments.evaluation import ldpc
 from experiments.evaluation.belief_propagation import Decoder
 from experiments.evaluation.ldpc import RATES, Code, best_code, capacity, segment, transmit
+from semlink.channel.bsc import BinarySymmetricChannel
 
 pytestmark = pytest.mark.numeric
 
@@ -22,6 +23,10 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def bits(*shape: int) -> np.ndarray:
     return rng().integers(0, 2, shape, np.uint8)
+
+
+def over_bsc(sent: np.ndarray, code: Code, ber: float, generator: np.random.Generator) -> np.ndarray:
+    return transmit(sent, code, BinarySymmetricChannel(ber=ber), ber, generator)
 
 
 class TestSegments:
@@ -53,7 +58,7 @@ CODES = [(20, 100), (100, 150), (500, 2500), (1000, 2000), (1320, 4000), (3000, 
 @pytest.mark.parametrize(("k", "n"), CODES)
 def test_without_errors_what_is_sent_arrives(k, n):
     sent = bits(3, k)
-    np.testing.assert_array_equal(transmit(sent, Code(3, k, n), 1e-9, rng()), sent)
+    np.testing.assert_array_equal(over_bsc(sent, Code(3, k, n), 1e-9, rng()), sent)
 
 
 @pytest.mark.parametrize(("k", "n"), CODES)
@@ -76,12 +81,12 @@ def test_corrects_errors_below_capacity_and_gives_up_above():
     below, above = segment(40_000, Fraction(60, 100)), segment(40_000, Fraction(75, 100))
     for code, correct in ((below, True), (above, False)):
         sent = bits(code.blocks, code.k)
-        assert (transmit(sent, code, ber, rng()) == sent).all() == correct
+        assert (over_bsc(sent, code, ber, rng()) == sent).all() == correct
 
 
 def test_the_same_seed_gives_the_same_bits():
     sent, code = bits(4, 1000), Code(4, 1000, 1200)
-    first, again, other = (transmit(sent, code, 0.1, rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (over_bsc(sent, code, 0.1, rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -114,7 +119,7 @@ class TestBestCode:
 
         def lost(tried: Code) -> float:
             sent = bits(300, tried.k)
-            return (transmit(sent, tried, ber, rng(5)) != sent).any(axis=1).mean()
+            return (over_bsc(sent, tried, ber, rng(5)) != sent).any(axis=1).mean()
 
         assert lost(code) < 0.03
         assert lost(segment(budget, Fraction(code.k, code.n).limit_denominator(100) + Fraction(3, 100))) > 0.03
@@ -132,4 +137,4 @@ class TestBestCode:
 def test_without_sionna_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sionna.phy.fec.ldpc", None)
     with pytest.raises(ModuleNotFoundError, match="pip install"):
-        transmit(bits(1, 111), Code(1, 111, 222), 0.1, rng())
+        over_bsc(bits(1, 111), Code(1, 111, 222), 0.1, rng())

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, CliPositionalArg
 
 from channel_emulator.settings import Settings as ChannelSettings
 from device.settings import DeviceSettings
+from semlink.service.applicability import Only, flag_of
 from semlink.service.settings import read_settings
 from server.settings import ServerSettings
 
@@ -118,6 +119,11 @@ def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(proce
         others += ["--method", "attention-threshold"]
     if name == "show_spool":
         others += ["--spool", "a/b"]
+    for each in kind.model_fields[name].metadata:
+        if isinstance(each, Only) and each.contradiction(read_settings(kind, process, others)):
+            others += [flag_of(each.other), str(each.values[0]) if each.values else sample(kind, each.other)[0]]
+    if name == "order":
+        others += ["--coding", "uncoded"] if "mimo-ofdm" in others else []
     assert getattr(read_settings(kind, process, others), name) == value
     monkeypatch.setenv(variable, "99999999999")
     arguments = [*others, flag] if value is True else [*others, flag, text]
