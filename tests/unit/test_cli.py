@@ -169,7 +169,7 @@ def test_demo_says_where_it_could_not_write(tmp_path):
             ["--channel", "finite-blocklength", "--target-bler", "0"],
             "--target-bler: Input should be greater than 0",
         ),
-        (["--channel", "awgn", "--ber", "0.1"], "--ber is for --channel bsc, not awgn"),
+        (["--channel", "awgn", "--ber", "0.1"], "--ber is for --channel bsc or burst, not awgn"),
         (["--ber", "0.1", "--snr", "3"], "--snr is for --channel awgn or finite-blocklength or mimo-ofdm"),
         (["--channel", "mimo-ofdm", "--target-bler", "0.1"], "--target-bler is for --channel finite-blocklength"),
         (["--channel", "mimo-ofdm", "--order", "16"], "--order has no effect with --coding ideal"),

@@ -110,6 +110,8 @@ def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(proce
         text, value = "2000000", 2_000_000
     if name == "spool_bytes":
         text, value = "16777216", 1 << 24
+    if name == "burst_length":
+        text, value = "3", 3
     monkeypatch.setenv(variable, text)
     others = list(required)
     if flag in others:
@@ -122,8 +124,8 @@ def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(proce
     for each in kind.model_fields[name].metadata:
         if isinstance(each, Only) and each.contradiction(read_settings(kind, process, others)):
             others += [flag_of(each.other), str(each.values[0]) if each.values else sample(kind, each.other)[0]]
-    if name == "order":
-        others += ["--coding", "uncoded"] if "mimo-ofdm" in others else []
+    if name == "gap_ber":
+        others += ["--ber", "0.2"]
     assert getattr(read_settings(kind, process, others), name) == value
     monkeypatch.setenv(variable, "99999999999")
     arguments = [*others, flag] if value is True else [*others, flag, text]
@@ -267,3 +269,38 @@ def test_rounds_and_their_objects(arguments, rounds, objects):
     settings = device(*arguments)
     assert settings.rounds == rounds
     assert [settings.object_of(number) for number in range(len(objects))] == objects
+
+
+@pytest.mark.parametrize(
+    ("process", "arguments", "says"),
+    [
+        (
+            "channel_emulator",
+            ["--channel", "awgn", "--ber", "0.1"],
+            "--ber is for --channel bsc or burst, not awgn",
+        ),
+        ("channel_emulator", ["--snr", "3"], "not bsc"),
+        (
+            "channel_emulator",
+            ["--channel", "mimo-ofdm", "--order", "4"],
+            "--order has no effect with --coding ideal",
+        ),
+        ("channel_emulator", ["--rate-burst", "5"], "--rate-burst has no effect without --rate-limit"),
+        ("device", ["--rho", "0.5", "--total-bits", "90000"], "--rho has no effect beside --total-bits"),
+        ("device", ["--method", "top-k", "--design-ber", "0.1"], "incremental or water-filling, not top-k"),
+        ("device", ["--spool-bytes", "9000000"], "--spool-bytes has no effect without --spool"),
+        ("server", ["--quorum", "3"], "--quorum has no effect without --vote-after-seconds"),
+        ("server", ["--replicas", "1"], "--replicas is for --cluster ray, not none"),
+    ],
+)
+def test_a_flag_without_effect_is_refused(capsys, process, arguments, says):
+    assert says in mistake(capsys, process, [*PROCESSES[process][1], *arguments])
+
+
+def test_an_environment_variable_without_effect_is_not(monkeypatch):
+    """As docker-compose.yml sets them: SEMLINK_BER whatever SEMLINK_CHANNEL is."""
+    for name, value in (("CHANNEL", "awgn"), ("BER", "0.1"), ("STREAMS", "2"), ("RATE_BURST", "5")):
+        monkeypatch.setenv(f"SEMLINK_{name}", value)
+    settings = read_settings(ChannelSettings, "channel_emulator", ["--upstream", "host:1"])
+    assert settings.impairment().name == "awgn"
+    assert "ber" not in settings.effective()
