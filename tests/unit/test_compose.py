@@ -25,7 +25,7 @@ from redis_server import redis_program
 
 from semlink.service.admission import Admission
 from semlink.service.listener import Health
-from semlink.service.settings import ProcessSettings, read_settings
+from semlink.service.settings import ProcessSettings, SecretsInEnvironment, read_settings
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
@@ -143,7 +143,9 @@ def app_of(module: str, health: Health) -> FastAPI:
 
 def test_the_services_are_the_demos_and_those_that_watch_only_where_they_are_asked_for():
     profiles = {name: service.get("profiles") for name, service in COMPOSE["services"].items()}
-    assert profiles == dict.fromkeys(["redis", "run", *SERVICES]) | {name: ["watch"] for name in WATCHERS}
+    assert profiles == dict.fromkeys(["redis", "run", *SERVICES]) | {name: ["watch"] for name in WATCHERS} | {
+        "proxy": ["proxy"]
+    }
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -154,7 +156,8 @@ class TestService:
     def test_settings_are_the_processes_own(self, name, settings_of):
         settings_of(name)  # an unknown flag, or a value that is refused, exits
         # Unknown variables are ignored by a process, so a misspelt one would go unnoticed.
-        known = {f"SEMLINK_{field.upper()}" for field in settings_class(module_of(name)).model_fields}
+        declared = settings_class(module_of(name)).model_fields | SecretsInEnvironment.model_fields
+        known = {f"SEMLINK_{field.upper()}" for field in declared}
         assert set(service_of(name).get("environment", {})) <= known
 
     def test_starts_after_what_it_needs(self, name):
@@ -220,6 +223,20 @@ def test_each_image_is_built_once():
     for name in DEVICES:
         assert images[name] == images["server"]
         assert service_of(name)["pull_policy"] == "never"
+
+
+def test_the_proxy_leads_to_the_server_and_listens_where_its_port_is_published(settings_of):
+    proxy, server = service_of("proxy"), settings_of("server")
+    environment = proxy["environment"]
+    assert environment["SEMLINK_GRPC"] == f"server:{server.grpc_port}"
+    assert environment["SEMLINK_HTTP"] == f"server:{server.http_port}"
+    (port,) = proxy["ports"]
+    assert environment["SEMLINK_PROXY_BIND"] == f":{port.partition(':')[2]}"
+    configuration, tls = proxy["volumes"]
+    assert (ROOT / configuration["source"]).is_file()
+    assert environment["SEMLINK_PROXY_CERTIFICATE"].startswith(f"{tls['target']}/")
+    asked = set(re.findall(r"\$\{?(SEMLINK_\w+)", (ROOT / configuration["source"]).read_text()))
+    assert asked == set(environment)
 
 
 class TestRedis:
