@@ -1,4 +1,4 @@
-"""Table of a demo: what each view became, a column for each device, and the vote."""
+"""Table of a demo: channel and settings, what each view became, a column for each device, and the vote."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,11 @@ from rich.table import Table
 def show(summary: dict, console: Console) -> None:
     """Prints a demo's summary as a table, a column for each device so that it fits a terminal; then the vote."""
     views = summary["views"]
-    table = Table(title="Four views through the link", caption=f"server: {views[0]['model']}")
+    settings = summary["allocation"] | ({"plan": summary["plan"]} if summary["plan"] else {})
+    table = Table(
+        title=f"Four views over {_words(summary['channel'])}",
+        caption=f"encoder: {_words(settings)}; server: {views[0]['model']}",
+    )
     table.add_column()
     for view in views:
         table.add_column(view["device_id"], justify="right", overflow="fold")
@@ -26,8 +30,12 @@ def show(summary: dict, console: Console) -> None:
     row("ρ", lambda view: f"{view['rho']:.4f}")
     row("true ratio", lambda view: f"{view['true_ratio']:.4f}")
     row("bits flipped", lambda view: f"{view['bits_flipped']:,}")
+    row("flips in %", lambda view: f"{100 * view['bits_flipped'] / max(view['payload_bits'], 1):.3g}")
     if all(view["transmission"] for view in views):
         _show_transmission([view["transmission"] for view in views], table)
+    table.add_section()
+    row("undamaged", lambda view: view["undamaged"]["name"])
+    row("its confidence", lambda view: f"{view['undamaged']['confidence']:.3f}")
     table.add_section()
     row("top-1", lambda view: view["top1"]["name"])
     row("confidence", lambda view: f"{view['top1']['confidence']:.3f}")
@@ -35,9 +43,21 @@ def show(summary: dict, console: Console) -> None:
     for step in ("attention", "encode", "channel", "server"):
         table.add_row(f"{step} ms", *(f"{view['timings_ms'][step]:.1f}" for view in views))
     console.print(table)
+    if late := [view["transmission"] for view in views if (view["transmission"] or {}).get("exceeds_coherence")]:
+        console.print(
+            f"{len(late)} of {len(views)} views are on the air for longer than {late[0]['coherence_ms']:.3g} ms, "
+            "for which the channel that their plans are for would stay as it is."
+        )
     vote = summary["vote"]
     counted = f"{vote['votes']} of {vote['views']} views"
     console.print(f"Vote: [bold]{vote['name']}[/] (class {vote['label']}), {counted}")
+
+
+def _words(settings: dict) -> str:
+    """Settings in words; those that are not set are left out."""
+    named = {name: value for name, value in settings.items() if value is not None and name != "impairment"}
+    words = [f"{name} {str(value).lower() if isinstance(value, bool) else value}" for name, value in named.items()]
+    return ", ".join([settings["impairment"], *words] if "impairment" in settings else words)
 
 
 def _show_transmission(sent: list[dict], table: Table) -> None:
@@ -52,4 +72,5 @@ def _show_transmission(sent: list[dict], table: Table) -> None:
     row("power", "power", ",.1f")
     row("T_d ms", "t_d_ms", ".3f")
     row("on air ms", "air_ms", ".3f")
+    row("coherence ms", "coherence_ms", ".3f")
     row("blocks lost", "blocks_lost", "d")

@@ -137,7 +137,7 @@ class TestEitherDemo:
         assert demo.status == 0, demo.stderr + demo.stdout
         assert demo.left_running == []
 
-    def test_it_shows_a_table_and_the_vote(self, demo):
+    def test_it_shows_a_table_and_the_vote(self, demo, which):
         summary = demo.summary
         table: dict[str, list[str]] = {}
         for line in demo.stdout.splitlines():
@@ -151,6 +151,12 @@ class TestEitherDemo:
         assert table["ρ"] == [f"{view['rho']:.4f}" for view in views]
         assert table["true ratio"] == [f"{view['true_ratio']:.4f}" for view in views]
         assert table["bits flipped"] == [f"{view['bits_flipped']:,}" for view in views]
+        assert table["flips in %"] == [
+            f"{100 * view['bits_flipped'] / view['payload_bits']:.3g}" for view in views
+        ]
+        assert table["its confidence"] == [f"{view['undamaged']['confidence']:.3f}" for view in views]
+        settings = ["Four views over bsc, ber 0.01, seed 0", "Four views over mimo-ofdm, snr 10.0"][which]
+        assert settings in " ".join(demo.stdout.split())
         assert table["confidence"] == [f"{view['top1']['confidence']:.3f}" for view in views]
         for view, cell in zip(views, table["top-1"], strict=True):
             assert view["top1"]["name"].startswith(cell)  # a long name goes on in the next line
@@ -231,6 +237,7 @@ def test_the_cat_is_a_cat(default):
     assert {Path(view["photo"]).name for view in views} == {"chelsea.png"}
     assert default.summary["vote"]["name"] in ("tabby", "tiger cat", "Egyptian cat", "lynx")
     assert default.summary["vote"]["votes"] >= 2
+    assert views[0]["undamaged"]["name"] in ("tabby", "tiger cat", "Egyptian cat", "lynx")
 
 
 def test_four_photos_are_seen_as_they_are_in_the_order_of_their_names(own):

@@ -208,11 +208,16 @@ class RecordedProcesses:
 
     async def line(self, name, seconds):
         (self.out / f"{name}.png").touch()
-        return {"grpc": f"{name}:1", "picture": self.out / f"{name}.png", "vote": "the same"}
+        return {"grpc": f"{name}:1", "http": f"{name}:2", "picture": self.out / f"{name}.png", "vote": "the same"}
 
     async def through(self, names, work):
         assert names == ("server", "channel")
         return await work
+
+
+async def no_answers(server, photos, viewpoints):
+    assert server == "server:2"
+    return [None] * len(photos)
 
 
 @pytest.mark.parametrize(
@@ -243,6 +248,7 @@ class RecordedProcesses:
 def test_options_of_the_demo_reach_its_processes(monkeypatch, tmp_path, given, of_channel, of_devices):
     monkeypatch.setattr(cli.demo, "Processes", RecordedProcesses)
     monkeypatch.setattr(cli.demo, "show", lambda *_: None)
+    monkeypatch.setattr(cli.demo, "_undamaged", no_answers)
     result = run("demo", *given.split(), "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
     started = RecordedProcesses.last.flags
