@@ -6,7 +6,7 @@ import structlog
 
 from channel_emulator.channel_states import ChannelStates
 from channel_emulator.control import Impairments, control_plane
-from channel_emulator.impairments import impairment_of
+from channel_emulator.impairments import impairment_of, start_with
 from channel_emulator.metrics import Metrics
 from channel_emulator.proxy import ImpairingProxy
 from channel_emulator.settings import Settings
@@ -26,6 +26,7 @@ async def serve(settings: Settings) -> None:
     Raises:
         StartupError: a port is taken, or a file of keys or for TLS is unfit.
     """
+    start_with(channel_file=settings.channel_file)
     impairments, metrics, health = Impairments(default=impairment_of(settings.impairment())), Metrics(), Health()
 
     async def prepare() -> None:

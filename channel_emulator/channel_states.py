@@ -40,7 +40,11 @@ class ChannelStates(link_pb2_grpc.ChannelServiceServicer):
 
 
 def _state(channel: PlannedChannel, randomness: FrameRandomness) -> link_pb2.ChannelState:
-    numerology, state = channel.numerology, channel.draw_state(randomness.stream, precision=PRECISION)
+    numerology = channel.numerology
+    state = channel.draw_state(
+        randomness.stream, frame=randomness.frame_id, start=randomness.start, precision=PRECISION
+    )
+    receive, transmit = state.estimate.shape[1:]
     return link_pb2.ChannelState(
         impairment=channel.name,
         state_id=randomness.state_id(channel),
@@ -49,7 +53,9 @@ def _state(channel: PlannedChannel, randomness: FrameRandomness) -> link_pb2.Cha
         spacing_hz=numerology.spacing_hz,
         total_power=numerology.total_power,
         coherence_symbols=numerology.coherence_symbols,
-        snr_db=channel.snr_db,
+        snr_db=channel.snr_met(state),
         target_bler=channel.block_error_rate,
         channel=state.estimate.astype(np.dtype(PRECISION).newbyteorder("<")).tobytes(),
+        receive_antennas=receive,
+        transmit_antennas=transmit,
     )

@@ -9,6 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from semlink.channel.base import Channel, channel_type, channels
 from semlink.channel.parameters import parameters
 
+_at_start: dict[str, Any] = {}
+
+
+def start_with(**values: Any) -> None:
+    """Sets, before the first impairment is made, the parameters that only those who start the process may set.
+
+    They hold for every channel that has them, whatever the control plane asks for, which it is refused where the
+    two do not go together.
+    """
+    _at_start.clear()
+    _at_start.update({name: value for name, value in values.items() if value is not None})
+
 
 class ImpairmentModel(BaseModel):
     """Parameters of a channel, and its `type`, which tells it from the others."""
@@ -25,13 +37,17 @@ class ImpairmentModel(BaseModel):
 
     @cached_property
     def channel(self) -> Channel:
-        """The channel of these parameters."""
-        return channel_type(self.type)(**self.model_dump(exclude={"type"}))
+        """The channel of these parameters, and of those that the process was started with."""
+        kind = channel_type(self.type)
+        at_start = {each.name: _at_start[each.name] for each in parameters(kind) if each.name in _at_start}
+        return kind(**self.model_dump(exclude={"type"}), **at_start)
 
 
 def _model(channel: type[Channel]) -> type[ImpairmentModel]:
     declared: dict[str, Any] = {"type": (Literal[channel.name], channel.name)}
     for each in parameters(channel):
+        if each.at_start:
+            continue
         required = each.default is MISSING
         declared[each.name] = (
             each.annotation,
@@ -54,5 +70,6 @@ else:
 
 
 def impairment_of(channel: Channel) -> Impairment:
-    """The impairment that a channel is."""
-    return MODELS[channel.name](**asdict(channel))
+    """The impairment that a channel is, without what only those who start the process may set."""
+    at_start = {each.name for each in parameters(type(channel)) if each.at_start}
+    return MODELS[channel.name](**{name: value for name, value in asdict(channel).items() if name not in at_start})

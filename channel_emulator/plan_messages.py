@@ -43,13 +43,18 @@ def read_plan(message: TransmissionPlan | None, frame: Frame, numerology: Numero
     if message.state_id and message.state_id != state_id:
         raise PlanRefused(STALE, "it was made for another state of the channel: ask for the state, plan anew")
     segments = frame.segment_bits.size
+    planned = numerology.repeated(segments)
     # Before anything is made of them.
-    for name, entries, wanted in (
-        ("power", len(message.power), segments),
-        ("block_of_subchannel", len(message.block_of_subchannel), numerology.subchannels),
-    ):
-        if entries != wanted:
-            raise PlanRefused("sizes", f"{name} must have {wanted} entries, not {entries}")
+    if len(message.power) != segments:
+        raise PlanRefused("sizes", f"power must have {segments} entries, not {len(message.power)}")
+    if (entries := len(message.block_of_subchannel)) != planned.subchannels:
+        symbols = planned.subcarriers // numerology.subcarriers
+        grid = f"{numerology.subcarriers} subcarriers × {numerology.streams} streams"
+        raise PlanRefused(
+            "sizes",
+            f"block_of_subchannel must have {planned.subchannels} entries, not {entries}: the channel has {grid}"
+            + (f", and {segments} blocks take {symbols} OFDM symbols of it" if symbols > 1 else ""),
+        )
     values = frame.values // segments
     bits, rest = np.divmod(frame.segment_bits, values)
     if rest.any():
@@ -57,10 +62,10 @@ def read_plan(message: TransmissionPlan | None, frame: Frame, numerology: Numero
     blocks = np.array(message.block_of_subchannel, np.int64)
     try:
         return Plan(
-            numerology=numerology,
+            numerology=planned,
             rho=message.rho,
             bits=bits,
-            block_of_subchannel=blocks.reshape(numerology.subcarriers, numerology.streams),
+            block_of_subchannel=blocks.reshape(planned.subcarriers, planned.streams),
             power=np.array(message.power, np.float64),
             values_per_segment=values,
         )

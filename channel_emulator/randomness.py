@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from semlink.channel.base import Channel
+from semlink.channel.base import Channel, Noisy
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,15 @@ class FrameRandomness:
         digest = int.from_bytes(sha256(self.device_id.encode()).digest())
         return np.random.default_rng(np.random.SeedSequence([self.seed, digest, self.frame_id], spawn_key=of))
 
+    @property
+    def start(self) -> int:
+        """Which matrices of a measured channel the device's frame 0 meets; its others count on from there."""
+        return int.from_bytes(sha256(f"{self.seed} {self.device_id}".encode()).digest()[:8])
+
     def state_id(self, channel: Channel) -> bytes:
         """Stands for the state of a channel that the frame meets."""
-        about = [channel.name, asdict(channel), self.seed, self.device_id, self.frame_id]
+        declared = {name: value for name, value in asdict(channel).items() if name != "channel_file"}
+        if isinstance(channel, Noisy) and channel.recording is not None:
+            declared["channel_file"] = channel.recording.digest
+        about = [channel.name, declared, self.seed, self.device_id, self.frame_id]
         return sha256(json.dumps(about).encode()).digest()[:16]

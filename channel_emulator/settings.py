@@ -1,6 +1,7 @@
 """Settings of the channel emulator; those of channels are made from the channels' own declarations."""
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import MISSING
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -38,7 +39,7 @@ def channel_fields(first: str = START) -> dict[str, Any]:
         "channel": (Literal[tuple(known)], Field(first, description=f"the damage to start with; {summaries}"))
     }
     for flag, each in declared.items():
-        initial = ... if each.initial is None else each.initial
+        initial = ... if each.initial is None and each.default is MISSING else each.initial
         of_text: Any = Annotated[_of_text(each), Only("channel", tuple(users[flag]))]
         fields[flag] = (of_text, Field(initial, description=f"{each.help} ({', '.join(users[flag])})"))
     return fields
@@ -86,6 +87,7 @@ class Settings(ListenSettings, CallSettings):
         "0: any free one, printed",
     )
     channel: str = START
+    channel_file: str | None = None
     pace: bool = Field(
         False, description="take the time that a planned frame is on the air, and not only report it"
     )

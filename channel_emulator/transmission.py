@@ -69,11 +69,14 @@ def transmit(
     started = time.perf_counter()
     frame = read_frame(data, most_bytes=MAX_FRAME_BYTES)
     exposed: Carried = frame
-    plan, state, report = None, None, ChannelReport(impairment=channel.name)
+    plan, report = None, ChannelReport(impairment=channel.name)
+    state = channel.draw_state(
+        randomness.stream, frame=randomness.frame_id, start=randomness.start, precision=PRECISION
+    )
     if is_planned(channel):
         plan = read_plan(message, frame, channel.numerology, randomness.state_id(channel))
-        state = channel.draw_state(randomness.stream, precision=PRECISION)
-        report.power = float(plan.power_of_subchannel.sum())
+        symbols = plan.numerology.subcarriers // channel.numerology.subcarriers
+        report.power = float(plan.power_of_subchannel.sum()) / symbols
     elif impair_header:
         exposed = WholeFrame(frame, data)
     arrival = channel.transmit(exposed, plan, state, randomness.stream())

@@ -1,5 +1,6 @@
 """Transmission plan of a view: for the channel as the emulator reports it; and the frame that it asks for."""
 
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -46,7 +47,7 @@ def plan_view(view: Encoded, state: pb.ChannelState, method: PlanMethod, rho: fl
         numerology, channel = _channel(state)
         made = plan(
             importance_weights(view.attention.astype(np.float64)),
-            subchannel_gains(channel),
+            subchannel_gains(channel, numerology.streams),
             state.snr_db,
             method=method,
             numerology=numerology,
@@ -70,12 +71,15 @@ def plan_view(view: Encoded, state: pb.ChannelState, method: PlanMethod, rho: fl
 
 
 def _channel(state: pb.ChannelState) -> tuple[Numerology, NDArray[np.complex128]]:
-    """Dimensions and (F, N_s, N_s) H of a state; ValueError if it contradicts itself."""
+    """Dimensions and (F, N_r, N_t) H of a state; ValueError if it contradicts itself."""
     numerology = Numerology(
         state.subcarriers, state.streams, state.spacing_hz, state.total_power, state.coherence_symbols
     )
-    entries = numerology.subchannels * numerology.streams
-    if len(state.channel) != 8 * entries:
-        raise ValueError(f"its state has {len(state.channel)} bytes, and should have {8 * entries}")
-    shape = (numerology.subcarriers, numerology.streams, numerology.streams)
+    shape = (
+        numerology.subcarriers,
+        state.receive_antennas or numerology.streams,
+        state.transmit_antennas or numerology.streams,
+    )
+    if len(state.channel) != 8 * math.prod(shape):
+        raise ValueError(f"its state has {len(state.channel)} bytes, and should have {8 * math.prod(shape)}")
     return numerology, np.frombuffer(state.channel, "<c8").reshape(shape).astype(np.complex128)

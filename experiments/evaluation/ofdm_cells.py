@@ -13,7 +13,7 @@ from experiments.data.prepared import Prepared
 from experiments.evaluation.coders import Received
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod, PredictedPlan, plan
-from semlink.channel.fading import FadingState
+from semlink.channel.fading import MimoFadingState
 from semlink.channel.finite_blocklength import FiniteBlocklength
 from semlink.channel.mimo_ofdm import MimoOfdm
 from semlink.channel.ofdm import Numerology
@@ -168,5 +168,5 @@ def _generators(seed: int, image: int) -> list[np.random.Generator]:
 
 
 @lru_cache(KEPT_CHANNELS)
-def _state(streams: int, seed: int, image: int) -> FadingState:
+def _state(streams: int, seed: int, image: int) -> MimoFadingState:
     return MimoOfdm(streams=streams).draw_state(lambda *_: _generators(seed, image)[0])

@@ -33,7 +33,7 @@ class RelaxedOptimum(NamedTuple):
     bits: NDArray[np.float64]
     """(N,) B[i], real, within their bounds."""
     power: NDArray[np.float64]
-    """(N,) P[i]; they add up to the budget."""
+    """(N,) P[i]; Σ weights[i]·P[i] is the budget."""
     latency: float
     """Seconds; infinite if the budget gets no bit through in every block."""
     price_of_bit: float
@@ -196,7 +196,7 @@ def joint_optimum(
     # Time in units of the start's latency, the objective in units of its largest slope.
     speed = np.log(blocks.values_per_segment / latency)
     scale = max((np.log(4) * costs * 0.25**bits).max(), latency_weight * latency / steps)
-    costs, weight = costs / scale, latency_weight * latency / scale
+    costs, price_of_time = costs / scale, latency_weight * latency / scale
     time = 1.0
     # Newton's error after it is about its square.
     last_step = np.sqrt(tolerance) / 10
@@ -206,13 +206,13 @@ def joint_optimum(
         log_power, elasticity = powers_for_rates(
             speed + np.log(bits / time), log_power, snr, blocks.bandwidth, blocks.penalty, last_step
         )
-        power = np.exp(log_power)
+        power = blocks.weights * np.exp(log_power)  # as it counts in the budget
         # t = time·(Σφ - budget) = 0, its slopes, and the second derivatives of the perspective.
         t = time * (power.sum() - blocks.power_budget)
         t_bits = time * power / (elasticity * bits)
         t_time = (t - t_bits @ bits) / time
         if number == 1:
-            theta = -weight / t_time
+            theta = -price_of_time / t_time
         second = theta * time * power * np.maximum(power_curvature(log_power, snr, blocks.penalty), 0) / bits**2
         mixed = -second * bits / time
         # Residuals of the optimality conditions.
@@ -220,7 +220,7 @@ def joint_optimum(
         over, under = (np.maximum(slack, SMALLEST_SLACK) for slack in (bits - min_bits, max_bits - bits))
         gap = (below @ over + above @ under) / (2 * bits.size)
         r_bits = theta * t_bits - slope + nu - below + above
-        r_time = weight + theta * t_time
+        r_time = price_of_time + theta * t_time
         worst = max(np.abs(r_bits).max(), abs(r_time), abs(t) / blocks.power_budget, abs(bits.sum() - steps))
         if worst < tolerance and gap < tolerance / 100:
             break
@@ -281,7 +281,7 @@ def _integer_bits(
     snr = np.square(blocks.gains) / blocks.noise_power
     _, elasticity = log_rates(np.log(power), snr, blocks.bandwidth, blocks.penalty)
     # A unit of power saves so much latency, and a second costs latency_weight.
-    price = latency_weight * latency / (power / elasticity).sum()
+    price = latency_weight * latency / (blocks.weights * power / elasticity).sum()
     lowest = np.clip(np.ceil(bits).astype(np.int64) - 2, min_bits, max_bits)
     levels = lowest + np.arange(LEVELS)[:, None]
     ratios = np.log(levels / bits)
@@ -290,10 +290,10 @@ def _integer_bits(
         rates.ravel(),
         (np.log(power) + ratios / elasticity).ravel(),
         np.tile(snr, (LEVELS, 1)),
-        blocks.bandwidth,
+        np.tile(blocks.bandwidth, LEVELS) if np.ndim(blocks.bandwidth) else blocks.bandwidth,
         blocks.penalty,
     )
-    loss = costs * 0.25**levels + price * np.exp(log_power).reshape(levels.shape)
+    loss = costs * 0.25**levels + price * blocks.weights * np.exp(log_power).reshape(levels.shape)
     worth = np.where(levels[1:] <= max_bits, loss[:-1] - loss[1:], -np.inf).T
     best: NDArray[np.int64] = lowest + largest(worth, steps - int(lowest.sum())).sum(axis=1)
     return best

@@ -176,11 +176,12 @@ def theorem_2_power(bits: ArrayLike, blocks: Blocks) -> Finish:
         raise ValueError(f"penalty must be below 2, or the linear rate does not rise, not {blocks.penalty}")
     mean = blocks.averaged()
     inverse_gain = mean.noise_power / mean.gains[:, 0] ** 2
+    counted = blocks.weights * inverse_gain
     low = blocks.power_budget / blocks.count / inverse_gain < 1
     per_second = mean.values_per_segment * bits * np.log(2) / mean.bandwidth / np.where(low, alpha, 1)
     constant = np.where(low, (1 - alpha) / alpha, 2 * (1 - alpha))
-    left = blocks.power_budget - inverse_gain @ constant
+    left = blocks.power_budget - counted @ constant
     if left <= 0:
         return Finish(np.zeros(bits.size), np.inf)
-    latency = float(inverse_gain @ per_second / left)
+    latency = float(counted @ per_second / left)
     return Finish(inverse_gain * (constant + per_second / latency), latency)

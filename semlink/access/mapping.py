@@ -5,6 +5,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from semlink.channel.blocks import dealt_widths
 from semlink.checks import finite_vector
 
 
@@ -30,9 +31,12 @@ def map_subcarriers(
     importance; the random one deals out subchannels without regard to gain. Equal importance and equal gains keep
     their order.
 
+    Beyond the paper, N_s·F need not be a multiple of N: what is left over goes to the most important segments,
+    which have one subchannel more than the others under every mapping (`dealt_widths`).
+
     Args:
         importance: (N,) importance of each segment, in any scale: only its order matters.
-        gains: (F, N_s) singular values λ of each subchannel, N_s·F a multiple of N.
+        gains: (F, N_s) singular values λ of each subchannel, N_s·F at least N.
         mapping: a `SubcarrierMapping` or its name.
         generator: the source of randomness of the random mapping, which alone needs one.
 
@@ -53,9 +57,9 @@ def map_subcarriers(
         raise ValueError(f"mapping must be one of {', '.join(SubcarrierMapping)}, not {mapping!r}") from None
     importance = finite_vector("importance", importance)
     gains = np.asarray(gains, dtype=np.float64)
-    if gains.ndim != 2 or gains.size == 0 or gains.size % importance.size:
+    if gains.ndim != 2 or gains.size < importance.size:
         raise ValueError(
-            f"gains must have shape (F, N_s) with a multiple of {importance.size} in number, not {gains.shape}"
+            f"gains must have shape (F, N_s) with at least {importance.size} in number, not {gains.shape}"
         )
     if mapping == SubcarrierMapping.RANDOM:
         if generator is None:
@@ -67,5 +71,5 @@ def map_subcarriers(
     if mapping == SubcarrierMapping.INVERSE:
         segments = segments[::-1]
     blocks = np.empty(gains.size, np.int64)
-    blocks[subchannels] = np.repeat(segments, gains.size // importance.size)
+    blocks[subchannels] = np.repeat(segments, dealt_widths(gains.size, importance)[segments])
     return blocks.reshape(gains.shape)

@@ -118,16 +118,16 @@ def plan(
     are by equations 24 and 25, or 38, with each subchannel's own gain, whatever the method.
 
     Block i carries segment i of the payload. As in the paper, all segments have the same number of values and all
-    blocks the same number of subchannels. Segments of unequal length would start here: `map_subcarriers` cuts the
-    blocks, `check_even` insists on equal ones, and `Blocks.gains` is a rectangle of them.
+    blocks the same number of subchannels; beyond it, where these are no multiple of the blocks, the most important
+    ones have one more (`map_subcarriers`), and the powers are those for what each block has.
 
     Args:
         importance: (N,) weights I[i] ≥ 0 of the segments; of attention scores, `importance_weights` (equation 43).
-        gains: (F, N_s) singular values of each subchannel, as of `semlink.channel.ofdm.subchannel_gains`, above 0;
-            N_s·F a multiple of N.
+        gains: (F, N_s) singular values of each subchannel, as of `semlink.channel.ofdm.subchannel_gains`, above 0.
         snr_db: SNR, finite.
         method: a `PlanMethod` or its name.
-        numerology: dimensions of the link; None is the paper's, with the F and N_s of `gains`.
+        numerology: dimensions of the link; None is the paper's, with the F and N_s of `gains`. With fewer
+            subchannels than segments, several OFDM symbols are taken as one, and the plan's numerology says so.
         rho: the budget: ΣB[i] = floor(8·N·ρ), from 1/8 (1 bit a value, the least of every method) to 1.
         mapping: a `SubcarrierMapping` or its name.
         generator: the source of randomness of the random mapping.
@@ -169,11 +169,17 @@ def plan(
         raise ValueError(f"gains must have the numerology's shape {expected}, not {gains.shape}")
     if not MIN_BITS / 8 <= rho <= 1:
         raise ValueError(f"rho must be within [{MIN_BITS / 8}, 1], not {rho}")
+    if not ((gains > 0) & np.isfinite(gains)).all():
+        raise ValueError("gains must be finite and above 0")
+    numerology = numerology.repeated(importance.size)
+    gains = np.tile(gains, (numerology.subcarriers // len(gains), 1))
     block_of_subchannel = map_subcarriers(importance, gains, mapping, generator=generator)
     per_block = gains_of_blocks(gains, block_of_subchannel, importance.size)
     penalty = 0.0
     if block_error_rate is not None:
-        penalty = dispersion_penalty(block_error_rate, per_block.shape[1] * numerology.coherence_symbols)
+        # The block length of the blocks with the fewest subchannels, as in `Plan.block_length`.
+        fewest = gains.size // importance.size
+        penalty = dispersion_penalty(block_error_rate, fewest * numerology.coherence_symbols)
     blocks = Blocks(
         per_block,
         numerology.noise_power(snr_db),
@@ -202,7 +208,7 @@ def plan(
         block_of_subchannel=block_of_subchannel,
         power=power,
         latencies=blocks.latencies(bits, power),
-        mean_gains=per_block.mean(axis=1),
+        mean_gains=blocks.mean_gains,
         weighted_error=weighted_error(costs, bits),
         block_error_rate=block_error_rate,
         values_per_segment=values_per_segment,

@@ -4,7 +4,6 @@ Rates and powers are handled in logarithms, in which one is close to a straight 
 """
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +24,7 @@ class Finish(NamedTuple):
     """Powers and the latency that they share."""
 
     power: NDArray[np.float64]
-    """(N,) P[i]; they add up to the budget. All 0 where the latency is infinite."""
+    """(N,) P[i]; Σ weights[i]·P[i] is the budget. All 0 where the latency is infinite."""
     latency: float
     """Seconds; infinite if the budget gets no bit through in every block."""
 
@@ -59,11 +58,12 @@ def equal_finish(bits: ArrayLike, blocks: Blocks) -> Finish:
         raise ValueError(f"bits must be {blocks.count} numbers, 0 or more, not all 0")
     if not bits.all():
         used = bits > 0
-        finish = equal_finish(bits[used], replace(blocks, gains=blocks.gains[used]))
+        finish = equal_finish(bits[used], blocks.only(used))
         power = np.zeros(bits.size)
         power[used] = finish.power
         return Finish(power, finish.latency)
-    if least_power(blocks).sum() >= blocks.power_budget:
+    weights = blocks.weights
+    if (weights * least_power(blocks)).sum() >= blocks.power_budget:
         return Finish(np.zeros(bits.size), np.inf)
     load = np.log(blocks.values_per_segment * bits)
     budget = np.log(blocks.power_budget)
@@ -76,7 +76,7 @@ def equal_finish(bits: ArrayLike, blocks: Blocks) -> Finish:
     speed = speeds[np.isfinite(speeds)].mean()
     for _ in range(JOINT_STEPS):
         # Newton's method on all powers and the common speed at once: quick, but it may go astray.
-        shares = np.exp(log_power - budget)
+        shares = weights * np.exp(log_power - budget)
         works = np.isfinite(speeds)
         pull = shares[works] / elasticity[works]
         speed = float(np.clip((1 - shares.sum() + pull @ speeds[works]) / pull.sum(), low, high))
@@ -89,7 +89,7 @@ def equal_finish(bits: ArrayLike, blocks: Blocks) -> Finish:
     for _ in range(MAX_STEPS):
         log_power, elasticity = powers_for_rates(load + speed, log_power, snr, blocks.bandwidth, blocks.penalty)
         largest = log_power.max()
-        shares = np.exp(log_power - largest)
+        shares = weights * np.exp(log_power - largest)
         excess = largest + np.log(shares.sum()) - budget
         low, high = (low, speed) if excess > 0 else (speed, high)
         step = -excess / (shares / shares.sum() @ (1 / elasticity))
@@ -101,7 +101,7 @@ def equal_finish(bits: ArrayLike, blocks: Blocks) -> Finish:
         log_power = log_power + np.clip((following - speed) / elasticity, -1, 1)
         speed = following
     power = np.exp(log_power + step / elasticity)
-    power *= blocks.power_budget / power.sum()
+    power *= blocks.power_budget / (weights * power).sum()
     return Finish(power, float(blocks.latencies(bits, power).max()))
 
 
@@ -134,9 +134,10 @@ def capacity_water_filling(blocks: Blocks) -> NDArray[np.float64]:
     Over the blocks' mean gains (8), as every power of the paper. A block too weak for the water level gets no
     power and never finishes: at low SNR the latency of this baseline is infinite.
     """
-    floor = blocks.noise_power / blocks.gains.mean(axis=1) ** 2
-    ascending = np.sort(floor)
-    levels = (blocks.power_budget + np.cumsum(ascending)) / np.arange(1, floor.size + 1)
+    floor = blocks.noise_power / blocks.mean_gains**2
+    order = np.argsort(floor, kind="stable")
+    ascending, weights = floor[order], blocks.weights[order]
+    levels = (blocks.power_budget + np.cumsum(weights * ascending)) / np.cumsum(weights)
     # The water stands above the deepest blocks only, as many as lie below the level they share.
     level = levels[np.count_nonzero(levels > ascending) - 1]
     power: NDArray[np.float64] = np.maximum(level - floor, 0)
@@ -153,14 +154,17 @@ class LogRates(NamedTuple):
 
 
 def log_rates(
-    log_power: NDArray[np.float64], snr: NDArray[np.float64], bandwidth: float, penalty: float
+    log_power: NDArray[np.float64],
+    snr: NDArray[np.float64],
+    bandwidth: float | NDArray[np.float64],
+    penalty: float,
 ) -> LogRates:
     """ln R of each block (equations 24 and 38) and its slope over ln P.
 
     Args:
         log_power: (N,) ln P.
-        snr: (N, K) λ²/σ².
-        bandwidth: Hz of one subchannel.
+        snr: (N, K) λ²/σ²; 0 fills up a block.
+        bandwidth: Hz of one subchannel, or (N,) of each block's.
         penalty: of the finite block length.
     """
     received = np.exp(log_power)[:, None] * snr
@@ -185,7 +189,7 @@ def powers_for_rates(
     log_rate: NDArray[np.float64],
     start: NDArray[np.float64],
     snr: NDArray[np.float64],
-    bandwidth: float,
+    bandwidth: float | NDArray[np.float64],
     penalty: float,
     last_step: float = LAST_STEP,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -197,8 +201,8 @@ def powers_for_rates(
     Args:
         log_rate: (N,) ln R wanted.
         start: (N,) ln P to start from.
-        snr: (N, K) λ²/σ².
-        bandwidth: Hz of one subchannel.
+        snr: (N, K) λ²/σ²; 0 fills up a block.
+        bandwidth: Hz of one subchannel, or (N,) of each block's.
         penalty: of the finite block length.
         last_step: Newton's step of ln P after which it stops.
 
@@ -241,8 +245,9 @@ def power_curvature(
     rate, slope, bend = np.log1p(received), share, share * (1 - share)
     if penalty:
         root = np.sqrt(share * (2 - share))
-        root_slope = share * (1 - share) ** 2 / root
-        root_bend = share * (1 - share) ** 2 * (1 - 3 * share) / root - root_slope**2 / root
+        with np.errstate(divide="ignore", invalid="ignore"):  # where a gain is 0, which has no rate
+            root_slope = share * (1 - share) ** 2 / root
+            root_bend = share * (1 - share) ** 2 * (1 - 3 * share) / root - root_slope**2 / root
         works = rate > penalty * root
         rate = np.where(works, rate - penalty * root, 0)
         slope = np.where(works, slope - penalty * root_slope, 0)

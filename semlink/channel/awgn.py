@@ -28,7 +28,7 @@ class Awgn(Modulated, Noisy):
     ) -> Arrival:
         """See `Channel.transmit`."""
         sent = payload_values(frame)
-        return Arrival(np.flatnonzero(awgn(sent, self.order, self.snr_db, generator) != sent))
+        return Arrival(np.flatnonzero(awgn(sent, self.order, self.snr_met(state), generator) != sent))
 
 
 def awgn(bits: NDArray[np.uint8], order: int, snr_db: float, generator: np.random.Generator) -> NDArray[np.uint8]:

@@ -7,8 +7,11 @@ see docs/add-a-channel.md.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal, Protocol
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from annotated_types import Interval
@@ -17,6 +20,8 @@ from numpy.typing import NDArray
 from semlink.channel.fading import FadingState
 from semlink.channel.parameters import Option, check_parameters
 from semlink.channel.plan import Plan
+from semlink.channel.recording_files import read_recording
+from semlink.channel.recordings import ChannelMatrices, Recording, SnrTrace
 from semlink.registry import Registry
 
 
@@ -138,12 +143,19 @@ class Channel(ABC):
         return False
 
     def draw_state(
-        self, random: Callable[..., np.random.Generator], *, precision: type = np.complex128
+        self,
+        random: Callable[..., np.random.Generator],
+        *,
+        frame: int = 0,
+        start: int = 0,
+        precision: type = np.complex128,
     ) -> FadingState | None:
         """The state that one frame meets and a device may know before it sends; None: there is none to know.
 
         Args:
             random: numbers that name a stream -> its generator, the same whenever it is asked for.
+            frame: number of the frame, by which it meets those of a measured channel in turn, at least 0.
+            start: which matrices of a measured channel the sender's frame 0 meets, any number at least 0.
             precision: NumPy type of complex numbers to which the state is rounded, as it is told to the device.
         """
         return None
@@ -179,7 +191,11 @@ class Erring(Channel):
 
 @dataclass(frozen=True, kw_only=True)
 class Noisy(Channel):
-    """A channel with white Gaussian noise."""
+    """A channel with white Gaussian noise, whose SNR may follow a measured trace.
+
+    Raises:
+        ValueError: the channel file cannot be read, or is not for this channel.
+    """
 
     snr_db: Annotated[
         float,
@@ -188,6 +204,72 @@ class Noisy(Channel):
             "SNR in dB: mean energy of a QAM symbol, or unit mean power of a subchannel, over noise", flag="snr"
         ),
     ] = 20.0
+    channel_file: Annotated[
+        str | None,
+        Option(
+            "measured channel: a CSV file with the SNR of successive frames; for mimo-ofdm and finite-blocklength "
+            "also an .npy or .npz file with H or taps (see the documentation, Own channel data)",
+            at_start=True,
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Refuses a parameter out of its range, and a measured channel that does not go with the others."""
+        given: object = self.channel_file
+        if isinstance(given, PathLike):
+            object.__setattr__(self, "channel_file", fspath(given))
+        super().__post_init__()
+        if isinstance(self.recording, ChannelMatrices):
+            self.check_matrices(self.recording)
+
+    @property
+    def idle(self) -> Mapping[str, str]:
+        """The SNR, where a measured trace has it."""
+        return {"snr_db": "beside a --channel-file with an SNR trace"} if self.measured_snr(0) is not None else {}
+
+    @cached_property
+    def recording(self) -> Recording | None:
+        """What `channel_file` holds."""
+        return None if self.channel_file is None else read_recording(Path(self.channel_file))
+
+    def check_matrices(self, recording: ChannelMatrices) -> None:
+        """ValueError unless this channel can be one of measured matrices."""
+        raise ValueError(
+            f"channel file {self.channel_file} has H, which is for mimo-ofdm and finite-blocklength: "
+            f"{self.name} takes a CSV file with snr_db"
+        )
+
+    def draw_state(
+        self,
+        random: Callable[..., np.random.Generator],
+        *,
+        frame: int = 0,
+        start: int = 0,
+        precision: type = np.complex128,
+    ) -> FadingState | None:
+        """See `Channel.draw_state`."""
+        snr_db = self.measured_snr(frame)
+        return None if snr_db is None else FadingState(snr_db=snr_db)
+
+    def measured_snr(self, frame: int) -> float | None:
+        """SNR in dB of a frame by a measured trace; None: there is none."""
+        return self.recording.at(frame) if isinstance(self.recording, SnrTrace) else None
+
+    def snr_met(self, state: FadingState | None) -> float:
+        """SNR in dB in a state that `draw_state` gave.
+
+        Raises:
+            ValueError: there is no state, and the SNR is another one for every frame.
+        """
+        if state is not None and state.snr_db is not None:
+            return state.snr_db
+        if isinstance(self.recording, SnrTrace):
+            raise ValueError(f"{self.name} with a measured SNR takes the state that draw_state gives")
+        return self.snr_db
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process reads the file itself."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,13 @@
 """Blocks of subchannels: which subchannels a block has, its rate, its latency, and the worst-case latency T_d.
 
-Segment i of a payload is carried by block i (IA-QSMPA, Section II).
+Segment i of a payload is carried by block i (IA-QSMPA, Section II). The paper gives every block N_s·F/N
+subchannels; where that is no whole number, we go beyond it: the numbers of two blocks differ by one at most, see
+`dealt_widths`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,36 +20,43 @@ MAX_INTERVALS = 64
 
 @dataclass(frozen=True)
 class Blocks:
-    """What one OFDM symbol offers to N blocks of K subchannels each; all subchannels of a block share its power.
+    """What one OFDM symbol offers to N blocks of subchannels; all subchannels of a block have the same power.
 
     Raises:
         ValueError: a value is out of range.
     """
 
     gains: NDArray[np.float64]
-    """(N, K) singular values λ, finite, above 0."""
+    """(N, K) singular values λ, finite, above 0; zeros at the end fill up a block that has fewer than K."""
     noise_power: float
     """σ², above 0."""
     total_power: float
-    """P_tot over all N·K subchannels, above 0."""
-    bandwidth: float
-    """Of one subchannel in Hz: Δf0, above 0."""
+    """P_tot over all subchannels, above 0."""
+    bandwidth: float | NDArray[np.float64]
+    """Of one subchannel in Hz: Δf0, above 0; or (N,) of each block's."""
     values_per_segment: int = 768
     """D, values of each segment of the payload: payload bits that each of B[i] costs."""
     penalty: float = 0.0
     """`dispersion_penalty` of the finite block length, ≥ 0; 0 for the ideal transmission."""
+    shares: NDArray[np.float64] | None = None
+    """(N,) `weights`, where they are not those of the gains."""
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
         gains = np.asarray(self.gains, dtype=np.float64)
         if gains.ndim != 2 or gains.size == 0:
             raise ValueError(f"gains must have shape (N, K), not {gains.shape}")
-        if not ((gains > 0) & np.isfinite(gains)).all():
+        if not (np.isfinite(gains) & (gains >= 0)).all() or not (gains[:, 0] > 0).all():
             raise ValueError("gains must be finite and above 0")
+        if ((gains[:, 1:] > 0) & (gains[:, :-1] == 0)).any():
+            raise ValueError("gains of 0 may stand at the end of a block only, where they fill it up")
         object.__setattr__(self, "gains", gains)
-        for name in ("noise_power", "total_power", "bandwidth", "values_per_segment"):
+        for name in ("noise_power", "total_power", "values_per_segment"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(f"{name} must be finite and above 0, not {getattr(self, name)}")
+        bandwidth = np.asarray(self.bandwidth)
+        if bandwidth.shape not in ((), (len(gains),)) or not ((bandwidth > 0) & np.isfinite(bandwidth)).all():
+            raise ValueError(f"bandwidth must be finite and above 0, not {self.bandwidth}")
         if not 0 <= self.penalty < np.inf:
             raise ValueError(f"penalty must be finite and at least 0, not {self.penalty}")
 
@@ -55,22 +65,54 @@ class Blocks:
         """N, called G in the paper."""
         return len(self.gains)
 
+    @cached_property
+    def widths(self) -> NDArray[np.int64]:
+        """(N,) gains of each block, without those that fill it up."""
+        return np.asarray(np.count_nonzero(self.gains, axis=1), np.int64)
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """(N,) what P[i] counts in the budget: the block's subchannels over their mean; 1 where all have K."""
+        return self.widths / self._mean_width if self.shares is None else self.shares
+
     @property
     def power_budget(self) -> float:
-        """What the powers P[i] of the blocks may add up to: P_tot·G/(N_s·F) (IA-QSMPA, equation 20)."""
-        return float(self.total_power / self.gains.shape[1])
+        """What Σ weights[i]·P[i] may come to: P_tot·G/(N_s·F) (IA-QSMPA, equation 20)."""
+        return float(self.total_power / self._mean_width)
+
+    @cached_property
+    def mean_gains(self) -> NDArray[np.float64]:
+        """(N,) λ[i], mean singular value of each block (equation 8)."""
+        means: NDArray[np.float64] = self.gains.sum(axis=1) / self.widths
+        return means
 
     def averaged(self) -> "Blocks":
         """The paper's approximation: each block as one wide subchannel of the mean gain (equations 8 and 11)."""
-        subchannels = self.gains.shape[1]
         return Blocks(
-            self.gains.mean(axis=1, keepdims=True),
+            self.mean_gains[:, None],
             self.noise_power,
             self.power_budget,
-            self.bandwidth * subchannels,
+            self.bandwidth * (self.gains.shape[1] if self.gains.all() else self.widths.astype(np.float64)),
             self.values_per_segment,
             self.penalty,
+            self.weights,
         )
+
+    def only(self, chosen: NDArray[np.bool_]) -> "Blocks":
+        """Some of the blocks, with the power budget of all."""
+        gains, bandwidth = self.gains[chosen], np.asarray(self.bandwidth)
+        return replace(
+            self,
+            gains=gains,
+            # The budget is relative to the mean width, which is another one now.
+            total_power=self.total_power * (np.count_nonzero(gains) / len(gains) / self._mean_width),
+            bandwidth=bandwidth[chosen] if bandwidth.ndim else self.bandwidth,
+            shares=self.weights[chosen],
+        )
+
+    @property
+    def _mean_width(self) -> float:
+        return float(np.count_nonzero(self.gains) / len(self.gains))
 
     def rates(self, power: ArrayLike) -> NDArray[np.float64]:
         """(N,) bit/s of each block at powers P[i] ≥ 0 (N,): IA-QSMPA, equations 24 and 38."""
@@ -94,12 +136,16 @@ class Blocks:
 
 
 def gains_of_blocks(gains: ArrayLike, block_of_subchannel: ArrayLike, count: int) -> NDArray[np.float64]:
-    """(N, N_s·F/N) gains of the subchannels of each block; their mean is λ[i] of equation 8.
+    """(N, ⌈N_s·F/N⌉) gains of the subchannels of each block; their mean is λ[i] of equation 8.
 
     Args:
         gains: (F, N_s) singular values.
-        block_of_subchannel: (F, N_s) blocks, each the same number of times, as of `semlink.access.mapping`.
+        block_of_subchannel: (F, N_s) blocks, each as often as `dealt_widths` allows, as of
+            `semlink.access.mapping`.
         count: number of blocks N.
+
+    Returns:
+        In ascending order of the subchannels; a block with fewer than others ends in a zero.
 
     Raises:
         ValueError: the blocks do not share the subchannels evenly.
@@ -109,20 +155,54 @@ def gains_of_blocks(gains: ArrayLike, block_of_subchannel: ArrayLike, count: int
     if blocks.shape != gains.shape:
         raise ValueError(f"block_of_subchannel must have the shape of gains {gains.shape}, not {blocks.shape}")
     check_even(blocks, count)
-    return gains.ravel()[np.argsort(blocks, axis=None, kind="stable")].reshape(count, -1)
+    sorted_gains = gains.ravel()[np.argsort(blocks, axis=None, kind="stable")]
+    if gains.size % count == 0:
+        return sorted_gains.reshape(count, -1)
+    widths = np.bincount(blocks.ravel(), minlength=count)
+    of_blocks = np.zeros((count, widths.max()))
+    of_blocks[np.arange(widths.max()) < widths[:, None]] = sorted_gains
+    return of_blocks
+
+
+def dealt_widths(subchannels: int, importance: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(N,) subchannels of each block: ⌊S/N⌋, and one of those left over for each of the most important blocks.
+
+    The paper's S is a multiple of N (IA-QSMPA, Section II). Among equal importance the later block has one more.
+
+    Args:
+        subchannels: S, at least N.
+        importance: (N,) importance of each block, in any scale: only its order matters.
+
+    Raises:
+        ValueError: there are fewer subchannels than blocks.
+
+    >>> dealt_widths(8, np.array([0.9, 0.1, 0.2]))
+    array([3, 2, 3])
+    """
+    count = importance.size
+    if subchannels < count:
+        raise ValueError(f"{count} blocks need at least as many subchannels, not {subchannels}")
+    widths = np.full(count, subchannels // count)
+    widths[np.argsort(importance, kind="stable")[count - subchannels % count :]] += 1
+    return widths
 
 
 def check_even(block_of_subchannel: NDArray[np.int64], count: int) -> None:
-    """ValueError unless every block 0 to count - 1 has the same number of subchannels (IA-QSMPA, Section II)."""
+    """ValueError unless every block 0 to count - 1 has subchannels, and none has two more than another.
+
+    Where the subchannels are a multiple of the blocks, all have the same number (IA-QSMPA, Section II).
+    """
     blocks = np.asarray(block_of_subchannel).ravel()
     if not np.issubdtype(blocks.dtype, np.integer):
         raise ValueError("block_of_subchannel must be integers")
     if blocks.size == 0 or blocks.min() < 0 or blocks.max() >= count:
         raise ValueError(f"block_of_subchannel must be within [0, {count - 1}]")
     shares = np.bincount(blocks, minlength=count)
-    if (shares != shares[0]).any():
+    if shares.min() == 0 or np.ptp(shares) > 1:
+        least, rest = divmod(blocks.size, count)
+        wanted = f"{least} or {least + 1}" if rest and least else f"{max(least, 1)}"
         raise ValueError(
-            f"block_of_subchannel must give every block {blocks.size / count:g} subchannels: "
+            f"block_of_subchannel must give every block {wanted} subchannels: "
             f"block {int(np.argmin(shares))} has {shares.min()}, block {int(np.argmax(shares))} has {shares.max()}"
         )
 

@@ -19,7 +19,7 @@ from semlink.channel.rates import TARGET_BLOCK_ERROR_RATE, bit_error_rate, dispe
 @register
 @dataclass(frozen=True, kw_only=True)
 class FiniteBlocklength(PlannedChannel):
-    """MIMO-OFDM over 784 subcarriers of 15 kHz at the rates that finite block lengths allow."""
+    """MIMO-OFDM over 784 subcarriers of 15 kHz, or a measured H, at the rates that finite block lengths allow."""
 
     name = "finite_blocklength"
 

@@ -1,7 +1,7 @@
 """Layout of a payload's blocks: subchannels and OFDM symbols (IA-QSMPA, Sections II and III-A).
 
-A payload is a row of blocks, one a patch. Block i owns N_s·F/G subchannels, fills them with its own bits OFDM
-symbol after OFDM symbol until all are sent, and leaves them idle then.
+A payload is a row of blocks, one a patch. Block i owns N_s·F/G subchannels, rounded down or up, fills them with
+its own bits OFDM symbol after OFDM symbol until all are sent, and leaves them idle then.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class BlockLayout:
     """
 
     block_of_subchannel: NDArray[np.int64]
-    """(F, N_s) blocks 0..G - 1, each the same number of times, as `map_subcarriers` gives them."""
+    """(F, N_s) blocks 0..G - 1, each as often as the others or once more, as `map_subcarriers` gives them."""
     bits: NDArray[np.int64]
     """(G,) bits of each block, ≥ 0, in the order in which the payload has them."""
     order: int
@@ -50,7 +50,7 @@ class BlockLayout:
     @property
     def ofdm_symbols(self) -> NDArray[np.int64]:
         """(G,) OFDM symbols that each block takes, 0 for an empty one; the largest is the latency of the frame."""
-        return -(-self.symbols // self._width)
+        return -(-self.symbols // self._widths)
 
     @cached_property
     def subchannels(self) -> NDArray[np.int64]:
@@ -60,12 +60,14 @@ class BlockLayout:
         """
         block, number = self._block_and_number
         by_block = np.argsort(self.block_of_subchannel, axis=None, kind="stable")
-        return np.asarray(by_block[block * self._width + number % self._width], np.int64)
+        first = np.cumsum(self._widths) - self._widths
+        return np.asarray(by_block[first[block] + number % self._widths[block]], np.int64)
 
     @cached_property
     def times(self) -> NDArray[np.int64]:
         """(Q,) for each QAM symbol of the payload the OFDM symbol that carries it."""
-        return self._block_and_number[1] // self._width
+        block, number = self._block_and_number
+        return np.asarray(number // self._widths[block], np.int64)
 
     def modulate(self, bits: NDArray[np.uint8]) -> NDArray[np.complex128]:
         """(Q,) QAM symbols of a payload of (Σ self.bits,) values 0 and 1, block after block."""
@@ -93,10 +95,10 @@ class BlockLayout:
         """(Q,) values of the payload's QAM symbols, of (T, F, N_s)."""
         return grid.reshape(len(grid), self.block_of_subchannel.size)[self.times, self.subchannels]
 
-    @property
-    def _width(self) -> int:
-        """N_s·F/G."""
-        return self.block_of_subchannel.size // self.bits.size
+    @cached_property
+    def _widths(self) -> NDArray[np.int64]:
+        """(G,) subchannels of each block."""
+        return np.bincount(self.block_of_subchannel.ravel(), minlength=self.bits.size)
 
     @cached_property
     def _block_and_number(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -16,7 +16,7 @@ from semlink.channel.uncoded import send_over_matrices, send_over_subchannels
 @register
 @dataclass(frozen=True, kw_only=True)
 class MimoOfdm(Modulated, PlannedChannel):
-    """MIMO-OFDM over 784 subcarriers of 15 kHz with Rayleigh fading; what arrives, and when, is up to `coding`."""
+    """MIMO-OFDM over 784 subcarriers of 15 kHz with Rayleigh fading or measured; `coding` says what arrives."""
 
     name = "mimo_ofdm"
 
@@ -30,23 +30,24 @@ class MimoOfdm(Modulated, PlannedChannel):
 
     @property
     def idle(self) -> Mapping[str, str]:
-        """The order, where nothing is modulated."""
-        return {"order": "with --coding ideal, only with uncoded"} if self.coding == "ideal" else {}
+        """Also the order, where nothing is modulated."""
+        order = {"order": "with --coding ideal, only with uncoded"} if self.coding == "ideal" else {}
+        return {**super().idle, **order}
 
     def carry(self, link: Link, generator: np.random.Generator) -> Arrival:
         """See `PlannedChannel`. A block of `uncoded` that has no power arrives as noise."""
         latencies = link.latencies()
         if self.coding == "ideal":
             return Arrival(np.empty(0, np.int64), seconds=latencies, latencies=latencies)
-        state, powers = link.state, link.plan.power_of_subchannel
+        numerology, powers = link.plan.numerology, link.plan.power_of_subchannel
         layout = BlockLayout(link.plan.block_of_subchannel, link.plan.load, self.order)
         sent = payload_values(link.frame)
-        if state.is_known:
-            arrived = send_over_subchannels(sent, layout, state.gains, powers, link.noise_power, generator)
+        if link.is_known:
+            arrived = send_over_subchannels(sent, layout, link.gains, powers, link.noise_power, generator)
         else:
-            interval = state.numerology.coherence_symbols
+            interval = numerology.coherence_symbols
             arrived = send_over_matrices(
-                sent, layout, state.at, state.estimate, powers, link.noise_power, generator, interval=interval
+                sent, layout, link.at, link.estimate, powers, link.noise_power, generator, interval=interval
             )
-        seconds = layout.ofdm_symbols.astype(np.float64) * state.numerology.symbol_seconds
+        seconds = layout.ofdm_symbols.astype(np.float64) * numerology.symbol_seconds
         return Arrival(np.flatnonzero(arrived != sent), seconds=seconds, latencies=latencies)

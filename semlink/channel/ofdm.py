@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from semlink.checks import integer_within
 
+LEAST_GAIN = 1e-12
+"""Least gain of a subchannel, as a share of the largest: where H lacks rank, rounding leaves less, or 0."""
+
 
 @dataclass(frozen=True)
 class Numerology:
@@ -24,7 +27,7 @@ class Numerology:
     subcarriers: int = 784
     """F, 1..65536."""
     streams: int = 4
-    """N_s = N_tx = N_rx, 1..64."""
+    """N_s, 1..64; the paper's is N_tx and N_rx too, and at most the smaller of these."""
     spacing_hz: float = 15e3
     """Subcarrier spacing Δf0, above 0."""
     total_power: float = 3136.0
@@ -47,6 +50,28 @@ class Numerology:
         """N_s·F."""
         return self.subcarriers * self.streams
 
+    def repeated(self, blocks: int) -> "Numerology":
+        """These dimensions, of so many OFDM symbols in a row that every block has a subchannel in one of them.
+
+        The paper has more subchannels than blocks, and then this is the same link. With fewer, ⌈blocks/N_s·F⌉ OFDM
+        symbols are taken as one, that long and with that many times the subcarriers, each that much narrower: a
+        block has its own ones of them. The power of a subchannel stays, and so does the coherence time, rounded
+        down to whole symbols of this kind.
+
+        >>> Numerology(subcarriers=64, streams=1, total_power=64.0).repeated(196).subchannels
+        256
+        """
+        times = -(-blocks // self.subchannels)
+        if times == 1:
+            return self
+        return Numerology(
+            self.subcarriers * times,
+            self.streams,
+            self.spacing_hz / times,
+            self.total_power * times,
+            max(self.coherence_symbols // times, 1),
+        )
+
     @property
     def symbol_seconds(self) -> float:
         """Duration of an OFDM symbol 1/Δf0, without a cyclic prefix: the paper counts none."""
@@ -68,14 +93,17 @@ class Numerology:
 
 
 class Beamforming(NamedTuple):
-    """W_R, λ and W_T of every subcarrier: W_R^H·H·W_T = diag(λ), by H = U·diag(λ)·V^H (IA-QSMPA, equation 6)."""
+    """W_R, λ and W_T of every subcarrier: W_R^H·H·W_T = diag(λ), by H = U·diag(λ)·V^H (IA-QSMPA, equation 6).
+
+    The paper has as many streams as antennas on either side; here they may be fewer, the strongest ones.
+    """
 
     combiner: NDArray[np.complex128]
-    """(F, N_s, N_s) W_R = U, unitary."""
+    """(F, N_r, N_s) W_R, of orthonormal columns of U."""
     gains: NDArray[np.float64]
     """(F, N_s) singular values λ, descending on each subcarrier."""
     precoder: NDArray[np.complex128]
-    """(F, N_s, N_s) W_T = V, unitary."""
+    """(F, N_t, N_s) W_T, of orthonormal columns of V."""
 
 
 def draw_channel(numerology: Numerology, generator: np.random.Generator) -> NDArray[np.complex128]:
@@ -92,18 +120,31 @@ def draw_channel(numerology: Numerology, generator: np.random.Generator) -> NDAr
     return np.asarray(channel, np.complex128)
 
 
-def subchannel_gains(channel: NDArray[np.complex128]) -> NDArray[np.float64]:
-    """(F, N_s) singular values of (F, N_s, N_s) H, descending: `beamforming` without the beams, in less time."""
-    return np.linalg.svd(_checked(channel), compute_uv=False).astype(np.float64, copy=False)
+def subchannel_gains(channel: NDArray[np.complex128], streams: int | None = None) -> NDArray[np.float64]:
+    """(F, N_s) singular values of (F, N_r, N_t) H, descending: `beamforming` without the beams, in less time.
+
+    None is below `LEAST_GAIN` of the largest of them all.
+    """
+    channel = _checked(channel)
+    values = np.linalg.svd(channel, compute_uv=False).astype(np.float64, copy=False)
+    gains: NDArray[np.float64] = np.maximum(values[:, : _streams(channel, streams)], LEAST_GAIN * values.max())
+    return gains
 
 
-def beamforming(channel: NDArray[np.complex128]) -> Beamforming:
-    """SVD precoding and combining of (F, N_s, N_s) H: N_s parallel subchannels on each subcarrier.
+def beamforming(channel: NDArray[np.complex128], streams: int | None = None) -> Beamforming:
+    """SVD precoding and combining of (F, N_r, N_t) H: N_s parallel subchannels on each subcarrier.
 
     IA-QSMPA, equation (6); Goldsmith, Wireless Communications, 2005, Section 10.2.
+
+    Args:
+        channel: (F, N_r, N_t) H.
+        streams: N_s, at most the smaller of N_r and N_t; None: as many.
     """
-    left, gains, right = np.linalg.svd(_checked(channel))
-    return Beamforming(left, gains, right.conj().swapaxes(-1, -2))
+    channel = _checked(channel)
+    streams = _streams(channel, streams)
+    # Of a square H all of U and V are wanted, and LAPACK finds them another way, which rounds otherwise.
+    left, gains, right = np.linalg.svd(channel, full_matrices=channel.shape[1] == channel.shape[2])
+    return Beamforming(left[..., :streams], gains[:, :streams], right.conj().swapaxes(-1, -2)[..., :streams])
 
 
 def estimated_channel(
@@ -115,12 +156,12 @@ def estimated_channel(
     perfect knowledge, σ_e² = 0.
 
     Args:
-        channel: (F, N_s, N_s) H.
+        channel: (F, N_r, N_t) H.
         error_variance: σ_e² per entry, ≥ 0.
         generator: the source of all randomness.
 
     Returns:
-        (F, N_s, N_s) complex128.
+        (F, N_r, N_t) complex128.
     """
     channel = _checked(channel)
     if not 0 <= error_variance < math.inf:
@@ -131,10 +172,9 @@ def estimated_channel(
 
 def effective_channel(channel: NDArray[np.complex128], beams: Beamforming) -> NDArray[np.complex128]:
     """(F, N_s, N_s) W_R^H·H·W_T of H and an estimate's beams: diag(λ) if the estimate is perfect (equation 6)."""
-    if np.shape(channel) != beams.combiner.shape:
-        raise ValueError(
-            f"channel must have the shape of the beams {beams.combiner.shape}, not {np.shape(channel)}"
-        )
+    expected = (*beams.combiner.shape[:2], beams.precoder.shape[1])
+    if np.shape(channel) != expected:
+        raise ValueError(f"channel must have the shape of the beams {expected}, not {np.shape(channel)}")
     return beams.combiner.conj().swapaxes(1, 2) @ channel @ beams.precoder
 
 
@@ -148,24 +188,30 @@ def equivalent_gains(
     paper, which assumes perfect knowledge of a channel that stays, has none.
 
     Args:
-        channel: (F, N_s, N_s) H as it is.
+        channel: (F, N_r, N_t) H as it is.
         beams: of the estimate.
         powers: (F, N_s) p of each subchannel, ≥ 0.
         noise_power: σ², above 0.
 
     Returns:
-        (F, N_s), λ if the estimate is perfect.
+        (F, N_s), λ if the estimate is perfect; none below `LEAST_GAIN` of the beams' largest.
     """
     seen = np.abs(effective_channel(channel, beams)) ** 2
     own = np.einsum("frr->fr", seen)
     disturbance = np.maximum(np.einsum("frs,fs->fr", seen, powers) - own * powers, 0)
-    return np.asarray(np.sqrt(own * noise_power / (noise_power + disturbance)), np.float64)
+    gains = np.sqrt(own * noise_power / (noise_power + disturbance))
+    return np.asarray(np.maximum(gains, LEAST_GAIN * beams.gains.max()), np.float64)
 
 
 def _checked(channel: NDArray[np.complex128]) -> NDArray[np.complex128]:
     channel = np.asarray(channel, dtype=np.complex128)
-    if channel.ndim != 3 or channel.shape[1] != channel.shape[2] or channel.size == 0:
-        raise ValueError(f"channel must have shape (F, N_s, N_s), not {channel.shape}")
+    if channel.ndim != 3 or channel.size == 0:
+        raise ValueError(f"channel must have shape (F, N_r, N_t), not {channel.shape}")
     if not np.isfinite(channel).all():
         raise ValueError("channel must be finite")
     return channel
+
+
+def _streams(channel: NDArray[np.complex128], streams: int | None) -> int:
+    most = min(channel.shape[1:])
+    return most if streams is None else integer_within("streams", streams, 1, most)

@@ -23,6 +23,8 @@ class Option:
     """Name of its flag and setting, where it is not the field's."""
     initial: Any = None
     """Default of the flag, where the field has none."""
+    at_start: bool = False
+    """Only those who start a process may set it: it is a flag, and not on the control plane."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Parameter:
     """Default of the flag."""
     help: str
     """What it means."""
+    at_start: bool = False
+    """Only those who start a process may set it."""
 
     @property
     def choices(self) -> tuple[Any, ...]:
@@ -51,11 +55,13 @@ class Parameter:
     def check(self, value: Any) -> None:
         """ValueError unless the value is within the range."""
         kind, *about = get_args(self.annotation)
+        if value is None and self.default is None:
+            return
         if self.choices:
             if value not in self.choices:
                 raise ValueError(f"{self.name} must be one of {', '.join(map(str, self.choices))}, not {value!r}")
         elif not isinstance(value, (int, float) if kind is float else kind):
-            raise ValueError(f"{self.name} must be of type {kind.__name__}, not {value!r}")
+            raise ValueError(f"{self.name} must be of type {getattr(kind, '__name__', kind)}, not {value!r}")
         elif kind is float and not math.isfinite(value):
             raise ValueError(f"{self.name} must be finite, not {value}")
         for limits in about:
@@ -86,7 +92,15 @@ def parameters(declaring: type[_Declares]) -> tuple[Parameter, ...]:
             raise TypeError(f"{declaring.__name__}.{each.name} must be Annotated with an Option")
         initial = option.initial if each.default is MISSING else each.default
         declared.append(
-            Parameter(each.name, option.flag or each.name, annotation, each.default, initial, option.help)
+            Parameter(
+                each.name,
+                option.flag or each.name,
+                annotation,
+                each.default,
+                initial,
+                option.help,
+                option.at_start,
+            )
         )
     return tuple(declared)
 

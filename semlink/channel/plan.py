@@ -34,7 +34,8 @@ class PlanError(ValueError):
 class Plan:
     """How a frame is sent: block i of the subchannels carries segment i of the payload (IA-QSMPA, Section II).
 
-    All segments have the same number of values, and all blocks the same number of subchannels.
+    All segments have the same number of values, and all blocks the same number of subchannels; where these are no
+    multiple of the blocks, some have one more than others.
 
     Raises:
         PlanError: the plan breaks a rule.
@@ -47,7 +48,7 @@ class Plan:
     bits: NDArray[np.int64]
     """(N,) B[i] of every value of segment i, 1..8."""
     block_of_subchannel: NDArray[np.int64]
-    """(F, N_s) the block that each subchannel belongs to, each block N_s·F/N times."""
+    """(F, N_s) the block that each subchannel belongs to, each block N_s·F/N times, rounded down or up."""
     power: NDArray[np.float64]
     """(N,) P[i] ≥ 0 of every subchannel of block i; over all subchannels they add up to no more than P_tot."""
     values_per_segment: int = 768
@@ -80,7 +81,7 @@ class Plan:
             raise PlanError("mapping", str(error)) from None
         if not ((self.power >= 0) & np.isfinite(self.power)).all():
             raise PlanError("power", "it must be finite and at least 0")
-        spent = self.power.sum() * self.numerology.subchannels / count
+        spent = self.power_of_subchannel.sum()
         if spent > self.numerology.total_power * (1 + EXCESS):
             raise PlanError("power", f"it adds up to {spent:.9g}, P_tot is {self.numerology.total_power:.9g}")
 
@@ -96,7 +97,10 @@ class Plan:
 
     @property
     def block_length(self) -> int:
-        """L_c = N_s·F·T/N, the most symbols that a block sends within the coherence time (Section IV)."""
+        """L_c = ⌊N_s·F/N⌋·T, the most symbols that a block sends within the coherence time (Section IV).
+
+        Of the blocks with the fewest subchannels: with more, the block error rate is kept all the more.
+        """
         return self.numerology.subchannels // self.bits.size * self.numerology.coherence_symbols
 
 

@@ -28,7 +28,7 @@ class Rayleigh(Modulated, Noisy):
     ) -> Arrival:
         """See `Channel.transmit`."""
         sent = payload_values(frame)
-        return Arrival(np.flatnonzero(rayleigh(sent, self.order, self.snr_db, generator) != sent))
+        return Arrival(np.flatnonzero(rayleigh(sent, self.order, self.snr_met(state), generator) != sent))
 
 
 def rayleigh(

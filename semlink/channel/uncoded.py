@@ -75,8 +75,8 @@ def send_over_matrices(
     Args:
         bits: (Σ layout.bits,) payload, uint8 values 0 and 1.
         layout: which block each subchannel carries, in terms of the estimate's streams.
-        channels: number of an interval, from 0 -> (F, N_s, N_s) H as it is then. Called once for each, in order.
-        estimate: (F, N_s, N_s) H as both ends believe it to be all the time.
+        channels: number of an interval, from 0 -> (F, N_r, N_t) H as it is then. Called once for each, in order.
+        estimate: (F, N_r, N_t) H as both ends believe it to be all the time.
         powers: (F, N_s) p ≥ 0 of each subchannel, or one number for all.
         noise_power: σ² of the complex noise, ≥ 0.
         generator: the source of the noise: two normal draws for a QAM symbol, in the payload's order.
@@ -89,7 +89,7 @@ def send_over_matrices(
         ValueError: an argument is outside these ranges.
     """
     interval = integer_within("interval", interval, 1, 2**31)
-    beams = beamforming(estimate)
+    beams = beamforming(estimate, layout.block_of_subchannel.shape[1])
     sent = sent_amplitudes(powers, layout)
     amplitudes = _checked_gains(beams.gains, layout) * sent
     values = layout.modulate(bits) * sent.take(layout.subchannels)

@@ -15,7 +15,7 @@ class GetChannelRequest(_message.Message):
     def __init__(self, device_id: _Optional[str] = ..., frame_id: _Optional[int] = ...) -> None: ...
 
 class ChannelState(_message.Message):
-    __slots__ = ("impairment", "state_id", "subcarriers", "streams", "spacing_hz", "total_power", "coherence_symbols", "snr_db", "target_bler", "channel")
+    __slots__ = ("impairment", "state_id", "subcarriers", "streams", "spacing_hz", "total_power", "coherence_symbols", "snr_db", "target_bler", "channel", "receive_antennas", "transmit_antennas")
     IMPAIRMENT_FIELD_NUMBER: _ClassVar[int]
     STATE_ID_FIELD_NUMBER: _ClassVar[int]
     SUBCARRIERS_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +26,8 @@ class ChannelState(_message.Message):
     SNR_DB_FIELD_NUMBER: _ClassVar[int]
     TARGET_BLER_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    RECEIVE_ANTENNAS_FIELD_NUMBER: _ClassVar[int]
+    TRANSMIT_ANTENNAS_FIELD_NUMBER: _ClassVar[int]
     impairment: str
     state_id: bytes
     subcarriers: int
@@ -36,7 +38,9 @@ class ChannelState(_message.Message):
     snr_db: float
     target_bler: float
     channel: bytes
-    def __init__(self, impairment: _Optional[str] = ..., state_id: _Optional[bytes] = ..., subcarriers: _Optional[int] = ..., streams: _Optional[int] = ..., spacing_hz: _Optional[float] = ..., total_power: _Optional[float] = ..., coherence_symbols: _Optional[int] = ..., snr_db: _Optional[float] = ..., target_bler: _Optional[float] = ..., channel: _Optional[bytes] = ...) -> None: ...
+    receive_antennas: int
+    transmit_antennas: int
+    def __init__(self, impairment: _Optional[str] = ..., state_id: _Optional[bytes] = ..., subcarriers: _Optional[int] = ..., streams: _Optional[int] = ..., spacing_hz: _Optional[float] = ..., total_power: _Optional[float] = ..., coherence_symbols: _Optional[int] = ..., snr_db: _Optional[float] = ..., target_bler: _Optional[float] = ..., channel: _Optional[bytes] = ..., receive_antennas: _Optional[int] = ..., transmit_antennas: _Optional[int] = ...) -> None: ...
 
 class TransmissionPlan(_message.Message):
     __slots__ = ("state_id", "rho", "power", "block_of_subchannel")

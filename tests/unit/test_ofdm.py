@@ -112,7 +112,7 @@ def test_error_variances_out_of_range_are_refused(variance):
 
 
 @pytest.mark.parametrize(
-    "channel", [np.ones((4, 4)), np.ones((3, 4, 2)), np.ones((0, 4, 4)), np.full((1, 1, 1), np.nan)]
+    "channel", [np.ones((4, 4)), np.ones((1, 3, 4, 2)), np.ones((0, 4, 4)), np.full((1, 1, 1), np.nan)]
 )
 def test_channels_of_another_form_are_refused(channel):
     for use in (beamforming, subchannel_gains):

@@ -300,7 +300,7 @@ def test_a_worse_estimate_costs_more_bits():
         ("bits", {"bits": [0.5, 1]}),
         ("bits", {"bits": [[1, 2]]}),
         ("block_of_subchannel", {"block_of_subchannel": [0, 1]}),
-        ("block_of_subchannel", {"block_of_subchannel": [[0, 0, 1]]}),
+        ("block_of_subchannel", {"block_of_subchannel": [[0, 0, 0, 1]]}),
         ("block_of_subchannel", {"block_of_subchannel": [[0, 2]]}),
         ("block_of_subchannel", {"block_of_subchannel": [[0.0, 1.0]]}),
     ],
