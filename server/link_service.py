@@ -7,7 +7,7 @@ from typing import TypeVar
 import grpc
 from pydantic import ValidationError
 
-from semlink.service.admission import Refusal
+from semlink.service.admission import CALLER, Refusal
 from semlink.service.correlation import served
 from semlink.service.interceptor import MAX_WAIT_SECONDS, abort
 from semlink.source.registry import read_frame
@@ -77,7 +77,8 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, f"wait_seconds must be within [0, {MAX_WAIT_SECONDS:.0f}]"
             )
-        status = await _or_abort(context, self._sessions.wait(request.object_id, request.wait_seconds))
+        waiting = self._sessions.wait(request.object_id, request.wait_seconds, CALLER.get().owner)
+        status = await _or_abort(context, waiting)
         response = pb.WaitVoteResponse()
         _set_status(response, status)
         return response

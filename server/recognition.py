@@ -11,6 +11,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from semlink.service import tracing
+from semlink.service.admission import CALLER
 from semlink.source import registry
 from semlink.vision.images import IMAGE_SIZE, model_pixels, open_image
 from server.batching import Batcher, Pending, Recognition
@@ -183,6 +184,7 @@ class Recognizer:
                 request.frame_id,
                 request.expected_views,
                 fingerprint=hashlib.sha256(identity).digest(),
+                owner=CALLER.get().owner,
             )
             recognition, status, repeated = await self._sessions.add_view(view, recognise, deadline)
         else:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
@@ -11,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
 from semlink.frame import MAX_FRAME_BYTES
-from semlink.service.admission import Admission
+from semlink.service.admission import CALLER, Admission
 from semlink.service.correlation import RequestMiddleware
 from semlink.service.http_server import NAME, BodyLimits, install_admission, install_metrics
 from semlink.service.interceptor import MAX_WAIT_SECONDS
@@ -25,6 +26,8 @@ from server.sessions import Sessions, Vote, VoteStatus
 
 FRAME_TYPE = "application/vnd.semlink.frame"
 PICTURE_TYPES = ("image/jpeg", "image/png")
+MAX_LISTED_VOTES = 100
+"""Votes in one answer."""
 
 T = TypeVar("T")
 
@@ -34,6 +37,23 @@ class VoteStatusBody(BaseModel):
 
     vote: Vote | None = Field(description="null while views are missing, or where there is no object")
     missing_views: int = Field(examples=[0], description="views that have not arrived yet")
+
+
+class TakenVoteBody(BaseModel):
+    """A vote, and the object that it was on."""
+
+    object_id: str = Field(examples=["chelsea"])
+    taken: datetime = Field(description="when, by the clock of the server, or of Redis")
+    expected_views: int = Field(examples=[4], description="views that the object expected")
+    vote: Vote
+    cursor: str = Field(examples=["1764000000000-0"], description="of this vote; later ones have higher numbers")
+
+
+class VotesBody(BaseModel):
+    """Votes in the order in which they were taken."""
+
+    votes: list[TakenVoteBody] = Field(description="oldest first")
+    next: str = Field(examples=["1764000000000-0"], description="`after` of the next request")
 
 
 class TimingsBody(BaseModel):
@@ -159,7 +179,40 @@ def create_app(
         ] = 0,
     ) -> VoteStatusBody:
         """The object's vote, or how many of its views are missing."""
-        return VoteStatusBody(**_status(await _unless_gone(request, sessions.wait(object_id, wait_seconds))))
+        waiting = sessions.wait(object_id, wait_seconds, CALLER.get().owner)
+        return VoteStatusBody(**_status(await _unless_gone(request, waiting)))
+
+    @app.get(
+        "/v1/votes",
+        summary="The latest votes",
+        responses=problem_responses(
+            unprocessable_entity="A parameter is invalid.",
+            service_unavailable="Redis is away.",
+        ),
+    )
+    async def votes(
+        after: Annotated[
+            str, Query(pattern=r"^(\d{1,15}-\d{1,15})?$", description="cursor: only votes taken after this one")
+        ] = "",
+        limit: Annotated[int, Query(ge=1, le=MAX_LISTED_VOTES, description="at most so many votes")] = 20,
+    ) -> VotesBody:
+        """The latest votes on objects of the caller's key or, with a cursor, the first ones after it.
+
+        To see every vote once, ask again with the `next` of the answer before. A server lists the 1000 latest
+        votes of each owner, and none for longer than it keeps an object.
+        """
+        listed = await sessions.votes(CALLER.get().owner, after, limit)
+        bodies = [
+            TakenVoteBody(
+                object_id=each.object_id.encode(errors="replace").decode(),
+                taken=datetime.fromtimestamp(int(each.cursor.partition("-")[0]) / 1e3, UTC),
+                expected_views=each.expected_views,
+                vote=each.vote,
+                cursor=each.cursor,
+            )
+            for each in listed
+        ]
+        return VotesBody(votes=bodies, next=bodies[-1].cursor if bodies else after or "0-0")
 
     install_metrics(app, metrics.registry)
     return app

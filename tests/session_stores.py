@@ -73,6 +73,9 @@ class MemoryStore:
     def monotonic(self) -> float:
         return time.monotonic() + self._ahead
 
+    def time(self) -> float:
+        return time.time() + self._ahead
+
     async def close(self) -> None:
         pass
 
@@ -117,9 +120,9 @@ def memory_store() -> Iterator[MemoryStore]:
 
 
 async def add(kept: Sessions, eye: Callable[[], Pending], device: str = "a", *, thing: str = "cup", frame: int = 0,
-              views: int = 4, fingerprint: bytes = b"frame", seconds: float = 60):  # fmt: skip
+              views: int = 4, fingerprint: bytes = b"frame", seconds: float = 60, owner: str = ""):  # fmt: skip
     deadline = asyncio.get_running_loop().time() + seconds
-    return await kept.add_view(SubmittedView(thing, device, frame, views, fingerprint), eye, deadline)
+    return await kept.add_view(SubmittedView(thing, device, frame, views, fingerprint, owner), eye, deadline)
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -1,6 +1,6 @@
 """Voting sessions: the views of each object and their vote, in memory, or in Redis shared by several servers."""
 
 from server.sessions.sessions import Sessions
-from server.sessions.store import Rules, SubmittedView, Vote, VoteStatus
+from server.sessions.store import Rules, SubmittedView, TakenVote, Vote, VoteStatus
 
-__all__ = ["Rules", "Sessions", "SubmittedView", "Vote", "VoteStatus"]
+__all__ = ["Rules", "Sessions", "SubmittedView", "TakenVote", "Vote", "VoteStatus"]

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +12,18 @@ from typing import Any
 from server.batching import Recognition
 from server.metrics import Metrics
 from server.model import Prediction
-from server.sessions.store import Outcome, Rules, StoreReply, SubmittedView, Vote, record_vote, vote_of
+from server.sessions.store import (
+    MAX_VOTES,
+    ObjectName,
+    Outcome,
+    Rules,
+    StoreReply,
+    SubmittedView,
+    TakenVote,
+    Vote,
+    record_vote,
+    vote_of,
+)
 
 
 @dataclass
@@ -48,11 +59,13 @@ class MemoryStore:
     def __init__(self, rules: Rules, metrics: Metrics) -> None:
         """An empty store."""
         self._rules, self._metrics = rules, metrics
-        self._objects: OrderedDict[str, _Object] = OrderedDict()  # by expiry
+        self._objects: OrderedDict[ObjectName, _Object] = OrderedDict()  # by expiry
+        self._votes: defaultdict[str, deque[TakenVote]] = defaultdict(lambda: deque(maxlen=MAX_VOTES))
+        self._cursor = 0, 0
 
     async def claim(self, view: SubmittedView, token: str) -> StoreReply:
         """Reserves a view."""
-        found = self._find(view.object_id)
+        found = self._find(view.object)
         frame = view.frame_id, view.fingerprint
         if known := found.views.get(view.device_id):
             if known.frame != frame:
@@ -69,8 +82,8 @@ class MemoryStore:
             return found.reply("superfluous")
         found.views[view.device_id] = _View(frame, token)
         found.expires = time.monotonic() + self._rules.ttl_seconds
-        self._objects[view.object_id] = found
-        self._objects.move_to_end(view.object_id)
+        self._objects[view.object] = found
+        self._objects.move_to_end(view.object)
         return found.reply("claimed")
 
     async def renew(self, view: SubmittedView, token: str) -> None:
@@ -78,16 +91,16 @@ class MemoryStore:
 
     async def release(self, view: SubmittedView, token: str) -> None:
         """Ends a claim."""
-        found = self._find(view.object_id)
+        found = self._find(view.object)
         known = found.views.get(view.device_id)
         if known and known.token == token and known.recognition is None:
             del found.views[view.device_id]
             if not found.views:
-                self._remove(view.object_id)
+                self._remove(view.object)
 
     async def settle(self, view: SubmittedView, token: str, recognition: Recognition) -> StoreReply:
         """Stores an answer."""
-        found = self._find(view.object_id)
+        found = self._find(view.object)
         known = found.views.get(view.device_id)
         if known is None or known.token != token:
             return found.reply("lost")
@@ -95,48 +108,68 @@ class MemoryStore:
         if known.recognition is None:
             known.recognition, known.is_counted = recognition, found.vote is None
             if known.is_counted:
-                self._count(view.object_id, found, recognition.predictions[0])
+                self._count(view.object, found, recognition.predictions[0])
             while len(self._objects) > self._rules.max_objects:
                 self._remove(next(iter(self._objects)))
                 removed_objects += 1
         return found.reply("counted" if known.is_counted else "late", removed_objects=removed_objects)
 
-    async def look_up(self, object_ids: Sequence[str]) -> list[StoreReply]:
+    async def look_up(self, names: Sequence[ObjectName]) -> list[StoreReply]:
         """The status of each object."""
-        found = map(self._find, object_ids)
+        found = map(self._find, names)
         return [each.reply("known" if each.views else "unknown") for each in found]
+
+    async def votes(self, owner: str, after: str, limit: int) -> list[TakenVote]:
+        """The latest votes."""
+        oldest = _milliseconds() - 1000 * self._rules.ttl_seconds, 0
+        least = max(oldest, _numbers(after)) if after else oldest
+        listed = [vote for vote in self._votes.get(owner, ()) if _numbers(vote.cursor) > least]
+        return listed[:limit] if after else listed[-limit:]
 
     async def close(self) -> None:
         """Stops the timers."""
         for each in self._objects.values():
             each.stop_timer()
 
-    def _find(self, object_id: str) -> _Object:
+    def _find(self, name: ObjectName) -> _Object:
         """The object, its vote taken if that is due; a new one, not yet stored, if it is unknown."""
         now = time.monotonic()
         while self._objects and next(iter(self._objects.values())).expires <= now:
             self._remove(next(iter(self._objects)))
-        found = self._objects.get(object_id) or _Object(0)
-        self._vote_if_due(object_id, found, is_due=now >= found.due)
+        found = self._objects.get(name) or _Object(0)
+        self._vote_if_due(name, found, is_due=now >= found.due)
         return found
 
-    def _count(self, object_id: str, found: _Object, first: Prediction) -> None:
+    def _count(self, name: ObjectName, found: _Object, first: Prediction) -> None:
         found.counted.append(first)
         if self._rules.vote_after_seconds and found.timer is None:
             seconds = self._rules.vote_after_seconds
             found.due = time.monotonic() + seconds
-            vote = partial(self._vote_if_due, object_id, found, is_due=True)
+            vote = partial(self._vote_if_due, name, found, is_due=True)
             found.timer = asyncio.get_running_loop().call_later(seconds, vote)
-        self._vote_if_due(object_id, found, is_due=time.monotonic() >= found.due)
+        self._vote_if_due(name, found, is_due=time.monotonic() >= found.due)
 
-    def _vote_if_due(self, object_id: str, found: _Object, *, is_due: bool) -> None:
+    def _vote_if_due(self, name: ObjectName, found: _Object, *, is_due: bool) -> None:
         counted = len(found.counted)
         if found.vote or not counted:
             return
         if counted == found.expected_views or (is_due and counted >= self._rules.quorum):
             found.vote = vote_of(found.counted)
             found.stop_timer()
-            record_vote(object_id, found.vote, found.expected_views, self._metrics)
+            record_vote(name.object_id, found.vote, found.expected_views, self._metrics)
+            latest, number = self._cursor
+            self._cursor = max((_milliseconds(), 0), (latest, number + 1))
+            cursor = "{}-{}".format(*self._cursor)
+            self._votes[name.owner].append(TakenVote(cursor, name.object_id, found.expected_views, found.vote))
 
-    def _remove(self, object_id: str) -> None:
-        self._objects.pop(object_id).stop_timer()
+    def _remove(self, name: ObjectName) -> None:
+        self._objects.pop(name).stop_timer()
+
+
+def _milliseconds() -> int:
+    return int(1000 * time.time())
+
+
+def _numbers(cursor: str) -> tuple[int, int]:
+    milliseconds, number = cursor.split("-")
+    return int(milliseconds), int(number)

@@ -6,12 +6,15 @@
 --            expected     how many views it will have
 --            due, quorum  when its vote is taken, with how many views at least
 --            voted        when it was taken; from then on no view is counted any more
+--            id, list, ttl, most  the object's name, and how its vote is listed: the key of a stream of its owner's
+--                         votes, for how long, how many at most
 --          and of each view, D being the hash of its device's id:
 --            frame:D      frame id and fingerprint
 --            token:D      who works, or has worked, it out
 --            until:D      while it is worked out: when others may take it over
 --            answer:D     what it shows
 --            first:D      its likeliest class, if it counts in the vote
+--          or, for `votes`, such a stream
 -- ARGV[1]  what to do; ARGV[2] D; ARGV[3] the caller's token; the rest as below.
 --
 -- Answers {outcome, whether this run took the vote, detail, expected, whether there is a vote, first:D...}
@@ -37,7 +40,9 @@ local function read(key)
   local values = redis.call('HMGET', key, unpack(names))
   for index, name in ipairs(names) do
     local part, device = name:match('^(%l+):(%x+)$')
-    if part then
+    if name == 'id' or name == 'list' then
+      object[name] = values[index]
+    elseif part then
       object.views[device] = object.views[device] or {}
       object.views[device][part] = values[index]
     else
@@ -67,6 +72,17 @@ local function vote_if_due(key, object)
   if counted < object.expected and not due then return 0 end
   object.voted = now
   redis.call('HSET', key, 'voted', now)
+  if object.list then
+    local entry = {'object', object.id, 'expected', object.expected}
+    for _, view in pairs(object.views) do
+      if view.first then
+        entry[#entry + 1] = 'first'
+        entry[#entry + 1] = view.first
+      end
+    end
+    redis.call('XADD', object.list, 'MAXLEN', object.most, '*', unpack(entry))
+    redis.call('PEXPIRE', object.list, object.ttl)
+  end
   return 1
 end
 
@@ -76,6 +92,19 @@ local function answer(outcome, taken, object, detail)
     if view.first then said[#said + 1] = view.first end
   end
   return said
+end
+
+-- votes (after, limit, time to live): entries of a stream, the oldest first; after a cursor, or else the latest.
+if command == 'votes' then
+  local after, limit, oldest = ARGV[2], ARGV[3], now - tonumber(ARGV[4])
+  if after ~= '' and tonumber(after:match('^%d+')) >= oldest then
+    return redis.call('XRANGE', key, '(' .. after, '+', 'COUNT', limit)
+  elseif after ~= '' then
+    return redis.call('XRANGE', key, string.format('%d', oldest), '+', 'COUNT', limit)
+  end
+  local newest, latest = redis.call('XREVRANGE', key, '+', string.format('%d', oldest), 'COUNT', limit), {}
+  for index = #newest, 1, -1 do latest[#latest + 1] = newest[index] end
+  return latest
 end
 
 -- look: how each of the objects stands; `known` or `unknown`.
@@ -95,7 +124,7 @@ local view = object.views[device]
 local is_mine = view and view.token == token
 local is_worked_out = view and view['until']
 
--- claim (frame, expected views, lease, time to live): `claimed`, the caller is to work the view out; `busy`, another
+-- claim (frame, expected views, lease, time to live, list, id, most): `claimed`, the caller is to work the view out; `busy`, another
 -- does; `answered`, with the answer; or the refusal: `another` (with that frame and the time until it is forgotten),
 -- `unexpected`, `superfluous`.
 if command == 'claim' then
@@ -122,6 +151,7 @@ if command == 'claim' then
   end
   redis.call('HSET', key, 'expected', expected, 'frame:' .. device, frame, 'token:' .. device, token,
     'until:' .. device, now + lease)
+  redis.call('HSET', key, 'ttl', ttl, 'list', ARGV[8], 'id', ARGV[9], 'most', ARGV[10])
   redis.call('PEXPIRE', key, ttl)
   -- To the microsecond, so that of two objects the one that was looked at earlier is forgotten first.
   redis.call('ZADD', objects, string.format('%.3f', clock[1] * 1000 + clock[2] / 1000 + ttl), key)

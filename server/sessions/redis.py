@@ -19,7 +19,17 @@ from server.batching import Recognition
 from server.metrics import Metrics
 from server.model import Prediction
 from server.refusals import StoreAway
-from server.sessions.store import LEASE_SECONDS, Rules, StoreReply, SubmittedView, record_vote, vote_of
+from server.sessions.store import (
+    LEASE_SECONDS,
+    MAX_VOTES,
+    ObjectName,
+    Rules,
+    StoreReply,
+    SubmittedView,
+    TakenVote,
+    record_vote,
+    vote_of,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +39,7 @@ CALL_SECONDS = 2.0
 """Longest that Redis may take for a call, connecting included."""
 CONNECTIONS = 16
 
+_Argument = str | bytes | int
 SCRIPT = resources.files("server.sessions").joinpath("redis.lua").read_text(encoding="utf-8")
 
 
@@ -63,7 +74,8 @@ class RedisStore:
         """Reserves a view."""
         lease, ttl = _milliseconds(LEASE_SECONDS), _milliseconds(self._rules.ttl_seconds)
         frame = f"{view.frame_id} {view.fingerprint.hex()}"
-        return await self._change("claim", view, token, frame, view.expected_views, lease, ttl)
+        listed = _votes_key(view.owner), view.object_id.encode("utf-8", "surrogatepass"), MAX_VOTES
+        return await self._change("claim", view, token, frame, view.expected_views, lease, ttl, *listed)
 
     async def renew(self, view: SubmittedView, token: str) -> None:
         """Prolongs a claim."""
@@ -86,21 +98,27 @@ class RedisStore:
             self._rules.quorum,
         )
 
-    async def look_up(self, object_ids: Sequence[str]) -> list[StoreReply]:
+    async def look_up(self, names: Sequence[ObjectName]) -> list[StoreReply]:
         """The status of each object."""
-        replies = await self._call([_key(object_id) for object_id in object_ids], "look")
-        return [self._reply(object_id, each) for object_id, each in zip(object_ids, replies, strict=True)]
+        replies = await self._call([_key(name) for name in names], "look")
+        return [self._reply(name.object_id, each) for name, each in zip(names, replies, strict=True)]
+
+    async def votes(self, owner: str, after: str, limit: int) -> list[TakenVote]:
+        """The latest votes."""
+        ttl = _milliseconds(self._rules.ttl_seconds)
+        entries = await self._call([_votes_key(owner)], "votes", after, limit, ttl)
+        return [_taken_vote(cursor, fields) for cursor, fields in entries]
 
     async def close(self) -> None:
         """Closes the connections."""
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
-    async def _change(self, command: str, view: SubmittedView, token: str, *arguments: str | int) -> StoreReply:
-        reply = await self._call([_key(view.object_id)], command, _hash(view.device_id), token, *arguments)
+    async def _change(self, command: str, view: SubmittedView, token: str, *arguments: _Argument) -> StoreReply:
+        reply = await self._call([_key(view.object)], command, _hash(view.device_id), token, *arguments)
         return self._reply(view.object_id, reply)
 
-    async def _call(self, keys: Sequence[str], *arguments: str | int) -> list:
+    async def _call(self, keys: Sequence[str], *arguments: _Argument) -> list:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 reply = await self._script(keys=[f"{PREFIX}:objects", *keys], args=arguments)
@@ -143,8 +161,19 @@ def _recognition(text: bytes) -> Recognition:
     return Recognition(tuple(Prediction(*each) for each in predictions), *milliseconds)
 
 
-def _key(object_id: str) -> str:
-    return f"{PREFIX}:object:{_hash(object_id)}"
+def _taken_vote(cursor: bytes, fields: list[bytes]) -> TakenVote:
+    object_id, expected, *firsts = fields[1::2]
+    vote = vote_of([Prediction(*json.loads(first)) for first in firsts])
+    return TakenVote(cursor.decode(), object_id.decode("utf-8", "surrogatepass"), int(expected), vote)
+
+
+def _key(name: ObjectName) -> str:
+    owner = f"{_hash(name.owner)}:" if name.owner else ""
+    return f"{PREFIX}:object:{owner}{_hash(name.object_id)}"
+
+
+def _votes_key(owner: str) -> str:
+    return f"{PREFIX}:votes:{_hash(owner)}"
 
 
 def _hash(name: str) -> str:

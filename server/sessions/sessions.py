@@ -12,7 +12,16 @@ from semlink.service.admission import ConcurrencyLimit, Refusal
 from server.batching import Pending, Recognition
 from server.metrics import Metrics
 from server.refusals import AlreadyViewed, Expired, Stopping, StoreAway, UnknownObject, WrongViews
-from server.sessions.store import LEASE_SECONDS, SessionStore, StoreReply, SubmittedView, Vote, VoteStatus
+from server.sessions.store import (
+    LEASE_SECONDS,
+    ObjectName,
+    SessionStore,
+    StoreReply,
+    SubmittedView,
+    TakenVote,
+    Vote,
+    VoteStatus,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -52,8 +61,8 @@ class Sessions:
         """Sessions in `store`; at most `max_waiting` callers may wait for votes at once."""
         self._store, self._metrics = store, metrics
         self._limit = ConcurrencyLimit(max_waiting, "wait for votes")
-        self._works: dict[tuple[str, str], _Work] = {}
-        self._awaited: dict[str, set[asyncio.Future[Vote]]] = {}
+        self._works: dict[tuple[ObjectName, str], _Work] = {}
+        self._awaited: dict[ObjectName, set[asyncio.Future[Vote]]] = {}
         self._polling: asyncio.Task[None] | None = None
         self._is_stopping = False
 
@@ -103,8 +112,8 @@ class Sessions:
                 return recognition, settled.status, is_repeated
             recognise = _known(recognition)
 
-    async def wait(self, object_id: str, seconds: float) -> VoteStatus:
-        """The status of an object once its vote is taken, or after `seconds`.
+    async def wait(self, object_id: str, seconds: float, owner: str = "") -> VoteStatus:
+        """The status of an owner's object once its vote is taken, or after `seconds`.
 
         Votes that other servers take are found by polling: a subscription would be some milliseconds quicker, but
         its messages are lost with the connection, so that polling would be needed all the same.
@@ -115,7 +124,8 @@ class Sessions:
             Stopping: `end_waits` was called.
             StoreAway: the store can't be reached.
         """
-        status = await self._status(object_id)
+        name = ObjectName(object_id, owner)
+        status = await self._status(name)
         if not seconds or isinstance(status, Vote):
             return status
         vote: asyncio.Future[Vote] = asyncio.get_running_loop().create_future()
@@ -123,9 +133,17 @@ class Sessions:
             with self._limit:
                 if self._is_stopping:
                     raise Stopping
-                return await self._await(object_id, vote, seconds)
+                return await self._await(name, vote, seconds)
         except TimeoutError:
-            return await self._status(object_id)
+            return await self._status(name)
+
+    async def votes(self, owner: str, after: str, limit: int) -> list[TakenVote]:
+        """An owner's votes, the oldest first: the first after a cursor, or else (`after` is empty) the latest.
+
+        Raises:
+            StoreAway: the store can't be reached.
+        """
+        return await self._store.votes(owner, after, limit)
 
     def end_waits(self) -> None:
         """Ends all waits for votes with Stopping, those that begin later too."""
@@ -141,14 +159,14 @@ class Sessions:
                 task.cancel()
         await self._store.close()
 
-    async def _status(self, object_id: str) -> VoteStatus:
-        (reply,) = await self._store.look_up([object_id])
+    async def _status(self, name: ObjectName) -> VoteStatus:
+        (reply,) = await self._store.look_up([name])
         if reply.outcome == "unknown":
-            raise UnknownObject(f"no view of object {object_id!r} has arrived, or it has been forgotten")
+            raise UnknownObject(f"no view of object {name.object_id!r} has arrived, or it has been forgotten")
         return reply.status
 
-    async def _await(self, object_id: str, vote: asyncio.Future[Vote], seconds: float) -> Vote:
-        waiters = self._awaited.setdefault(object_id, set())
+    async def _await(self, name: ObjectName, vote: asyncio.Future[Vote], seconds: float) -> Vote:
+        waiters = self._awaited.setdefault(name, set())
         waiters.add(vote)
         if self._polling is None or self._polling.done():
             self._polling = asyncio.create_task(self._poll())
@@ -158,26 +176,26 @@ class Sessions:
         finally:
             waiters.discard(vote)
             if not waiters:
-                del self._awaited[object_id]
+                del self._awaited[name]
 
     async def _poll(self) -> None:
         while self._awaited:
             await asyncio.sleep(POLL_SECONDS)
-            object_ids = list(self._awaited)
+            names = list(self._awaited)
             with suppress(StoreAway):
-                for object_id, reply in zip(object_ids, await self._store.look_up(object_ids), strict=True):
-                    self._announce(object_id, reply.status)
+                for name, reply in zip(names, await self._store.look_up(names), strict=True):
+                    self._announce(name, reply.status)
 
-    def _announce(self, object_id: str, status: VoteStatus) -> None:
+    def _announce(self, name: ObjectName, status: VoteStatus) -> None:
         """Answers all who wait for the vote, if it has been taken."""
         if isinstance(status, Vote):
-            for vote in self._awaited.get(object_id, ()):
+            for vote in self._awaited.get(name, ()):
                 if not vote.done():
                     vote.set_result(status)
 
     def _work_on(self, view: SubmittedView) -> _Work | None:
         """The computation of a view's answer by this server, if it goes on."""
-        work = self._works.get((view.object_id, view.device_id))
+        work = self._works.get((view.object, view.device_id))
         return None if work is None or work.has_failed else work
 
     async def _begin(self, view: SubmittedView, token: str, recognise: Callable[[], Pending]) -> _Work:
@@ -186,7 +204,7 @@ class Sessions:
         except Exception:
             await self._release(view, token)
             raise
-        place = view.object_id, view.device_id
+        place = view.object, view.device_id
         work = self._works[place] = _Work(pending, asyncio.create_task(self._finish(view, token, pending)))
 
         def ended(settled: "asyncio.Task[StoreReply | None]") -> None:
@@ -221,7 +239,7 @@ class Sessions:
             self._metrics.late_views.inc()
         if reply.removed_objects:
             log.warning("forgot objects to make room", objects=reply.removed_objects)
-        self._announce(view.object_id, reply.status)
+        self._announce(view.object, reply.status)
         return reply
 
     async def _release(self, view: SubmittedView, token: str) -> None:
@@ -237,7 +255,12 @@ def _refusal(view: SubmittedView, reply: StoreReply) -> Refusal:
         )
     if reply.outcome == "superfluous":
         return WrongViews(f"object {view.object_id!r} has all its {view.expected_views} views")
-    return WrongViews(f"object {view.object_id!r} expects {reply.expected_views} views, not {view.expected_views}")
+    whose = f"a key of {view.owner!r}" if view.owner else "no key, as anybody may"
+    numbers = f"{reply.expected_views} views, not {view.expected_views}"
+    return WrongViews(
+        f"object {view.object_id!r} expects {numbers}: its first view said so, sent with {whose}; take "
+        "another object id, or wait until it is forgotten"
+    )
 
 
 def _known(recognition: Recognition) -> Callable[[], Pending]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import structlog
 from pydantic import Field
@@ -16,6 +16,8 @@ log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 3.0
 """Lifetime of a claim without renewal, in a store whose claims expire."""
+MAX_VOTES = 1000
+"""Latest votes of each owner that are listed, none of them for longer than an object is stored."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,18 @@ class Rules:
     quorum: int = 1
 
 
+class ObjectName(NamedTuple):
+    """Name of an object. Each owner has names of its own, so that no stranger's object is in its way.
+
+    Attributes:
+        object_id: as the devices give it.
+        owner: whose API keys they show; empty where no keys are needed.
+    """
+
+    object_id: str
+    owner: str
+
+
 @dataclass(frozen=True)
 class SubmittedView:
     """One device's view of an object.
@@ -47,6 +61,7 @@ class SubmittedView:
         expected_views: how many devices send a view of this object.
         fingerprint: equal for a frame and its retry, different for another frame. A retry may have met other bit
             errors, so it covers only what the channel protects.
+        owner: whose API key the device shows.
     """
 
     object_id: str
@@ -54,6 +69,12 @@ class SubmittedView:
     frame_id: int
     expected_views: int
     fingerprint: bytes
+    owner: str = ""
+
+    @property
+    def object(self) -> ObjectName:
+        """Name of the object."""
+        return ObjectName(self.object_id, self.owner)
 
 
 @dataclass(frozen=True)
@@ -66,6 +87,23 @@ class Vote:
     views: Annotated[
         int, Field(examples=[4], description="views that were counted: all, or those in at the deadline")
     ]
+
+
+@dataclass(frozen=True)
+class TakenVote:
+    """A vote in the list of the latest ones.
+
+    Attributes:
+        cursor: milliseconds since 1970 when it was taken, a dash, and a number; later votes have higher ones.
+        object_id: the object.
+        expected_views: how many views the object expected.
+        vote: the vote.
+    """
+
+    cursor: str
+    object_id: str
+    expected_views: int
+    vote: Vote
 
 
 VoteStatus = Vote | int
@@ -129,8 +167,11 @@ class SessionStore(Protocol):
             `counted`; `late`, after the vote; or `lost`, the claim has expired.
         """
 
-    async def look_up(self, object_ids: Sequence[str]) -> list[StoreReply]:
+    async def look_up(self, names: Sequence[ObjectName]) -> list[StoreReply]:
         """The status of each object: `known`, or `unknown` where no view is stored or claimed."""
+
+    async def votes(self, owner: str, after: str, limit: int) -> list[TakenVote]:
+        """An owner's votes, the oldest first: the first after a cursor, or else (`after` is empty) the latest."""
 
     async def close(self) -> None:
         """Closes connections."""

@@ -11,6 +11,8 @@ from semlink.service.admission import Busy
 from server.metrics import Metrics
 from server.refusals import AlreadyViewed, Expired, Overloaded, Stopping, UnknownObject, WrongViews
 from server.sessions import Sessions, Vote
+from server.sessions import memory as in_memory
+from server.sessions import redis as in_redis
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -550,3 +552,79 @@ async def test_votes_are_counted_by_how_clear_they_are(store, labels, outcome):
                for each in ("unanimous", "majority", "plurality")}  # fmt: skip
     assert counted.pop(outcome) == 1
     assert set(counted.values()) == {0}
+
+
+class TestOwners:
+    async def test_a_stranger_is_in_nobodys_way(self, store):
+        """Whoever opened an object first, with 64 views expected of it, had all its other cameras refused."""
+        kept = store()
+        _, missing, _ = await add(kept, Eye(recognition(3)), "a", views=64, owner="mallory")
+        assert missing == 63
+        for device in "ab":
+            _, status, _ = await add(kept, Eye(), device, views=2, owner="alice")
+        assert status == Vote(7, "class 7", 2, 2)
+        assert await kept.wait("cup", 0, "alice") == status
+        assert await kept.wait("cup", 0, "mallory") == 63
+        with pytest.raises(UnknownObject):
+            await kept.wait("cup", 0)
+
+    async def test_a_vote_is_announced_to_its_owner(self, store):
+        kept = store()
+        await add(kept, Eye(), views=2, owner="alice")
+        await add(kept, Eye(), views=2, owner="bob")
+        waiting = asyncio.create_task(kept.wait("cup", 60, "alice"))
+        await until_waiting(kept, 1)
+        await add(kept, Eye(recognition(3)), "b", views=2, owner="bob")
+        _, vote, _ = await add(kept, Eye(), "b", views=2, owner="alice")
+        assert await waiting == vote == Vote(7, "class 7", 2, 2)
+
+    @pytest.mark.parametrize(("owner", "whose"), [("", "no key, as anybody may"), ("site", "a key of 'site'")])
+    async def test_a_refusal_says_who_said_so(self, store, owner, whose):
+        kept = store()
+        await add(kept, Eye(), "a", views=64, owner=owner)
+        with pytest.raises(WrongViews, match=f"expects 64 views, not 4: .* sent with {whose}"):
+            await add(kept, Eye(), "b", views=4, owner=owner)
+
+
+class TestListedVotes:
+    async def test_every_vote_is_seen_once(self, store):
+        kept = store()
+        for thing in range(7):
+            await add(kept, Eye(recognition(thing)), views=1, thing=str(thing), owner="alice")
+        await add(kept, Eye(), views=1, thing="other", owner="bob")
+        await add(kept, Eye(), views=2, thing="unfinished", owner="alice")
+        seen, cursor = [], "0-0"
+        while listed := await kept.votes("alice", cursor, 3):
+            assert len(listed) <= 3
+            seen += listed
+            cursor = listed[-1].cursor
+        assert [(each.object_id, each.vote, each.expected_views) for each in seen] == [
+            (str(thing), Vote(thing, f"class {thing}", 1, 1), 1) for thing in range(7)
+        ]
+        assert await kept.votes("alice", "", 3) == seen[-3:]
+        assert await kept.votes("alice", "", 100) == seen
+        assert [each.object_id for each in await kept.votes("bob", "", 100)] == ["other"]
+        assert await kept.votes("", "", 100) == []
+        await add(kept, Eye(recognition(9)), views=1, thing="later \0 \u00e4", owner="alice")
+        (later,) = await kept.votes("alice", cursor, 3)
+        assert (later.object_id, later.vote.label) == ("later \0 \u00e4", 9)
+
+    async def test_a_vote_at_its_deadline_too(self, store):
+        kept = store(vote_after_seconds=0.01)
+        await add(kept, Eye(), views=2)
+        await until_standing(kept, Vote(7, "class 7", 1, 1))
+        (listed,) = await kept.votes("", "", 10)
+        assert (listed.expected_views, listed.vote) == (2, Vote(7, "class 7", 1, 1))
+
+    async def test_they_are_bounded_in_number_and_in_time(self, store, monkeypatch):
+        for module in (in_memory, in_redis):
+            monkeypatch.setattr(module, "MAX_VOTES", 3)
+        kept = store()
+        for thing in range(5):
+            await add(kept, Eye(), views=1, thing=str(thing))
+        assert [each.object_id for each in await kept.votes("", "0-0", 10)] == ["2", "3", "4"]
+        brief = store(ttl_seconds=0.05)
+        await add(brief, Eye(), views=1, thing="brief", owner="brief")
+        for after in ("", "0-0"):
+            while await brief.votes("brief", after, 10):
+                await asyncio.sleep(0.01)

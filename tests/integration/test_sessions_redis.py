@@ -272,12 +272,14 @@ class TestWhatIsKept:
             await add(kept, Eye(), name, thing=name, views=1)
             assert await kept.wait(name, 0) == Vote(7, "class 7", 1, 1)
         keys = [key.decode() for key in store.server.client.keys("*")]
-        assert len(keys) == len(names) + 1
+        assert len(keys) == len(names) + 2
         for key in keys:
-            assert re.fullmatch(r"semlink:1:(objects|object:[0-9a-f]{64})", key)
-            if key != "semlink:1:objects":
+            assert re.fullmatch(r"semlink:1:(objects|(object|votes):[0-9a-f]{64})", key)
+            if key.startswith("semlink:1:object:"):
                 for field in store.server.client.hkeys(key):
-                    assert re.fullmatch(rb"expected|voted|(frame|token|answer|first):[0-9a-f]{64}", field)
+                    assert re.fullmatch(
+                        rb"expected|voted|id|list|ttl|most|(frame|token|answer|first):[0-9a-f]{64}", field
+                    )
 
     async def test_is_bounded_and_ends(self, store):
         kept = store(max_objects=5)

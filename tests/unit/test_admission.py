@@ -326,4 +326,4 @@ def test_the_recipe_of_the_documentation(tmp_path):
                 continue
             ends.remove(end)
     key = own_key(tmp_path / "camera-1.apikey").get_secret_value()
-    assert read_keys(tmp_path / "api.keys").name_of(f"Bearer {key}") == "camera-1"
+    assert read_keys(tmp_path / "api.keys").name_of(f"Bearer {key}") == "site/camera-1"
