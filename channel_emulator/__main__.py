@@ -5,10 +5,13 @@ import asyncio
 import structlog
 
 from channel_emulator.channel_states import ChannelStates
-from channel_emulator.control import Impairments, control_plane
+from channel_emulator.control import control_plane
 from channel_emulator.impairments import impairment_of, start_with
+from channel_emulator.live import LiveImpairments
 from channel_emulator.metrics import Metrics
+from channel_emulator.per_device import Impairments, PatchError
 from channel_emulator.proxy import ImpairingProxy
+from channel_emulator.scenario import read_scenario
 from channel_emulator.settings import Settings
 from semlink.service.admission import Admission
 from semlink.service.listener import Health, listen
@@ -24,14 +27,19 @@ async def serve(settings: Settings) -> None:
     """Runs the emulator until it is told to stop.
 
     Raises:
-        StartupError: a port is taken, or a file of keys or for TLS is unfit.
+        StartupError: a port is taken, or a scenario, a file of keys or one for TLS is unfit.
     """
     start_with(channel_file=settings.channel_file)
-    impairments, metrics, health = Impairments(default=impairment_of(settings.impairment())), Metrics(), Health()
+    metrics, health = Metrics(), Health()
+    start = Impairments(default=impairment_of(settings.impairment()))
+    try:
+        impairments = LiveImpairments(start, read_scenario(settings.scenario) if settings.scenario else None)
+    except PatchError as error:
+        raise StartupError(f"{settings.scenario} (--scenario): {error}") from None
 
     async def prepare() -> None:
         # Ready at once: an upstream that is not there yet is each call's own matter.
-        log.info("passing frames on", upstream=settings.upstream, impairment=impairments.default.model_dump())
+        log.info("passing frames on", upstream=settings.upstream, impairment=start.default.model_dump())
 
     admission = Admission.of(settings, metrics.calls_refused)
     async with connect(settings.upstream, channel_credentials(settings)) as channel:

@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import numpy as np
 
-from channel_emulator.control import Impairments
+from channel_emulator.live import LiveImpairments
 from channel_emulator.randomness import FrameRandomness
 from channel_emulator.settings import Settings
 from channel_emulator.transmission import PRECISION
@@ -18,7 +18,7 @@ from semlink.v1 import link_pb2, link_pb2_grpc
 class ChannelStates(link_pb2_grpc.ChannelServiceServicer):
     """Tells the state of channels that take plans; where there is none here, asks the upstream."""
 
-    def __init__(self, channel: grpc.aio.Channel, settings: Settings, impairments: Impairments) -> None:
+    def __init__(self, channel: grpc.aio.Channel, settings: Settings, impairments: LiveImpairments) -> None:
         """`impairments` may change between calls."""
         self._upstream = link_pb2_grpc.ChannelServiceStub(channel)
         self._settings = settings

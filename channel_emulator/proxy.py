@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import structlog
 
-from channel_emulator.control import Impairments
+from channel_emulator.live import LiveImpairments
 from channel_emulator.metrics import Metrics
 from channel_emulator.plan_messages import PlanRefused
 from channel_emulator.randomness import FrameRandomness
@@ -35,7 +35,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, settings: Settings, impairments: Impairments, metrics: Metrics
+        self, channel: grpc.aio.Channel, settings: Settings, impairments: LiveImpairments, metrics: Metrics
     ) -> None:
         """`impairments` may change between frames."""
         self._upstream = link_pb2_grpc.LinkServiceStub(channel)

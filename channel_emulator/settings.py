@@ -1,7 +1,8 @@
 """Settings of the channel emulator; those of channels are made from the channels' own declarations."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, create_model, model_vali
 
 from semlink.channel.base import Channel, channel_type, channels
 from semlink.channel.parameters import Parameter, parameters
+from semlink.channel.presets import PRESETS
 from semlink.service.applicability import Only, flag_of
 from semlink.service.settings import Address, CallSettings, ListenSettings, Port
 
@@ -88,6 +90,15 @@ class Settings(ListenSettings, CallSettings):
     )
     channel: str = START
     channel_file: str | None = None
+    preset: Literal[tuple(PRESETS)] | None = Field(  # type: ignore[valid-type]  # as many as there are
+        None,
+        description="the damage to start with, by a name in place of --channel and its parameters; what each name "
+        "stands for, GET /v1/presets says",
+    )
+    scenario: Path | None = Field(
+        None,
+        description="JSON or CSV file with a timeline of settings, played from the start; see docs/scenarios.md",
+    )
     pace: bool = Field(
         False, description="take the time that a planned frame is on the air, and not only report it"
     )
@@ -115,14 +126,22 @@ class Settings(ListenSettings, CallSettings):
     def without_effect(
         self, given: Collection[str], beside: Mapping[str, Only] = MappingProxyType({})
     ) -> Iterator[str]:
-        """See `Applicable`; also parameters of the channel that have no effect beside its others."""
-        yield from super().without_effect(given, beside)
+        """See `Applicable`; also parameters that have no effect beside a preset, or the channel's others."""
         channel = self.impairment()
+        if self.preset:
+            replaced = channel_fields().keys() - {each.flag for each in parameters(type(channel)) if each.at_start}
+            yield from (f"{flag_of(name)} has no effect beside --preset" for name in given if name in replaced)
+            given = [name for name in given if name not in channel_fields()]
+        yield from super().without_effect(given, beside)
         for each in parameters(type(channel)):
             if each.flag in given and (why := channel.idle.get(each.name)):
                 yield f"{flag_of(each.flag)} has no effect {why}"
 
     def impairment(self) -> Channel:
         """The damage to start with."""
+        if self.preset:
+            channel = PRESETS[self.preset].channel
+            at_start = [each for each in parameters(type(channel)) if each.at_start]
+            return replace(channel, **{each.name: getattr(self, each.flag) for each in at_start})
         kind = channel_type(self.channel)
         return kind(**{each.name: getattr(self, each.flag) for each in parameters(kind)})

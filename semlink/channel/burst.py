@@ -96,7 +96,8 @@ def burst_edges(bits: int, share: float, burst_length: float, generator: np.rand
     if share == 0 or bits == 0:
         return np.array([0, bits, bits])
     begins_in_burst = generator.random() < share
-    ends = np.array([min(1.0, share / (1 - share) / burst_length), 1 / burst_length])  # of a gap, of a burst
+    end_of_gap = min(1.0, max(share / (1 - share) / burst_length, 1e-300))  # no less, so that NumPy takes it
+    ends = np.array([end_of_gap, 1 / burst_length])
     if begins_in_burst:
         ends = ends[::-1]
     cycles = 16 + int(1.1 * bits * share / burst_length)  # nearly always enough

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretBytes, ValidationError
 
-from channel_emulator.control import Impairments
+from channel_emulator.per_device import Impairments
 from channel_emulator.plan_messages import PlanRefused, read_plan
 from channel_emulator.settings import Settings as EmulatorSettings
 from device.settings import DeviceSettings

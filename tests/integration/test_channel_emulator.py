@@ -442,7 +442,7 @@ def test_who_asks_and_for_which_request_passes_on_and_nothing_else(upstream, fra
     passed = [line["request_id"] for line in lines if line["event"] == "frame passed on"]
     assert passed == ["of-the-device", made]
     assert len(made) == 32
-    (changed,) = [line for line in lines if line["event"] == "impairment of a device replaced"]
+    (changed,) = [line for line in lines if line["event"] == "settings changed"]
     assert changed["request_id"] == "mine"
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from channel_emulator import proxy
-from channel_emulator.control import Impairments
 from channel_emulator.impairments import impairment_of
+from channel_emulator.live import LiveImpairments
 from channel_emulator.metrics import Metrics
+from channel_emulator.per_device import Impairments
 from channel_emulator.settings import Settings
 from semlink.channel.awgn import Awgn
 from semlink.channel.bsc import BinarySymmetricChannel
@@ -47,9 +48,8 @@ def test_many_flips_are_made_in_a_worker(monkeypatch, channel, frame, in_loop):
     async def impair():
         settings = Settings(upstream="nowhere:1")
         async with grpc.aio.insecure_channel(settings.upstream) as upstream:
-            emulator = proxy.ImpairingProxy(
-                upstream, settings, Impairments(default=impairment_of(channel)), Metrics()
-            )
+            live = LiveImpairments(Impairments(default=impairment_of(channel)))
+            emulator = proxy.ImpairingProxy(upstream, settings, live, Metrics())
             return await emulator._impair(ClassifyRequest(frame=frame))
 
     received, report = asyncio.run(impair())

@@ -5,6 +5,7 @@ import pytest
 from channel_emulator.settings import Settings
 from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.channel.none import NoImpairment
+from semlink.channel.presets import PRESETS
 from semlink.service.settings import read_settings
 
 
@@ -30,6 +31,12 @@ def test_flags_and_environment(monkeypatch):
     assert read("--channel", "none").impairment() == NoImpairment()
 
 
+def test_presets():
+    settings = read("--upstream", "server:50051", "--preset", "lossy")
+    assert settings.impairment() == PRESETS["lossy"].channel
+    assert read("--upstream", "server:50051", "--preset", "clear", "--seed", "3").impairment() == NoImpairment()
+
+
 def test_every_setting_is_explained(capsys):
     with pytest.raises(SystemExit) as end:
         read("--help")
@@ -50,6 +57,13 @@ def test_every_setting_is_explained(capsys):
         (["--upstream", "a:1", "--ber", "nan"], "--ber (or SEMLINK_BER)"),
         (["--upstream", "a:1", "--seed", "-1"], "--seed"),
         (["--upstream", "a:1", "--channel", "fog"], "--channel"),
+        (["--upstream", "a:1", "--preset", "fog"], "--preset"),
+        (["--upstream", "a:1", "--preset", "lossy", "--ber", "0.1"], "--ber has no effect beside --preset"),
+        (
+            ["--upstream", "a:1", "--preset", "lossy", "--channel", "bsc"],
+            "--channel has no effect beside --preset",
+        ),
+        (["--upstream", "a:1", "--preset", "lossy", "--channel-file", "x"], "--channel-file has no effect beside"),
         (["--upstream", "a:1", "--channel", "burst", "--ber", "0.6"], "ber must be within gap_ber and burst_ber"),
         (["--upstream", "a:1", "--grpc-port", "65536"], "--grpc-port"),
         (["--upstream", "a:1", "--upstream-timeout-seconds", "0"], "--upstream-timeout-seconds"),

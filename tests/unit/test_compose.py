@@ -135,10 +135,12 @@ def app_of(module: str, health: Health) -> FastAPI:
             1.0,
             max_held_bytes=1,
         )
-    from channel_emulator.control import Impairments, control_plane
+    from channel_emulator.control import control_plane
+    from channel_emulator.live import LiveImpairments
     from channel_emulator.metrics import Metrics
+    from channel_emulator.per_device import Impairments
 
-    return control_plane(Impairments(default={"type": "none"}), Metrics(), health, Admission())
+    return control_plane(LiveImpairments(Impairments(default={"type": "none"})), Metrics(), health, Admission())
 
 
 def test_the_services_are_the_demos_and_those_that_watch_only_where_they_are_asked_for():

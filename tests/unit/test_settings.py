@@ -68,6 +68,9 @@ def sample(kind, name):
     if field.annotation == list[str]:
         return "one,two", ["one", "two"]
     wanted = inner[0] if inner else field.annotation
+    if typing.get_origin(wanted) is typing.Literal:
+        value = typing.get_args(wanted)[0]
+        return value, value
     if issubclass(wanted, enum.Enum):
         value = next(each for each in wanted if each != field.default)
         return value.value, value
@@ -102,7 +105,7 @@ def test_help_names_each_setting_and_says_what_it_does(process, help_of):
 
 
 @pytest.mark.parametrize(("process", "name"), EVERY_SETTING)
-def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(process, name, monkeypatch):
+def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(process, name, monkeypatch, tmp_path):
     kind, required = PROCESSES[process]
     flag, variable = f"--{name.replace('_', '-')}", f"SEMLINK_{name.upper()}"
     text, value = sample(kind, name)
@@ -112,6 +115,9 @@ def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(proce
         text, value = "16777216", 1 << 24
     if name == "burst_length":
         text, value = "3", 3
+    if name == "channel_file":  # is read at once
+        text = value = str(tmp_path / "snr.csv")
+        Path(text).write_text("frame,snr_db\n0,20\n")
     monkeypatch.setenv(variable, text)
     others = list(required)
     if flag in others:
