@@ -31,8 +31,16 @@ def train(
     out: ModelFolder,
     model: ModelName = DEVICE_MODEL,
     hold_out: HoldOut = HOLD_OUT,
-    epochs: Annotated[int, typer.Option(min=0, help="Most passes over the images.")] = 10,
-    patience: Annotated[int, typer.Option(min=1, help="Stop after so many passes without gain.")] = 3,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=0, help="Most passes over the images.  [default: 10, or as many as --min-steps takes]"),
+    ] = None,
+    min_steps: Annotated[
+        int, typer.Option(min=0, help="Steps before which a lack of gain does not end the training.")
+    ] = 100,
+    patience: Annotated[
+        int, typer.Option(min=1, help="Stop after so many passes without gain on the images to stop by.")
+    ] = 3,
     batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="Adam's step size.")] = 1e-4,
     frozen_blocks: Annotated[
@@ -50,14 +58,39 @@ def train(
 ) -> None:
     """Fine-tune a device's or server's model on labelled images, without any channel.
 
+    DATA has one folder a class, or a manifest.csv: a line an image, with the columns path and class, and where it
+    is known label, object, group, device, mask, and any others. A fifth of every class is held out for the final
+    report, and a fifth of the rest chooses the best pass: by accuracy, and of equal ones by the loss. Both are
+    whole objects where the manifest names them, or where all pictures lie in subfolders of their class.
+
     Goes on from its checkpoint when it was interrupted. Uses a GPU where there is one.
     """
-    from experiments.training.train import TrainOptions, train
+    from experiments.training.train import WIDEST, TrainOptions, train
 
     options = TrainOptions(
-        model, weights, epochs, batch, learning_rate, frozen_blocks, patch_dropout, distil, patience, seed
+        model=model,
+        weights=weights,
+        epochs=epochs,
+        min_steps=min_steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        frozen_blocks=frozen_blocks,
+        patch_dropout=patch_dropout,
+        distil=distil,
+        patience=patience,
+        seed=seed,
     )
-    _train(train, options, data, hold_out, most_images, out)
+    card = _train(train, options, data, hold_out, most_images, out)
+    stopped_by = card["stopped_by"]
+    if stopped_by is None:
+        typer.echo("No image was left to choose the best pass by: these are the weights after the last.", err=True)
+    elif not stopped_by["enough"]:
+        low, high = stopped_by["low"], stopped_by["high"]
+        typer.echo(
+            f"The {_counted(stopped_by)} that chose the best pass are too few to choose by: the 95 % interval of "
+            f"their accuracy, {low:.1%} to {high:.1%}, is wider than {2 * WIDEST:.0%}; more pictures help.",
+            err=True,
+        )
 
 
 def link_train(
@@ -97,15 +130,23 @@ def _train(
     hold_out: str,
     most_images: int | None,
     out: Path,
-) -> None:
-    """Trains on all images but those held out; prints the accuracy on these, undamaged."""
+) -> dict[str, Any]:
+    """Trains on all images but those held out; prints the accuracy on these, undamaged; returns the card."""
     with explained(ImageSetError, ImageError, WeightsError):
         held_out, rest = load_image_set(data).where(hold_out)
         if most_images is not None:
             rest = rest.at_most(most_images)
         with Progress(console=Console(stderr=True)) as progress:
-            measured = training(options, rest, held_out, out, progress)["held_out"]
+            card = training(options, rest, held_out, out, progress)
+    measured, right = card["held_out"], card.get("right", "right")
     typer.echo(
-        f"{out}/{options.model}.safetensors: {measured['accuracy']:.1%} of {measured['images']} undamaged images "
-        f"right (95 % interval {measured['low']:.1%} to {measured['high']:.1%})"
+        f"{out}/{options.model}.safetensors: {measured['accuracy']:.1%} of {_counted(measured)}, held out and "
+        f"undamaged, {right} (95 % interval {measured['low']:.1%} to {measured['high']:.1%})"
     )
+    return card
+
+
+def _counted(measured: dict[str, Any]) -> str:
+    """Of how many images an accuracy is, and of how many objects where these are fewer."""
+    images, samples = measured["images"], measured["samples"]
+    return f"{images} images" + (f" of {samples} objects" if samples < images else "")

@@ -1,7 +1,9 @@
 """Image sets: labelled images of a folder with a manifest.csv, in an original layout, or with class folders."""
 
+import hashlib
 import itertools
 import os
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -118,6 +120,35 @@ class ImageSet:
                 "left takes two or more; add some, or leave the class out"
             )
         return lambda example: example.sample in chosen
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of names, labels and sizes of the images: another set has another one."""
+        digest = hashlib.sha256()
+        for example in self.examples:
+            name = os.path.relpath(example.path, self.folder)
+            digest.update(f"{name}\0{example.label}\0{example.path.stat().st_size}\0".encode())
+        return digest.hexdigest()
+
+    def labelled_as(self, classes: Sequence[str]) -> "ImageSet":
+        """The images with the labels that a model with these classes gives them, by the classes' names.
+
+        Names are compared by their letters and digits. A name that several of the model's classes have means one
+        of them where all names are the same in the same order.
+
+        Raises:
+            ImageSetError: classes that the model does not have, or has more than once.
+        """
+        ours, theirs = [_letters(name) for name in self.classes], [_letters(name) for name in classes]
+        if ours == theirs:
+            return self
+        unknown = [name for name, letters in zip(self.classes, ours, strict=True) if theirs.count(letters) != 1]
+        if unknown:
+            raise ImageSetError(
+                f"the model has other classes: of its {len(classes)} none, or more than one, is {listed(unknown)}"
+            )
+        examples = (replace(example, label=theirs.index(ours[example.label])) for example in self.examples)
+        return replace(self, classes=tuple(classes), examples=tuple(examples))
 
     def check_files(self) -> None:
         """Checks that the images are there, before they are needed.
@@ -241,6 +272,10 @@ def load_image_set(folder: Path) -> ImageSet:
     labels = {name: label for label, name in enumerate(classes)}
     examples = [Example(view.path, labels[view.class_name], view.columns) for view in views]
     return ImageSet(folder.name, tuple(classes), tuple(examples), folder)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"\W|_", "", name).casefold()
 
 
 def _unpacking(folder: Path) -> str:

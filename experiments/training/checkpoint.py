@@ -28,7 +28,7 @@ def save_checkpoint(path: Path, options: Any, state: dict[str, Any]) -> None:
 
     Args:
         path: the file.
-        options: of the run; only a run with the same ones resumes from it.
+        options: of the run, and what its images are; only a run with the same ones resumes from it.
         state: tensors and plain values.
     """
     partial = path.with_suffix(".partial")
@@ -37,12 +37,12 @@ def save_checkpoint(path: Path, options: Any, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, options: Any) -> dict[str, Any] | None:
-    """What `save_checkpoint` wrote, or None where there is no such file or it is of a run with other options."""
+    """What `save_checkpoint` wrote, or None where there is no such file or it is of another run."""
     if not path.is_file():
         return None
     saved = torch.load(path, weights_only=True)
     if saved["options"] != repr(options):
-        log.info("started anew", because="the checkpoint is of other options", checkpoint=str(path))
+        log.info("started anew", because="the checkpoint is of other options or images", checkpoint=str(path))
         return None
     log.info("resumed", checkpoint=str(path))
     return saved

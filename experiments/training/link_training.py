@@ -22,10 +22,11 @@ from timm.models import VisionTransformer
 from torch import Tensor
 from torch.nn.functional import layer_norm, mse_loss
 
+from experiments.data import ImageSetError
 from experiments.data.image_sets import ImageSet
 from experiments.evaluation.coders import send_frame
 from experiments.training.checkpoint import device_and_precision, load_checkpoint, save_checkpoint, write_card
-from experiments.training.train import measure
+from experiments.training.train import measure, predicted
 from semlink.vision.images import IMAGE_SIZE, open_image
 from semlink.vision.storage import save_small
 from semlink.vision.vit import class_attention, class_names, first_blocks, load_vit, normalise
@@ -34,6 +35,7 @@ from semlink.vision.weights import DEVICE_MODEL
 log = structlog.get_logger(__name__)
 
 KIND = "link-trained"
+LABELLED, AS_BEFORE = "as labelled", "as before it was adapted"
 CROPS = 12
 """Crops of each image; the clean models run once on each."""
 SMALLEST_CROP = 0.3
@@ -70,6 +72,9 @@ def link_train(
 ) -> dict:
     """Adapts a model to damaged images and writes it and its card into `folder`; resumes from its checkpoint.
 
+    What the adapted model is measured by, on undamaged images, are their labels where the model has all classes of
+    the images by name, and else the answers of the model before it was adapted.
+
     Args:
         options: hyperparameters.
         data: images to learn from; their labels are not used.
@@ -79,8 +84,13 @@ def link_train(
 
     Returns:
         The card: what it was made from, accuracy on undamaged images with its 95 % interval, options, data,
-        command, versions, machine.
+        command, versions, machine. `right` says by what an answer is right.
+
+    Raises:
+        ImageSetError: images that are missing.
     """
+    for images in (data, held_out):
+        images.check_files()
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / f"{options.model}.safetensors"
     torch.manual_seed(options.seed)
@@ -93,13 +103,22 @@ def link_train(
         for weight, before in zip(student.parameters(), teacher.parameters(), strict=True):
             weight.lerp_(before, 1 - ADAPTED_SHARE)
     save_small(out, student.state_dict(), tuple(class_names(teacher)), KIND)
+    adapted = load_vit(options.model, weights=folder)
+    try:
+        held_out, right = held_out.labelled_as(class_names(teacher)), LABELLED
+        measured = measure(adapted, held_out.examples, progress)
+    except ImageSetError:
+        right = AS_BEFORE
+        before = predicted(teacher, held_out.examples, progress)
+        measured = measure(adapted, held_out.examples, progress, before)
     facts = {
         "kind": KIND,
         "from": str(teacher.origin),
         "data": data.name,
         "classes": student.num_classes,
         "trained_on": len(data.examples),
-        "held_out": measure(load_vit(options.model, weights=folder), held_out.examples, progress),
+        "right": right,
+        "held_out": measured,
     }
     card = write_card(out, options, facts)
     checkpoint.unlink(missing_ok=True)
@@ -116,6 +135,7 @@ def _adapt(
 ) -> None:
     where, precision = device_and_precision()
     student.requires_grad_(False)
+    run = (options, data.identity)
     adapted = [student.patch_embed, *student.blocks[: options.blocks]]
     parameters = [
         student.pos_embed,
@@ -127,7 +147,7 @@ def _adapt(
     optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, options.steps))
     step = 0
-    if saved := load_checkpoint(checkpoint, options):
+    if saved := load_checkpoint(checkpoint, run):
         student.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
@@ -161,7 +181,7 @@ def _adapt(
                 "schedule": schedule.state_dict(),
                 "step": step,
             }
-            save_checkpoint(checkpoint, options, state)
+            save_checkpoint(checkpoint, run, state)
 
 
 def _rate(step: int, steps: int) -> float:

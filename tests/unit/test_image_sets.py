@@ -223,6 +223,31 @@ class TestWhere:
             load_image_set(tmp_path).where("share=0.2")
 
 
+class TestLabelledAs:
+    MODEL = ("great white shark", "crane", "crane", "tench")
+
+    @pytest.mark.parametrize(
+        ("classes", "labels"),
+        [
+            (("tench", "Great_White-Shark"), [3, 0]),
+            (
+                ("great_white_shark", "crane", "Crane", "tench"),
+                [0, 1, 2, 3],
+            ),  # as the model has them, in its order
+        ],
+    )
+    def test_labels_become_the_models_by_name(self, classes, labels):
+        examples = tuple(Example(Path(f"{label}.png"), label, {}) for label in range(len(classes)))
+        data = ImageSet("fish", classes, examples, Path()).labelled_as(self.MODEL)
+        assert [example.label for example in data.examples] == labels
+
+    @pytest.mark.parametrize("classes", [("tench", "cat"), ("crane", "tench")])
+    def test_what_the_model_does_not_name_or_not_once_is_refused(self, classes):
+        data = ImageSet("fish", classes, (Example(Path("0.png"), 0, {}),), Path())
+        with pytest.raises(ImageSetError, match="other classes: of its 4 none, or more than one, is 'c"):
+            data.labelled_as(self.MODEL)
+
+
 class TestStratified:
     @given(st.lists(st.integers(0, 30), min_size=1, max_size=5), st.floats(0.01, 0.99), st.integers(1, 2))
     def test_each_class_gives_its_share_and_keeps_some(self, sizes, share, least_left):

@@ -1,6 +1,8 @@
 import csv
 import json
 import os
+import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +12,16 @@ import torch
 from PIL import Image
 from rich.progress import Progress
 from scipy.stats import binom, binomtest
+from typer.testing import CliRunner
 
+from cli.main import app
+from experiments.data import ImageSetError
 from experiments.data.image_sets import ImageSet, load_image_set
 from experiments.evaluation.intervals import accuracy, difference, interval, percent, wilson
-from experiments.training.checkpoint import save_checkpoint
+from experiments.training.checkpoint import load_checkpoint, save_checkpoint
 from experiments.training.link_training import LinkTrainOptions, link_train
 from experiments.training.link_training import _damaged as damaged
-from experiments.training.train import TrainOptions, train
+from experiments.training.train import WIDEST, Score, TrainOptions, train
 from experiments.training.train import _score as score
 from semlink.vision.storage import read_weights, save_small
 from semlink.vision.vit import class_names, load_vit
@@ -36,6 +41,7 @@ OPTIONS = TrainOptions(
     model=DEVICE_MODEL,
     weights=None,
     epochs=2,
+    min_steps=0,
     batch=8,
     learning_rate=1e-3,
     frozen_blocks=11,
@@ -181,7 +187,9 @@ class TestTrain:
         _, card = trained
         assert card["held_out"]["accuracy"] == 1.0
         assert card["held_out"]["images"] == 8
-        assert card["trained_on"] + card["stopped_by"] == 32
+        assert card["trained_on"] + card["stopped_by"]["images"] == 32
+        assert card["stopped_by"]["samples"] == 4, "a fifth of each class's eight objects"
+        assert not card["stopped_by"]["enough"], "of four objects right the interval is 51 to 100 %"
 
     def test_writes_a_model_that_loads_and_names_its_classes(self, trained):
         folder, _ = trained
@@ -207,6 +215,7 @@ class TestTrain:
 
             with monkeypatch.context() as patch:
                 patch.setattr("experiments.training.train._score", interrupted)
+                patch.setattr("experiments.training.train.CHECKPOINT_STEPS", 1)
                 with pytest.raises(KeyboardInterrupt):
                     train(OPTIONS, kept, held_out, tmp_path, progress)
             assert not list(tmp_path.glob("*.safetensors"))
@@ -217,6 +226,130 @@ class TestTrain:
         again = read_weights(tmp_path / f"{DEVICE_MODEL}.safetensors").state
         for name in first:
             torch.testing.assert_close(again[name], first[name], atol=2e-3, rtol=0)
+
+    def trained_with_scores(self, data, scores, options, folder, monkeypatch) -> list[torch.Tensor]:
+        """Weights of the head after each pass, when the passes have these scores; the last are those that stay."""
+        heads, left = [], iter(scores)
+
+        def scored(model, *_):
+            heads.append(model.head.weight.detach().clone())
+            return next(left)
+
+        def tokens(_, examples, *__):
+            return torch.randn(len(examples), 2, 5, 192, generator=torch.Generator().manual_seed(0))
+
+        monkeypatch.setattr("experiments.training.train._score", scored)
+        monkeypatch.setattr("experiments.training.train._embed", tokens)  # what images cost, and this is not about
+        monkeypatch.setattr("experiments.training.train.measure", lambda *_: {})
+        held_out, kept = halves(data)
+        with Progress(disable=True) as progress:
+            train(replace(options, frozen_blocks=12), kept, held_out, folder, progress)
+        return [*heads, read_weights(folder / f"{DEVICE_MODEL}.safetensors").state["head.weight"]]
+
+    def test_of_equal_accuracies_the_loss_decides(self, coloured, tmp_path, monkeypatch):
+        scores = [Score(0.5, -0.1), Score(1.0, -0.6), Score(1.0, -0.4), Score(1.0, -0.5)]
+        *heads, stays = self.trained_with_scores(
+            coloured, scores, replace(OPTIONS, epochs=4), tmp_path, monkeypatch
+        )
+        distances = [(head - stays).abs().max().item() for head in heads]
+        assert distances.index(min(distances)) == 2
+        assert min(distances) < 1e-3 < sorted(distances)[1]
+
+    @pytest.mark.parametrize(("min_steps", "passes"), [(0, 3), (12, 4), (100, 34)])
+    def test_no_gain_ends_it_only_after_the_least_steps(self, coloured, tmp_path, monkeypatch, min_steps, passes):
+        options = replace(OPTIONS, epochs=None, min_steps=min_steps, patience=2)  # a pass has three steps
+        scores = [Score(0.5, -1.0)] * 40
+        heads = self.trained_with_scores(coloured, scores, options, tmp_path, monkeypatch)
+        assert len(heads) - 1 == passes
+
+    def test_72_photos_are_not_left_after_a_few_steps(self):
+        options = replace(OPTIONS, epochs=None, min_steps=100, batch=32)
+        assert options.passes(45) * options.steps(45) == 100
+        assert options.passes(45_000) == 10
+        assert replace(options, epochs=5).passes(45) == 5
+
+    def test_what_would_make_the_result_worthless_is_refused(self, coloured, tmp_path):
+        everything = load_image_set(coloured)
+        held_out, kept = everything.where("label=odd")
+        with Progress(disable=True) as progress:
+            with pytest.raises(ImageSetError, match="1 of 2 classes would have no image to train on: 'blue'"):
+                train(OPTIONS, kept, held_out, tmp_path / "out", progress)
+            alone = replace(kept, classes=("red",))
+            with pytest.raises(ImageSetError, match="has one class, 'red'; training needs two or more"):
+                train(OPTIONS, alone, alone, tmp_path / "out", progress)
+            with pytest.raises(ImageSetError, match=r"the model has other classes: .* 'blue', 'red'"):
+                train(replace(OPTIONS, distil=True), everything, everything, tmp_path / "out", progress)
+
+    def test_two_pictures_of_a_class_leave_none_to_stop_by(self, coloured, tmp_path):
+        everything = load_image_set(coloured)
+        few = replace(everything, examples=(*everything.examples[:2], *everything.examples[8:10]))
+        with Progress(disable=True) as progress:
+            card = train(replace(OPTIONS, epochs=1), few, few, tmp_path, progress)
+        assert (card["trained_on"], card["stopped_by"]) == (4, None)
+
+    def test_a_checkpoint_of_other_images_is_not_gone_on_with(self, coloured, tmp_path):
+        held_out, kept = halves(coloured)
+        path = tmp_path / f"{DEVICE_MODEL}.checkpoint"
+        save_checkpoint(path, (OPTIONS, kept.identity), {"step": 1})
+        assert load_checkpoint(path, (OPTIONS, kept.identity)) is not None
+        assert load_checkpoint(path, (OPTIONS, held_out.identity)) is None
+
+
+class TestCommand:
+    """What `semlink train FOLDER OUT` trains on and holds out, nothing else said."""
+
+    @pytest.fixture
+    def seen(self, monkeypatch) -> dict:
+        seen: dict = {}
+
+        def instead(options, data, held_out, *_):
+            seen.update(options=options, data=data, held_out=held_out)
+            measured = accuracy([True] * 24, [str(number) for number in range(24)])
+            return {"held_out": measured, "stopped_by": seen.get("stopped_by")}
+
+        monkeypatch.setattr("experiments.training.train.train", instead)
+        monkeypatch.setattr("experiments.training.link_training.link_train", instead)
+        return seen
+
+    @pytest.fixture
+    def photos(self, tmp_path) -> Path:
+        for number in range(24):
+            for name in ("cat", "cow", "dog"):
+                (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+                (tmp_path / "photos" / name / f"{number}.JPG").write_bytes(b"")
+        return tmp_path / "photos"
+
+    @pytest.mark.parametrize("command", ["train", "link-train"])
+    def test_a_tree_of_classes_is_enough(self, photos, tmp_path, seen, command):
+        result = CliRunner().invoke(app, [command, str(photos), str(tmp_path / "out")])
+        assert result.exit_code == 0, result.output
+        assert (
+            "100.0% of 24 images, held out and undamaged, right (95 % interval 86.2% to 100.0%)" in result.stdout
+        )
+        for images, count in ((seen["held_out"], 5), (seen["data"], 19)):
+            assert Counter(example.label for example in images.examples) == dict.fromkeys(range(3), count)
+
+    @pytest.mark.parametrize(
+        ("right", "count", "said"),
+        [(12, 12, "12 images .* too few to choose by: .* 75.8% to 100.0%, is wider than 20%"), (95, 100, "")],
+    )
+    def test_says_when_too_few_images_chose(self, photos, tmp_path, seen, right, count, said):
+        measured = accuracy([True] * right + [False] * (count - right), [str(number) for number in range(count)])
+        seen["stopped_by"] = measured | {"enough": (measured["high"] - measured["low"]) / 2 <= WIDEST}
+        result = CliRunner().invoke(app, ["train", str(photos), str(tmp_path / "out")])
+        assert re.search(said, result.stderr) if said else not result.stderr.strip()
+
+    def test_says_when_none_was_left_to_choose(self, photos, tmp_path, seen):
+        result = CliRunner().invoke(app, ["train", str(photos), str(tmp_path / "out")])
+        assert "No image was left to choose the best pass by" in result.stderr
+
+    def test_a_share_of_whole_objects_is_counted_in_objects(self, photos, tmp_path, seen):
+        lines = [f"{name}/{number}.JPG,{name},{number // 4}" for name in ("cat", "cow") for number in range(24)]
+        (photos / "manifest.csv").write_text("\n".join(["path,class,object", *lines]))
+        result = CliRunner().invoke(app, ["train", str(photos), str(tmp_path / "out")])
+        assert result.exit_code == 0, result.output
+        assert len({example.sample for example in seen["held_out"].examples}) == 2
+        assert len(seen["held_out"].examples) == 8
 
 
 class TestLinkTraining:
@@ -237,6 +370,9 @@ class TestLinkTraining:
         assert str(model.origin).startswith("link-trained deit_tiny")
         assert card["kind"] == "link-trained"
         assert card["from"].startswith("deit_tiny")
+        # The model knows no class "red" or "blue": its own answers from before are what it is measured by.
+        assert card["right"] == "as before it was adapted"
+        assert card["held_out"]["accuracy"] > 0
         assert json.loads((tmp_path / f"{DEVICE_MODEL}.json").read_text()) == card
 
     def test_comes_nearer_to_the_clean_models_answers_on_damaged_images(self, few, tmp_path, monkeypatch):
