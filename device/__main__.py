@@ -6,7 +6,10 @@ import signal
 import sys
 from pathlib import Path
 
+from device.rounds import Clock, check_clock_rounds
 from device.settings import DeviceSettings, ShowSpoolSettings
+from device.sources.opening import open_source
+from device.sources.source import SourceError
 from device.spool import Spool, SpoolError, spool_contents
 from device.uplink import Credentials
 from semlink.service.header_tag import device_key
@@ -14,7 +17,7 @@ from semlink.service.logs import configure_logs
 from semlink.service.settings import StartupError, read_settings
 from semlink.service.tracing import traced
 from semlink.vision.engines import EngineError
-from semlink.vision.photos import PhotosError, find_photos
+from semlink.vision.photos import PhotosError
 from semlink.vision.weights import WeightsError
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -34,23 +37,26 @@ def main() -> None:
         signal.signal(number, lambda *_: sys.exit(0))
     stop = asyncio.Event()
     try:
-        photos = find_photos(settings.images)
+        source = open_source(settings.images, settings.watch, settings.every)
         credentials = Credentials.of(settings)
         key = device_key(settings.header_key_file)
         spool = Spool(settings.spool, settings.spool_bytes) if settings.spool else None
+        if spool and settings.clock_rounds and settings.every:
+            check_clock_rounds(spool.status.next_number, settings.every, Clock())
         # Mistakes are explained before torch is loaded, which takes seconds.
         from device.device import Device
         from device.encoder import Encoder
         from device.store_and_forward import StoreAndForward
 
-        device = Device(settings, credentials, Encoder(settings), photos, stop, key)
-    except (EngineError, PhotosError, SpoolError, StartupError, WeightsError) as error:
+        device = Device(settings, credentials, Encoder(settings), source, stop, key)
+        forward = StoreAndForward(device, spool) if spool else device
+    except (EngineError, PhotosError, SourceError, SpoolError, StartupError, WeightsError) as error:
         sys.exit(f"device: {error}")
 
     async def run() -> None:
         for number in STOPPING:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await (StoreAndForward(device, spool) if spool else device).run()
+        await forward.run()
 
     with traced(settings, "device"):
         asyncio.run(run())

@@ -35,13 +35,17 @@ VIEWPOINTS = (
 )
 
 
-def take_view(path: Path, viewpoint: Viewpoint | None = None) -> NDArray[np.uint8]:
-    """(224, 224, 3) 8-bit pixels of the picture at `path`, or of what `viewpoint` shows of it.
+def take_view(picture: Path | bytes | Image.Image, viewpoint: Viewpoint | None = None) -> NDArray[np.uint8]:
+    """(224, 224, 3) 8-bit pixels of a picture, or of what `viewpoint` shows of it.
+
+    Args:
+        picture: a file, the bytes of one, or an upright RGB picture.
+        viewpoint: None for the whole picture.
 
     Raises:
         ImageError: no such picture, or too large a one.
     """
-    photo = open_image(path)
+    photo = picture if isinstance(picture, Image.Image) else open_image(picture)
     if viewpoint is not None:
         photo = _seen_from(photo, viewpoint)
     return model_pixels(photo, IMAGE_SIZE)

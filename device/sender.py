@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,16 @@ log = structlog.get_logger(__name__)
 class Sender:
     """Sends captures over one uplink."""
 
-    def __init__(self, settings: DeviceSettings, uplink: Uplink, key: SecretBytes | None) -> None:
-        """`key` makes the tags of headers, if there is one."""
+    def __init__(
+        self,
+        settings: DeviceSettings,
+        uplink: Uplink,
+        key: SecretBytes | None,
+        camera_status: Callable[[], dict[str, int]],
+    ) -> None:
+        """`key` makes the tags of headers, if there is one; `camera_status` is reported with every answer."""
         self._settings, self._uplink, self._key = settings, uplink, key
+        self._camera_status = camera_status
         self._votes = Votes(uplink, settings.vote_seconds)
         self.pause = uplink.pause
 
@@ -65,7 +73,8 @@ class Sender:
         response = sent.response
         vote = await self._votes.after_wait(capture.object_id, response)
         picture = await self._draw(self._settings.pictures, capture, sent) if self._settings.pictures else None
-        print(json.dumps(answer_report(capture, sent, vote, picture, spool)), flush=True)
+        report = answer_report(capture, sent, vote, picture, spool) | {"camera": self._camera_status()}
+        print(json.dumps(report), flush=True)
         tracing.annotate(
             rho=sent.view.frame.rho,
             bits=8 * len(sent.view.data),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from device.sources.kinds import is_stream
 from semlink.access.planner import PlanMethod
 from semlink.channel.plan import MIN_BITS
 from semlink.service.applicability import Applicable, Only
@@ -25,6 +26,8 @@ else:
 MAX_OBJECT_ID = 128
 """Characters of an object id that a server takes."""
 MAX_FRAME_ID = 2**64 - 1
+MIN_CLOCK_SECONDS = 0.1
+"""Between rounds from the clock: those of cameras differ by milliseconds."""
 
 WEIGHING = tuple(name for name, method in allocation_methods().items() if method.weighs)
 """Allocation methods that use γ and the bit error rate they are told."""
@@ -89,7 +92,14 @@ class DeviceSettings(EncoderSettings, CallSettings):
     )
     images: Annotated[list[str], NoDecode] = Field(
         description="picture files, folders, or names of scikit-image's photographs (chelsea, coffee, ...); "
-        "several are separated by spaces or, in the environment, by commas; a comma in a name is written \\,",
+        "several are separated by spaces or, in the environment, by commas; a comma in a name is written \\,. "
+        "Or one of: - for pictures on standard input, a video file, /dev/video0, rtsp://CAMERA (video needs "
+        "semlink[video])",
+    )
+    watch: bool = Field(
+        False,
+        description="watch the folder, or the one file, that --images names: each picture that is new or was "
+        "overwritten there is a round, once it is written to its end",
     )
     object_id: str = Field(description="what is looked at; the same for all devices that look at it")
     run: str = Field(
@@ -106,8 +116,16 @@ class DeviceSettings(EncoderSettings, CallSettings):
     every: float | None = Field(
         None, ge=0, description="keep going: a round every so many seconds, its object id being OBJECT_ID/ROUND"
     )
+    clock_rounds: bool = Field(
+        False,
+        description="number the rounds by the clock: at whole multiples of --every since 1970, so that cameras "
+        "that start at different times, or start anew, vote on the same moment",
+    )
     count: int | None = Field(
-        None, ge=0, description="rounds; 0: until stopped. Without it, 1, or with --every until stopped"
+        None,
+        ge=0,
+        description="rounds; 0: until stopped. Without it, 1; with --every, or pictures that come one after the "
+        "other, until stopped or until there are no more",
     )
     model: str = Field(DEVICE_MODEL, description="timm name of the vision transformer")
     weights: Path | None = Field(None, description="folder with NAME.safetensors, looked into first")
@@ -166,6 +184,11 @@ class DeviceSettings(EncoderSettings, CallSettings):
             raise ValueError(
                 f"--object-id (or SEMLINK_OBJECT_ID): at most {MAX_OBJECT_ID} characters, round and run included"
             )
+        is_stream(self.images, self.watch)
+        if self.clock_rounds and (self.every or 0) < MIN_CLOCK_SECONDS:
+            raise ValueError(
+                f"--clock-rounds (or SEMLINK_CLOCK_ROUNDS) needs --every of {MIN_CLOCK_SECONDS} seconds or more"
+            )
         if self.show_spool and self.spool is None:
             raise ValueError("--show-spool (or SEMLINK_SHOW_SPOOL) needs --spool")
         return self
@@ -174,14 +197,19 @@ class DeviceSettings(EncoderSettings, CallSettings):
     def rounds(self) -> int:
         """How many rounds are gone; 0: until stopped."""
         if self.count is None:
-            return 1 if self.every is None else 0
+            return 1 if self.every is None and not is_stream(self.images, self.watch) else 0
         return self.count
 
-    def object_of(self, number: int) -> str:
-        """Object id of a round, counted from 0: OBJECT_ID, OBJECT_ID/ROUND, and either with @RUN behind it."""
+    def object_of(self, number: int, run: str = "") -> str:
+        """Object id of a round: OBJECT_ID, OBJECT_ID/ROUND, and either with @RUN behind it.
+
+        Args:
+            number: of the round.
+            run: in place of the settings' where those have none.
+        """
         keeps_going = self.every is not None or self.rounds != 1
-        name = f"{self.object_id}/{number}" if keeps_going else self.object_id
-        return f"{name}@{self.run}" if self.run else name
+        name, run = f"{self.object_id}/{number}" if keeps_going else self.object_id, self.run or run
+        return f"{name}@{run}" if run else name
 
 
 class ShowSpoolSettings(ProcessSettings):

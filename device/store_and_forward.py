@@ -140,8 +140,8 @@ class StoreAndForward:
             except UplinkStopped:
                 raise
             except UplinkError as error:
-                has_no_more_to_do = self._all_stored or self._waiting_for_room
-                if error.code in REFUSALS or (self._settings.rounds and has_no_more_to_do):
+                has_no_more_to_do = self._all_stored or (self._waiting_for_room and self._settings.rounds)
+                if error.code in REFUSALS or has_no_more_to_do:
                     raise
                 log.warning("frame stays in the spool and is sent again", reason=str(error))
                 await sender.pause(error.retry_delay_seconds + random.uniform(0, LONGEST_PAUSE_SECONDS))

@@ -22,6 +22,7 @@ from structlog.testing import capture_logs
 from device.device import Device
 from device.encoder import Encoder
 from device.settings import DeviceSettings
+from device.sources.photos import Photos
 from device.uplink import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Credentials, Uplink, UplinkStopped
 from device.votes import MAX_VOTES_AWAITED
 from semlink.source.iaq.frame import Geometry, IaqFrame
@@ -109,10 +110,10 @@ def encoder():
 def device(encoder):
     """Makes the rounds of a device, to be run in the test's own process."""
 
-    def make(address, photos=(CAT,), stop=None, encoder=encoder, **settings):
-        given = {"images": ["-"], "object_id": "cup", "retry_seconds": 20, "vote_seconds": 20} | settings
+    def make(address, photos=(CAT,), stop=None, encoder=encoder, source=None, **settings):
+        given = {"images": ["chelsea"], "object_id": "cup", "retry_seconds": 20, "vote_seconds": 20} | settings
         settings = DeviceSettings(to=address, **given)
-        return Device(settings, Credentials(), encoder, list(photos), stop or asyncio.Event())
+        return Device(settings, Credentials(), encoder, source or Photos(photos), stop or asyncio.Event())
 
     return make
 
@@ -204,7 +205,7 @@ async def test_a_call_has_a_deadline_and_is_then_made_again(device, reports):
 async def test_a_refused_frame_is_given_up_at_once_with_the_reason_and_the_next_one_follows(device, reports, code):
     link = ScriptedLink(code)
     async with serving(link) as address:
-        rounds = device(address, count=2)
+        rounds = device(address, count=2, run="told")
         with capture_logs() as logs:
             await rounds.run()
     assert rounds.failures == 1

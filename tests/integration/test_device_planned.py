@@ -15,6 +15,7 @@ from device.device import Device
 from device.encoder import Encoder
 from device.planning import PlanningError, plan_view
 from device.settings import DeviceSettings
+from device.sources.photos import Photos
 from device.uplink import Credentials
 from semlink.access.planner import PlanMethod
 from semlink.source.iaq.frame import IaqFrame
@@ -64,8 +65,8 @@ def put(emulator, kind, **parameters):
 
 
 def device(encoder, address, **settings):
-    given = {"images": ["-"], "object_id": "cup", "retry_seconds": 20, "plan": "ia-qsmpa"} | settings
-    return Device(DeviceSettings(to=address, **given), Credentials(), encoder, [CAT], asyncio.Event())
+    given = {"images": ["chelsea"], "object_id": "cup", "retry_seconds": 20, "plan": "ia-qsmpa"} | settings
+    return Device(DeviceSettings(to=address, **given), Credentials(), encoder, Photos([CAT]), asyncio.Event())
 
 
 @pytest.fixture

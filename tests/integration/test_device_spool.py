@@ -25,6 +25,7 @@ from device import uplink as device_uplink
 from device.device import Device
 from device.encoder import Encoder
 from device.settings import DeviceSettings
+from device.sources.photos import Photos
 from device.spool import FIXED_BYTES, Spool, spool_contents
 from device.store_and_forward import StoreAndForward
 from device.uplink import LONGEST_RETRY_DELAY_SECONDS, Credentials, Uplink, UplinkError
@@ -110,10 +111,10 @@ def encoder():
 def device(encoder, path):
     """Makes the rounds of a device, to be run in the test's own process."""
 
-    def make(address, spool_bytes=64 << 20, stop=None, **settings):
-        given = {"images": ["-"], "object_id": "cup", "retry_seconds": 1, "count": 3} | settings
+    def make(address, spool_bytes=64 << 20, stop=None, source=None, **settings):
+        given = {"images": ["chelsea"], "object_id": "cup", "retry_seconds": 1, "count": 3} | settings
         told = DeviceSettings(to=address, spool=path, **given)
-        made = Device(told, Credentials(), encoder, [CAT], stop or asyncio.Event())
+        made = Device(told, Credentials(), encoder, source or Photos([CAT]), stop or asyncio.Event())
         return StoreAndForward(made, Spool(path, spool_bytes))
 
     return make

@@ -125,6 +125,8 @@ def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(proce
         del others[start : start + 2]
     if name == "threshold":
         others += ["--method", "attention-threshold"]
+    if name == "clock_rounds":
+        others += ["--every", "2"]
     if name == "show_spool":
         others += ["--spool", "a/b"]
     for each in kind.model_fields[name].metadata:
@@ -206,6 +208,21 @@ def test_what_is_required_must_not_be_empty(capsys, flag, value):
     assert f"{flag} (or SEMLINK_" in message
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--images", "-", "a.jpg"], "- goes with no other pictures"),
+        (["--images", "a.jpg", "film.mp4"], "film.mp4 goes with no other pictures"),
+        (["--images", "rtsp://camera", "--watch"], "--watch (or SEMLINK_WATCH) is for one folder"),
+        (["--images", "a", "b", "--watch"], "--watch (or SEMLINK_WATCH) is for one folder"),
+        (["--images", "a", "--clock-rounds"], "needs --every of 0.1 seconds or more"),
+        (["--images", "a", "--clock-rounds", "--every", "0"], "needs --every of 0.1 seconds or more"),
+    ],
+)
+def test_options_of_a_source_that_do_not_apply_are_refused(capsys, arguments, says):
+    assert says in mistake(capsys, "device", ["--to", "host:1", "--object-id", "cup", *arguments])
+
+
 def test_an_unknown_flag_is_a_mistake(capsys):
     assert "--colour" in mistake(capsys, "device", [*DEVICE, "--colour", "red"])
 
@@ -267,12 +284,21 @@ def test_images_are_separated_by_commas_in_the_environment(text, images, monkeyp
         (["--every", "0"], 0, ["cup/0", "cup/1"]),
         (["--every", "2", "--count", "1"], 1, ["cup/0"]),
         (["--every", "2", "--count", "4"], 4, ["cup/0", "cup/1"]),
+        (["--every", "2", "--clock-rounds"], 0, ["cup/0", "cup/1"]),
+        (["--images", "-"], 0, ["cup/0", "cup/1"]),
+        (["--images", "film.MP4"], 0, ["cup/0", "cup/1"]),
+        (["--images", "rtsp://camera/1", "--count", "2"], 2, ["cup/0", "cup/1"]),
+        (["--images", "/dev/video0", "--count", "1"], 1, ["cup"]),
+        (["--images", "folder", "--watch"], 0, ["cup/0", "cup/1"]),
         (["--run", "a1"], 1, ["cup@a1"]),
         (["--every", "2", "--run", "2026-01-31_08.15"], 0, ["cup/0@2026-01-31_08.15", "cup/1@2026-01-31_08.15"]),
     ],
 )
 def test_rounds_and_their_objects(arguments, rounds, objects):
-    settings = device(*arguments)
+    images = [] if "--images" in arguments else ["--images", "chelsea"]
+    settings = read_settings(
+        DeviceSettings, "device", ["--to", "host:1", "--object-id", "cup", *images, *arguments]
+    )
     assert settings.rounds == rounds
     assert [settings.object_of(number) for number in range(len(objects))] == objects
 
