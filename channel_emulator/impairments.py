@@ -6,6 +6,7 @@ A request may name a preset instead of a type, or as a patch only the parameters
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 from pydantic import (
@@ -25,6 +26,7 @@ from pydantic_core import CoreSchema, core_schema
 from semlink.channel.base import Channel, channel_type, channels
 from semlink.channel.parameters import parameters
 from semlink.channel.presets import PRESETS
+from semlink.channel.recording_files import hold_recording
 
 _at_start: dict[str, Any] = {}
 
@@ -35,6 +37,8 @@ def start_with(**values: Any) -> None:
     They hold for every channel that has them, whatever the control plane asks for, which it is refused where the
     two do not go together.
     """
+    if values.get("channel_file") is not None:
+        hold_recording(Path(values["channel_file"]))
     _at_start.clear()
     _at_start.update({name: value for name, value in values.items() if value is not None})
 

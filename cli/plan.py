@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from cli.from_settings import WeightsFolder, explained
+from cli.from_settings import WeightsFolder, explained, fail
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import (
     UNIT_VARIANCE_RANGE,
@@ -22,15 +23,31 @@ from semlink.access.planner import (
     plan,
     unit_variance_range,
 )
+from semlink.channel.mimo_ofdm import MimoOfdm
 from semlink.channel.ofdm import Numerology
 from semlink.channel.rates import TARGET_BLOCK_ERROR_RATE
+from semlink.channel.recording_files import read_recording
+from semlink.channel.recordings import ChannelMatrices
 from semlink.source.iaq.importance import importance_weights
 from semlink.vision.weights import DEVICE_MODEL, WeightsError
 
 PATCHES = 196
 
 
+@dataclass(frozen=True)
+class Met:
+    """The channel that the plan is for."""
+
+    numerology: Numerology
+    gains: NDArray[np.float64]
+    """(F, N_s) singular values."""
+    snr_db: float
+    about: dict[str, Any]
+    """For JSON: where it was measured."""
+
+
 def plan_command(
+    context: typer.Context,
     method: Annotated[
         PlanMethod,
         typer.Option(
@@ -70,6 +87,14 @@ def plan_command(
     importance: Annotated[
         Path | None, typer.Option(help="Importance is 196 numbers in this file: .npy, or text.")
     ] = None,
+    channel_file: Annotated[
+        str | None,
+        typer.Option(
+            help="Measured channel: H or taps (.npy, .npz) instead of a drawn one, or an SNR trace (.csv). "
+            "Streams are at most what H carries."
+        ),
+    ] = None,
+    frame: Annotated[int, typer.Option(min=0, help="Which frame of --channel-file is met, counted from 0.")] = 0,
     weights: WeightsFolder = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of the channel and, if nothing else gives them, of the scores.")
@@ -78,19 +103,24 @@ def plan_command(
 ) -> None:
     """Plan one frame over MIMO-OFDM: bits, subcarriers and power for each patch, and how long it will take.
 
-    The channel is Rayleigh fading, drawn from --seed: 784 subcarriers of 15 kHz. Important patches get more bits
-    and better subchannels; power is shared so that no block keeps the others waiting. T_d is when all are done.
-    Compare "semlink plan --method fixed" with "semlink plan --method ia-qsmpa", then both at another --snr.
+    The channel is Rayleigh fading, drawn from --seed, 784 subcarriers of 15 kHz; or that of --channel-file.
+    Important patches get more bits and better subchannels; power is shared so that no block keeps the others
+    waiting. T_d is when all are done. Compare "semlink plan --method fixed" with "semlink plan --method ia-qsmpa",
+    then both at another --snr.
     """
-    numerology = Numerology(streams=streams)
+    sources = {name: context.get_parameter_source(name) for name in ("snr", "frame")}
+    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    if "frame" in given and channel_file is None:
+        fail("--frame has no effect without --channel-file", status=2)
     with explained(ValueError, OSError, WeightsError):
+        met = _met(channel_file, frame, streams, snr, seed, snr_is_given="snr" in given)
         segments, value_range = _importance(image, importance, weights, seed)
         made = plan(
             segments,
-            draw_gains(numerology, seed),
-            snr,
+            met.gains,
+            met.snr_db,
             method=method,
-            numerology=numerology,
+            numerology=met.numerology,
             rho=rho,
             mapping=mapping,
             generator=np.random.default_rng(seed),
@@ -99,16 +129,20 @@ def plan_command(
             value_range=value_range,
         )
     if as_json:
-        made_document = document(made, subcarrier_mapping=str(mapping), seed=seed)
+        of_channel = {"subcarriers": met.numerology.subcarriers, "ofdm_symbols": _symbols(made, met), **met.about}
+        made_document = document(made, subcarrier_mapping=str(mapping), seed=seed, **of_channel)
         typer.echo(json.dumps(made_document, ensure_ascii=False, allow_nan=False))
     else:
-        show(made, Console())
+        console = Console()
+        show(made, console)
+        show_channel(made, met, console)
 
 
 def document(made: PredictedPlan, **more: Any) -> dict[str, Any]:
     """The plan for JSON; `more` is put in front of the blocks. An infinite latency is None.
 
-    `mapping` is the block of each subchannel, subcarrier by subcarrier.
+    `mapping` is the block of each subchannel, subcarrier by subcarrier; of several OFDM symbols that are taken as
+    one (`ofdm_symbols`), one symbol after the other.
     """
     return {
         "method": made.method,
@@ -155,6 +189,47 @@ def show(made: PredictedPlan, console: Console) -> None:
         console.print(
             f"Longer than the {made.coherence_seconds * 1e3:.3g} ms for which the channel would stay as it is."
         )
+
+
+def show_channel(made: PredictedPlan, met: Met, console: Console) -> None:
+    """Prints where the channel was measured, and that blocks share subchannels by turns."""
+    if met.about:
+        level = met.about.get("measured_power_db")
+        console.print(
+            f"Channel: {met.about['channel_file']}, frame {met.about['frame']} of {met.about['frames']}, "
+            f"{met.numerology.subcarriers} subcarriers of {met.numerology.spacing_hz / 1e3:g} kHz"
+            + ("" if level is None else f"; its mean power of {level:.1f} dB is set to 0 dB"),
+            soft_wrap=True,
+        )
+    if (symbols := _symbols(made, met)) > 1:
+        console.print(
+            f"{made.bits.size} blocks over {met.numerology.subchannels} subchannels: {symbols} OFDM symbols are "
+            "taken as one.",
+            soft_wrap=True,
+        )
+
+
+def _symbols(made: PredictedPlan, met: Met) -> int:
+    """OFDM symbols that are taken as one, so that every block has a subchannel."""
+    return made.numerology.subcarriers // met.numerology.subcarriers
+
+
+def _met(
+    channel_file: str | None, frame: int, streams: int, snr_db: float, seed: int, *, snr_is_given: bool
+) -> Met:
+    """The channel of a frame, drawn or measured."""
+    drawn = Numerology(streams=streams)
+    if channel_file is None:
+        return Met(drawn, draw_gains(drawn, seed), snr_db, {})
+    channel = MimoOfdm(snr_db=snr_db, streams=streams, channel_file=channel_file)
+    if snr_is_given and (why := channel.idle.get("snr_db")):
+        raise ValueError(f"--snr has no effect {why}")
+    recording = read_recording(Path(channel_file))
+    state = channel.draw_state(lambda *_: np.random.default_rng(seed), frame=frame)
+    about = {"channel_file": channel_file, "frame": frame % recording.frames, "frames": recording.frames}
+    if isinstance(recording, ChannelMatrices):
+        about["measured_power_db"] = recording.mean_power_db
+    return Met(channel.numerology, state.gains, channel.snr_met(state), about)
 
 
 def _milliseconds(seconds: float) -> float | None:

@@ -39,6 +39,7 @@ MAX_MEMBERS = 16
 """Arrays in an .npz file."""
 H_KEYS = frozenset({"H", "spacing_hz"})
 TAP_KEYS = frozenset({"taps", "sample_rate", "delays", "subcarriers", "spacing_hz"})
+_held: dict[Path, Recording] = {}
 FORMATS = ".npy or .npz with H, .npz with taps, .csv with an SNR trace"
 
 
@@ -48,6 +49,8 @@ def read_recording(path: Path) -> Recording:
     Raises:
         ValueError: it cannot be read, or is no such file; the message names the file and says what to do.
     """
+    if path in _held:
+        return _held[path]
     try:
         about = path.stat()
         if not path.is_file():
@@ -57,6 +60,11 @@ def read_recording(path: Path) -> Recording:
         raise ValueError(f"channel file {path}: {error.strerror or error}") from None
     except ValueError as error:
         raise ValueError(f"channel file {path}: {error}") from None
+
+
+def hold_recording(path: Path) -> None:
+    """Reads a file once for as long as this process lives, whatever becomes of the file; see `read_recording`."""
+    _held[path] = read_recording(path)
 
 
 @lru_cache(4)

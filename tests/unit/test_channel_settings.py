@@ -1,5 +1,6 @@
 """What the channel emulator can be told, and how it explains what it can't."""
 
+import numpy as np
 import pytest
 
 from channel_emulator.settings import Settings
@@ -43,6 +44,27 @@ def test_every_setting_is_explained(capsys):
     assert end.value.code == 0
     assert "--upstream" in capsys.readouterr().out
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_a_channel_file_is_read_before_the_start(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("h.npy", np.ones((50, 2, 2), complex))
+    (tmp_path / "trace.csv").write_text("frame,snr_db\n0,3\n")
+    read("--upstream", "a:1", "--channel", "mimo-ofdm", "--channel-file", "h.npy")
+    for flags, complaint in (
+        (("--channel", "mimo-ofdm", "--channel-file", "h.mat"), "channel file h.mat: No such file"),
+        (("--channel", "mimo-ofdm", "--channel-file", "h.npy", "--streams", "2"), "streams must be at most 1"),
+        (("--channel", "awgn", "--channel-file", "h.npy"), "takes a CSV file with snr_db"),
+        (
+            ("--channel", "awgn", "--channel-file", "trace.csv", "--snr", "3"),
+            "--snr has no effect beside a --channel",
+        ),
+        (("--channel", "bsc", "--channel-file", "trace.csv"), "--channel-file is for --channel awgn"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            read("--upstream", "a:1", *flags)
+        assert end.value.code == 2
+        assert complaint in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

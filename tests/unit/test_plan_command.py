@@ -54,6 +54,57 @@ def test_every_method_with_and_without_a_finite_block_length(method):
     assert np.sum(ideal["bits"]) == np.sum(finite["bits"]) == 392
 
 
+class TestChannelFile:
+    @pytest.fixture
+    def matrices(self, tmp_path):
+        generator = np.random.default_rng(0)
+        found = 1e-3 * (generator.standard_normal((3, 64, 2, 3)) + 1j * generator.standard_normal((3, 64, 2, 3)))
+        np.savez(tmp_path / "h.npz", H=found, spacing_hz=30e3)
+        return found
+
+    def test_a_plan_over_measured_matrices(self, tmp_path, matrices):
+        """It is that of the frame's singular values, at the mean power of the file."""
+        found = document("--channel-file", tmp_path / "h.npz", "--frame", 4, "--snr", 15)
+        level = np.mean(np.abs(matrices) ** 2)
+        gains = np.linalg.svd(matrices[1] / np.sqrt(level), compute_uv=False)
+        made = plan(draw_importance(0), gains, 15.0, numerology=Numerology(64, 2, 30e3, 128.0))
+        assert found["bits"] == made.bits.tolist()
+        assert found["t_d_ms"] == pytest.approx(1e3 * made.t_d, rel=1e-6)
+        assert found["measured_power_db"] == pytest.approx(10 * np.log10(level))
+        assert (found["frame"], found["frames"], found["streams"], found["subcarriers"]) == (1, 3, 2, 64)
+        assert found["ofdm_symbols"] == 2  # 196 blocks over 128 subchannels
+        assert len(found["mapping"]) == 128
+        shown = run("--channel-file", tmp_path / "h.npz").stdout
+        assert "frame 0 of 3, 64 subcarriers of 30 kHz; its mean power of -57" in shown
+        assert "196 blocks over 128 subchannels: 2 OFDM symbols are taken as one." in shown
+
+    def test_a_plan_at_the_snr_of_a_trace(self, tmp_path):
+        (tmp_path / "trace.csv").write_text("frame,snr_db\n0,20\n1,5\n")
+        found = document("--channel-file", tmp_path / "trace.csv", "--frame", 1)
+        assert {**found, "channel_file": None} == {
+            **document("--snr", 5), "channel_file": None, "frame": 1, "frames": 2
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("arguments", "reason"),
+        [
+            (("--frame", 1), "--frame has no effect without --channel-file"),
+            (
+                ("--channel-file", "trace.csv", "--snr", 20),
+                "--snr has no effect beside a --channel-file with an SNR",
+            ),
+            (("--channel-file", "nowhere.npy"), "channel file nowhere.npy: No such file"),
+            (("--channel-file", "h.npz", "--streams", 3), "streams must be at most 2"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(self, tmp_path, matrices, monkeypatch, arguments, reason):
+        (tmp_path / "trace.csv").write_text("frame,snr_db\n0,20\n")
+        monkeypatch.chdir(tmp_path)
+        result = run(*arguments)
+        assert result.exit_code != 0
+        assert reason in result.stderr
+
+
 def test_an_infinite_latency_is_null():
     found = document("--method", "fixed-b-wf", "--snr", 0)
     assert found["t_d_ms"] is None
