@@ -9,6 +9,7 @@ from opentelemetry.trace import SpanKind
 from channel_emulator.settings import Settings
 from semlink.service import tracing
 from semlink.service.correlation import outgoing
+from semlink.service.tls import tls_hint
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +37,8 @@ async def pass_on(
         code, details, note = error.code(), error.details(), log.warning
         # Whether the upstream said so itself or could not be asked, gRPC does not tell.
         if code is grpc.StatusCode.UNAVAILABLE:
-            details = f"upstream {settings.upstream} is unavailable, try again: {details}"
+            hint = await tls_hint(settings.upstream, details or "", settings.tls_server_authority is not None)
+            details = f"upstream {settings.upstream} is unavailable, try again: {details}{hint}"
         elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
             details = f"upstream {settings.upstream} did not answer in time: {details}"
         elif code is grpc.StatusCode.UNIMPLEMENTED:  # no fault: servers don't know of channels

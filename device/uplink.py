@@ -26,7 +26,7 @@ from semlink.service import tracing
 from semlink.service.correlation import outgoing
 from semlink.service.keys import own_key
 from semlink.service.settings import StartupError
-from semlink.service.tls import channel_credentials, connect
+from semlink.service.tls import channel_credentials, connect, tls_hint
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 
@@ -165,21 +165,26 @@ class Uplink:
 
     async def _insist(self, stub: Any, method: str, request: Any, seconds: float, wish: str) -> Any:
         """Makes a call; again while nobody answers, after growing random pauses, and longer ones if asked to."""
-        attempts = 0
+        attempts, hint = 0, ""
 
         async def attempt() -> Any:
-            nonlocal attempts
+            nonlocal attempts, hint
             attempts += 1
             with tracing.span(method, kind=SpanKind.CLIENT, attempt=attempts):
                 metadata = (*outgoing(), *self.credentials.metadata)
-                return await getattr(stub, method)(request, timeout=seconds, metadata=metadata)
+                try:
+                    return await getattr(stub, method)(request, timeout=seconds, metadata=metadata)
+                except grpc.aio.AioRpcError as error:
+                    over_tls = self.credentials.tls is not None
+                    hint = await tls_hint(self.target, error.details() or "", over_tls)
+                    raise
 
         def note(state: RetryCallState) -> None:
             log.warning(
                 "no answer, asking again",
                 wish=wish,
                 attempt=state.attempt_number,
-                reason=_reason(state.outcome.exception() if state.outcome else None),
+                reason=_reason(state.outcome.exception() if state.outcome else None) + hint,
                 pause_seconds=round(state.upcoming_sleep, 2),
             )
 
@@ -189,7 +194,7 @@ class Uplink:
         try:
             return await self.retrying(passes, note)(attempt)
         except grpc.RpcError as error:
-            message = f"{wish}: {self.target} says {_reason(error)}"
+            message = f"{wish}: {self.target} says {_reason(error)}{hint}"
             raise UplinkError(message, error.code(), retry_delay_seconds(error)) from None
 
     def retrying(

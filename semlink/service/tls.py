@@ -1,14 +1,22 @@
-"""TLS 1.2 or newer from PEM files, mutual TLS, and the gRPC channel to another process."""
+"""TLS 1.2 or newer from PEM files, mutual TLS, gRPC channels; hints where one end of a connection takes no TLS."""
 
+import asyncio
 import ssl
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 
 from semlink.service.settings import CallSettings, IdentitySettings, ListenSettings, StartupError
 
 _CERTIFICATE, _PRIVATE_KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
+PROBE_SECONDS = 2.0
+"""Longest that `tls_hint` takes."""
+_PLAIN_HTTP = b"this port takes HTTPS, and this was plain HTTP: write https:// instead of http://\n"
+_ANSWER_TO_PLAIN_HTTP = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_PLAIN_HTTP), _PLAIN_HTTP)
+)
 _CHANNEL_OPTIONS = [
     # A server that comes back is found within about a second, also under a new address.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -53,7 +61,7 @@ def server_context(settings: ListenSettings) -> ssl.SSLContext | None:
     identity, clients = _identity(settings), _clients(settings)
     if identity is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = _ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _load_identity(context, settings)
     if clients is not None:
@@ -81,6 +89,63 @@ def connect(target: str, credentials: grpc.ChannelCredentials | None = None) -> 
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
     return grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
+
+
+async def tls_hint(target: str, details: str, over_tls: bool) -> str:
+    """What may help where one end of a failed connection takes TLS and the other does not; else nothing.
+
+    Args:
+        target: HOST:PORT that was called.
+        details: of the UNAVAILABLE that gRPC answered with.
+        over_tls: whether the call was made over TLS.
+    """
+    if over_tls and "WRONG_VERSION_NUMBER" in details:
+        return f": {target} takes no TLS; leave out --tls-server-authority, or start it with --tls-certificate"
+    if over_tls and "CERTIFICATE_VERIFY_FAILED" in details:
+        return f": the certificate of {target} is signed by none in the file of --tls-server-authority"
+    if not over_tls and "Socket closed" in details and await _takes_tls(target):
+        return f": {target} takes TLS only; name who signed its certificate with --tls-server-authority"
+    return ""
+
+
+async def _takes_tls(target: str) -> bool:
+    host, _, port = target.rpartition(":")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # only asks: nothing is sent, nobody is trusted
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    writer.transport.abort()
+    return True
+
+
+class _ServerObject(ssl.SSLObject):
+    """TLS of one connection, which answers plain HTTP in the clear."""
+
+    outgoing: ssl.MemoryBIO
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except ssl.SSLError as error:
+            if error.reason != "HTTP_REQUEST":
+                raise
+            self.outgoing.write(_ANSWER_TO_PLAIN_HTTP)
+            raise ssl.SSLWantReadError from None  # sends it, and waits for the client to hang up
+
+
+class _ServerContext(ssl.SSLContext):
+    sslobject_class = _ServerObject
+
+    def wrap_bio(
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *rest: Any, **named: Any
+    ) -> ssl.SSLObject:
+        made = super().wrap_bio(incoming, outgoing, *rest, **named)
+        assert isinstance(made, _ServerObject)
+        made.outgoing = outgoing
+        return made
 
 
 def _clients(settings: ListenSettings) -> bytes | None:

@@ -150,9 +150,10 @@ class TestTls:
             check = health_pb2_grpc.HealthStub(channel).Check
             assert code_of(check, health_pb2.HealthCheckRequest()) is grpc.StatusCode.UNAVAILABLE
 
-    def test_nothing_is_answered_in_the_clear(self, door):
-        with pytest.raises(httpx.TransportError):
-            door.process.http.get("/v2/health/live")
+    def test_nothing_is_answered_in_the_clear_but_a_hint(self, door):
+        answer = door.process.http.get("/v2/health/live")
+        assert (answer.status_code, answer.headers["connection"]) == (400, "close")
+        assert "this port takes HTTPS" in answer.text
         assert code_of(door.process.link.WaitVote, WaitVoteRequest(object_id="x")) is grpc.StatusCode.UNAVAILABLE
 
     def test_a_device_sends_through_all_of_it(self, doors, pem):
@@ -184,6 +185,28 @@ class TestTls:
         with pytest.raises(UplinkError, match="UNAUTHENTICATED") as caught:
             asyncio.run(wait_for_a_vote())
         assert BOB not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("listens", "authority", "hint"),
+        [
+            ("tls", None, "takes TLS only; name who signed its certificate with --tls-server-authority"),
+            ("plain", "authority.pem", "takes no TLS; leave out --tls-server-authority"),
+            ("tls", "stranger.pem", "is signed by none in the file of --tls-server-authority"),
+            ("nobody", None, None),
+        ],
+    )
+    def test_a_device_is_told_which_end_has_no_tls(self, doors, pem, patient, listens, authority, hint):
+        addresses = {"tls": doors["server"].process.grpc_address, "plain": patient.grpc_address}
+        credentials = authority and grpc.ssl_channel_credentials((pem / authority).read_bytes())
+
+        async def wait_for_a_vote() -> None:
+            address = addresses.get(listens, "127.0.0.1:9")
+            async with Uplink(address, 20, 0.1, asyncio.Event(), Credentials(credentials)) as uplink:
+                await uplink.wait_vote("cat", 1)
+
+        with pytest.raises(UplinkError, match="UNAVAILABLE") as caught:
+            asyncio.run(wait_for_a_vote())
+        assert hint in str(caught.value) if hint else "tls" not in str(caught.value).lower()
 
     def test_a_certificate_without_tls_is_a_mistake(self, pem):
         settings = {"to": "there:1", "images": ["chelsea"], "object_id": "cat"}
