@@ -54,6 +54,8 @@ async def assembled(settings: ServerSettings) -> AsyncIterator[Assembly]:
     keys = HeaderKeys(keys_of_devices(settings.header_keys_file)) if settings.header_keys_file else None
     timeout = settings.request_timeout_seconds
     sessions = Sessions(_store(settings, metrics), settings.max_waiting_calls, metrics)
+    sessions.start_probing()
+    health.checks.append(sessions.problem)
     try:
         recognizer = Recognizer(settings, sessions, metrics, keys)
         link = LinkService(recognizer, sessions, metrics, timeout)

@@ -89,6 +89,9 @@ class Metrics:
         self.partial_votes = counter("partial_votes", text)
         text = "Views answered after the vote on their object, which they did not change."
         self.late_views = counter("late_views", text)
+        text = "1 while the store of views and votes answers; 0 while Redis is away, and what needs it is refused."
+        self.store_up = Gauge("semlink_server_store_up", text, registry=registry)
+        self.store_up.set(1)
         self.store_errors = counter("store_errors", "Calls that Redis did not answer as it should.")
 
     def count_request(self, protocol: str, status: int, seconds: float) -> None:

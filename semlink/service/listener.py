@@ -5,7 +5,7 @@ import json
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 import structlog
@@ -50,9 +50,15 @@ _OPTIONS = [
 
 @dataclass
 class Health:
-    """Whether the process is ready to serve; it is alive as long as it answers."""
+    """Whether the process is ready to serve; it is alive as long as it answers.
+
+    Attributes:
+        ready: it takes requests.
+        checks: each says what is not served now, though the process is ready for all else; empty: nothing.
+    """
 
     ready: bool = False
+    checks: list[Callable[[], str]] = field(default_factory=list)
 
     def router(self) -> APIRouter:
         """The health endpoints of the Open Inference Protocol."""
@@ -64,10 +70,12 @@ class Health:
             return {"live": True}
 
         @router.get("/ready", summary="Is the process ready to serve?", responses=not_ready)
-        async def ready() -> dict[str, bool]:
+        async def ready() -> dict[str, bool | list[str]]:
+            """With `degraded` where a part is not served: why not."""
             if not self.ready:
                 raise HTTPException(503, "not ready yet: still starting, or about to stop")
-            return {"ready": True}
+            degraded = [problem for check in self.checks if (problem := check())]
+            return {"ready": True} | ({"degraded": degraded} if degraded else {})
 
         return router
 

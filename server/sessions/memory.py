@@ -54,7 +54,13 @@ class _Object:
 
 
 class MemoryStore:
-    """Objects in this process's memory; claims never expire. See `SessionStore`."""
+    """Objects in this process's memory; claims never expire. See `SessionStore`.
+
+    Attributes:
+        is_away: never.
+    """
+
+    is_away = False
 
     def __init__(self, rules: Rules, metrics: Metrics) -> None:
         """An empty store."""
@@ -125,6 +131,9 @@ class MemoryStore:
         least = max(oldest, _numbers(after)) if after else oldest
         listed = [vote for vote in self._votes.get(owner, ()) if _numbers(vote.cursor) > least]
         return listed[:limit] if after else listed[-limit:]
+
+    async def probe(self) -> None:
+        """Does nothing: memory is always there."""
 
     async def close(self) -> None:
         """Stops the timers."""

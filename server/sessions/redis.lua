@@ -14,7 +14,7 @@
 --            until:D      while it is worked out: when others may take it over
 --            answer:D     what it shows
 --            first:D      its likeliest class, if it counts in the vote
---          or, for `votes`, such a stream
+--          or, for `votes`, such a stream; or, for `probe`, a string
 -- ARGV[1]  what to do; ARGV[2] D; ARGV[3] the caller's token; the rest as below.
 --
 -- Answers {outcome, whether this run took the vote, detail, expected, whether there is a vote, first:D...}
@@ -92,6 +92,12 @@ local function answer(outcome, taken, object, detail)
     if view.first then said[#said + 1] = view.first end
   end
   return said
+end
+
+-- probe: whether anything can be written.
+if command == 'probe' then
+  redis.call('SET', key, 1, 'PX', 60000)
+  return {}
 end
 
 -- votes (after, limit, time to live): entries of a stream, the oldest first; after a cursor, or else the latest.

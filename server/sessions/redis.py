@@ -46,6 +46,9 @@ SCRIPT = resources.files("server.sessions").joinpath("redis.lua").read_text(enco
 class RedisStore:
     """Objects in one Redis, with claims that expire. See `SessionStore`.
 
+    Attributes:
+        is_away: the last call got no answer; not so before the first.
+
     Redis must not evict keys (`maxmemory-policy noeviction`, its default). It loses no answered view if it runs
     with `appendonly yes` and `appendfsync always`.
     """
@@ -68,7 +71,7 @@ class RedisStore:
         )
         self._redis = Redis.from_pool(pool)
         self._script = self._redis.register_script(SCRIPT)
-        self._is_away = False
+        self.is_away = False
 
     async def claim(self, view: SubmittedView, token: str) -> StoreReply:
         """Reserves a view."""
@@ -109,6 +112,10 @@ class RedisStore:
         entries = await self._call([_votes_key(owner)], "votes", after, limit, ttl)
         return [_taken_vote(cursor, fields) for cursor, fields in entries]
 
+    async def probe(self) -> None:
+        """Writes something that nobody reads: a Redis that is full refuses that."""
+        await self._call([f"{PREFIX}:probe"], "probe")
+
     async def close(self) -> None:
         """Closes the connections."""
         await self._redis.aclose()
@@ -124,13 +131,16 @@ class RedisStore:
                 reply = await self._script(keys=[f"{PREFIX}:objects", *keys], args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
             self._metrics.store_errors.inc()
-            if not self._is_away:
-                log.error("redis is away", error=f"{type(error).__name__}: {error}")
-            self._is_away = True
+            self._metrics.store_up.set(0)
+            if not self.is_away:
+                told = f"{type(error).__name__}: {error}"
+                log.error("redis is away: views of objects and votes are refused until it is back", error=told)
+            self.is_away = True
             raise StoreAway from None
-        if self._is_away:
+        if self.is_away:
             log.info("redis is back")
-        self._is_away = False
+        self._metrics.store_up.set(1)
+        self.is_away = False
         return cast(list, reply)
 
     def _reply(self, object_id: str, reply: list) -> StoreReply:

@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 BUSY_SECONDS = 0.05, 0.4
 """Shortest and longest pause before claiming a view again that another server has claimed."""
 SETTLE_PAUSE_SECONDS = 0.1
+PROBE_SECONDS = 2.0
+"""Interval at which the store is asked whether it is there."""
 POLL_SECONDS = 0.05
 """Interval at which the store is asked for the votes that callers wait for."""
 
@@ -64,6 +66,7 @@ class Sessions:
         self._works: dict[tuple[ObjectName, str], _Work] = {}
         self._awaited: dict[ObjectName, set[asyncio.Future[Vote]]] = {}
         self._polling: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[None] | None = None
         self._is_stopping = False
 
     async def add_view(
@@ -145,6 +148,16 @@ class Sessions:
         """
         return await self._store.votes(owner, after, limit)
 
+    def start_probing(self) -> None:
+        """Asks the store now and ever again whether it is there; a warning says where it is not."""
+        self._probing = asyncio.create_task(self._probe())
+
+    def problem(self) -> str:
+        """What is refused now, and why; empty: nothing."""
+        if not self._store.is_away:
+            return ""
+        return "redis does not answer: views of objects and waits for votes are refused until it does"
+
     def end_waits(self) -> None:
         """Ends all waits for votes with Stopping, those that begin later too."""
         self._is_stopping = True
@@ -154,10 +167,16 @@ class Sessions:
 
     async def close(self) -> None:
         """Gives up what is under way, and closes the store."""
-        for task in (self._polling, *(work.settled for work in self._works.values())):
+        for task in (self._polling, self._probing, *(work.settled for work in self._works.values())):
             if task:
                 task.cancel()
         await self._store.close()
+
+    async def _probe(self) -> None:
+        while True:
+            with suppress(StoreAway):
+                await self._store.probe()
+            await asyncio.sleep(PROBE_SECONDS)
 
     async def _status(self, name: ObjectName) -> VoteStatus:
         (reply,) = await self._store.look_up([name])

@@ -173,6 +173,13 @@ class SessionStore(Protocol):
     async def votes(self, owner: str, after: str, limit: int) -> list[TakenVote]:
         """An owner's votes, the oldest first: the first after a cursor, or else (`after` is empty) the latest."""
 
+    async def probe(self) -> None:
+        """Finds out whether the store can be reached."""
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the last call did not reach it."""
+
     async def close(self) -> None:
         """Closes connections."""
 
