@@ -15,13 +15,14 @@ from benchmarks.tables import cat, show
 from experiments.data.image_sets import Example
 from experiments.data.prepared import prepare
 from experiments.evaluation import evaluation
-from experiments.evaluation.bsc_cells import BscCell
+from experiments.evaluation.frame_cells import Found, FrameCell
 from experiments.evaluation.run import Run
+from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL
 
 IMAGES = 64
 CELLS = [
-    BscCell(method, rho, ber=ber)
+    FrameCell(BinarySymmetricChannel(ber=ber), method, rho)
     for method in ("incremental", "water-filling", "fixed")
     for rho, ber in ((0.125, 0.0), (0.125, 0.05), (0.5, 0.05))
 ]
@@ -65,11 +66,11 @@ def _share(run: Run, prepared: Path) -> float:
 
     model.register_forward_pre_hook(enter)
     model.register_forward_hook(leave)
-    evaluation._measure(CELLS[0], None, list(range(evaluation.SHARD)))  # warm
+    evaluation._measure(CELLS[0], Found(), list(range(evaluation.SHARD)))  # warm
     inside, started = 0.0, time.process_time()
     for cell in CELLS:
         for start in range(0, IMAGES, evaluation.SHARD):
-            evaluation._measure(cell, None, list(range(start, start + evaluation.SHARD)))
+            evaluation._measure(cell, Found(), list(range(start, start + evaluation.SHARD)))
     return inside / (time.process_time() - started)
 
 

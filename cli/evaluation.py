@@ -8,18 +8,26 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from cli.from_settings import ImageFolder, MostImages, WeightsFolder, explained
+from cli.channel_flags import ChannelFlags
+from cli.from_settings import ImageFolder, MostImages, WeightsFolder, explained, fail, takes
 from experiments.data import ImageSetError
 from experiments.data.image_sets import HOLD_OUT
+from semlink.access.mapping import SubcarrierMapping
+from semlink.access.planner import PlanMethod
+from semlink.channel.base import Channel, Erring
+from semlink.service.applicability import flag_of
 from semlink.vision.weights import SERVER_MODEL, WeightsError
 
-METHODS = ["incremental"]
+METHODS = ("incremental",)
+PLANS = (PlanMethod.IA_QSMPA,)
 RATIOS = [0.125, 0.25]
-GAMMAS = [1.0]
-BIT_ERROR_RATES = [0.0]
+CHANNELS = ChannelFlags(several=True, initial={"ber": 0.0})
+"""Without any flag the channel is the binary symmetric one, and free of errors."""
 
 
+@takes(channels=CHANNELS)
 def evaluate(
+    *,
     data: ImageFolder,
     out: Annotated[Path, typer.Argument(help="JSON lines file; what it holds already is not measured again.")],
     only: Annotated[
@@ -29,20 +37,35 @@ def evaluate(
             '"semlink train" holds out where nothing else is said.'
         ),
     ] = HOLD_OUT,
+    channels: list[Channel],
     method: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
-            help="Allocation methods, and codecs to compare with: jpeg, webp, avif; behind an LDPC code at the "
-            "best rate for the channel: jpeg-ldpc, webp-ldpc, avif-ldpc (these need the extra `dev`). The "
-            "undamaged images are always measured too; clean: these alone."
+            help="For channels without plans: allocation methods, and codecs to compare with: jpeg, webp, avif; "
+            "over channels with a ber also behind an LDPC code at the best rate: jpeg-ldpc, webp-ldpc, avif-ldpc "
+            "(these need the extra `dev`). The undamaged images are always measured too; clean: these alone.",
+            show_default="incremental",
         ),
-    ] = METHODS,
-    rho: Annotated[list[float], typer.Option(help="Compression ratios of the payload.")] = RATIOS,
-    gamma: Annotated[list[float], typer.Option(help="Shapes of the weight function (31).")] = GAMMAS,
-    ber: Annotated[list[float], typer.Option(help="Bit error rates of the channel.")] = BIT_ERROR_RATES,
+    ] = None,
+    gamma: Annotated[
+        list[float] | None,
+        typer.Option(help="For channels without plans: shapes of the weight function (31).", show_default="1.0"),
+    ] = None,
     modified: Annotated[
-        bool, typer.Option(help="Measure the methods that allow for bit errors too, told the channel's.")
+        bool,
+        typer.Option("--modified", help="Measure methods that allow for bit errors told the channel's ber too."),
     ] = False,
+    plan: Annotated[
+        list[PlanMethod] | None,
+        typer.Option(help="For channels that take plans: how frames are planned.", show_default="ia-qsmpa"),
+    ] = None,
+    mapping: Annotated[
+        list[SubcarrierMapping] | None,
+        typer.Option(
+            help="For channels that take plans: subchannels of important patches.", show_default="importance"
+        ),
+    ] = None,
+    rho: Annotated[list[float], typer.Option(help="Compression ratios of the payload.")] = RATIOS,
     device_weights: WeightsFolder = None,
     server_model: Annotated[str, typer.Option(help="timm name of the server's model.")] = SERVER_MODEL,
     server_weights: Annotated[Path | None, typer.Option(help="Folder with its NAME.safetensors.")] = None,
@@ -53,30 +76,74 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the channel.")] = 0,
     processes: Annotated[int, typer.Option(min=0, help="How many work at once; 0: one a core.")] = 0,
     cache: Annotated[Path, typer.Option(help="Keeps pixels and attention.")] = Path("runs/cache"),
+    csv: Annotated[Path | None, typer.Option(help="Write the rows into this file too, with every column.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw accuracy along the setting with most values: a .png, .svg or .pdf file."),
+    ] = None,
 ) -> None:
-    """Measure the accuracy of the link over a set of images: every combination of methods, rates and channels.
+    """Measure the accuracy of the link over a set of images: every combination of methods, ratios and channels.
 
-    Appends one JSON row for each to OUT. The thresholds of the methods that have one are tuned to each ρ on images
-    that are not measured on. Interrupted, it goes on where it was.
+    Options take several values: --channel awgn --snr 0 10 20 --order 4 16 are six channels. Appends one JSON row
+    for each combination to OUT, and ends with a table of them, with 95 % intervals. The thresholds of the methods
+    that have one are tuned to each ρ on images that are not measured on. Interrupted, it goes on where it was.
     """
-    from experiments.evaluation.measurement import measure_grid
-    from experiments.evaluation.run import Run
+    planned = [channel for channel in channels if channel.takes_plan]
+    plain = [channel for channel in channels if not channel.takes_plan]
+    if not plain:
+        for name, given in {"method": method, "gamma": gamma, "modified": modified}.items():
+            if given:
+                fail(f"{flag_of(name)} is for channels without plans; {planned[0].name} has --plan", status=2)
+    if not planned:
+        for name, wanted in {"plan": plan, "mapping": mapping}.items():
+            if wanted:
+                fail(f"{flag_of(name)} is for channels that take plans, not for {plain[0].name}", status=2)
+    if modified and not any(isinstance(channel, Erring) for channel in plain):
+        fail(
+            f"--modified is for channels with a ber, which a method can be told, not for {plain[0].name}", status=2
+        )
+    with explained(ImageSetError, WeightsError, ValueError, ModuleNotFoundError, OSError):
+        from experiments.evaluation import summary
+        from experiments.evaluation.grid import grid
+        from experiments.evaluation.measurement import measure_cells, measured
+        from experiments.evaluation.run import Run
 
-    run = Run(
-        data=data,
-        only=only,
-        out=out,
-        cache=cache,
-        most_images=most_images,
-        device_weights=device_weights,
-        server_model=server_model,
-        server_weights=server_weights,
-        bfloat16=bfloat16,
-        seed=seed,
-        processes=processes or os.cpu_count() or 1,
-    )
-    with explained(WeightsError, ValueError, ModuleNotFoundError):
-        measure_grid(run, method, rho, gamma, ber, modified=modified)
+        if plot is not None:
+            summary.check_plot(plot)
+        cells = grid(
+            channels,
+            methods=method or METHODS,
+            gammas=gamma or (1.0,),
+            told=modified,
+            plans=plan or PLANS,
+            mappings=mapping or (SubcarrierMapping.IMPORTANCE,),
+            rhos=rho,
+        )
+        run = Run(
+            data=data,
+            only=only,
+            out=out,
+            cache=cache,
+            most_images=most_images,
+            device_weights=device_weights,
+            server_model=server_model,
+            server_weights=server_weights,
+            bfloat16=bfloat16,
+            seed=seed,
+            processes=processes or os.cpu_count() or 1,
+        )
+        for path in (csv, plot):
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+        images, known = len(run.images().examples), measured(run)
+        there = sum(cell in known for cell in cells)
+        typer.echo(f"{len(cells)} cells of {images} images, {there} of them measured already", err=True)
+        rows = measure_cells(run, cells)
+        if csv is not None:
+            summary.write_csv(rows, csv)
+        if plot is not None:
+            summary.plot(rows, plot)
+    summary.show(rows, Console())
 
 
 def unpack(

@@ -2,13 +2,13 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from inspect import Parameter
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, NoReturn, get_args
+from typing import Annotated, Any, NoReturn, Protocol, get_args
 
 import typer
 from pydantic import ValidationError
@@ -50,9 +50,9 @@ class Settings:
                 kind, metavar = int, f"<{'|'.join(map(str, get_args(kind)))}>"
             told = typer.Option(
                 flag_of(name),
-                help=_sentence(declared.description or ""),
-                min=_bound(declared.metadata, "ge", "gt"),
-                max=_bound(declared.metadata, "le", "lt"),
+                help=sentence(declared.description or ""),
+                min=bound(declared.metadata, "ge", "gt"),
+                max=bound(declared.metadata, "le", "lt"),
                 metavar=metavar,
                 rich_help_panel=self.panel,
             )
@@ -75,10 +75,24 @@ class Settings:
         return settings
 
 
-def takes(**groups: Settings) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command the options of settings where its signature has a keyword; it then gets the settings.
+class Options(Protocol):
+    """Options that a command has in place of one of its keywords, such as `Settings`."""
 
-    Their `model_fields_set` says which of them were given as flags.
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the options, in the order of the help."""
+
+    def options(self) -> Iterator[Parameter]:
+        """The options, as parameters of a function that is a command."""
+
+    def checked(self, values: dict[str, Any]) -> Any:
+        """What the command gets of the options' values; ends the command if they make no sense."""
+
+
+def takes(**groups: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command options where its signature has a keyword; it then gets what these are checked into.
+
+    The `model_fields_set` of settings says which of them were given as flags.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -142,12 +156,12 @@ def explained(*errors: type[Exception]) -> Iterator[None]:
         fail(error)
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
     """A description as the help of commands has it: `text[:1]` is no letter where it begins with a symbol."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
-def _bound(metadata: list[Any], *names: str) -> float | None:
+def bound(metadata: Sequence[Any], *names: str) -> float | None:
     """An end of the range that annotations of a field declare."""
     found = (getattr(each, name, None) for each in metadata for name in names)
     return next((value for value in found if value is not None), None)

@@ -1,21 +1,18 @@
-"""Counterpart of IAQ, Fig. 4: the vote of four views against ρ, without errors, beside one view.
-
-python -m experiments.figure4 DATA
-"""
+"""Counterpart of IAQ, Fig. 4: the vote of four views against ρ, without errors, beside one view."""
 
 import matplotlib.pyplot as plt
-import typer
 
-from experiments.accuracy import ALLOCATIONS, STUDIES, VIEWS, Data, Series, draw, measure, save
+from experiments.accuracy import ALLOCATIONS, VIEWS, Series, draw, save
+from experiments.study import Measured
 from semlink.vision.weights import SERVER_MODEL
 
 
-def main(data: Data) -> None:
+def main(data: Measured) -> None:
     """Measures what is missing, and draws."""
-    rows = measure(data, ALLOCATIONS, STUDIES[data.name].rhos, (0.0,), server_model=SERVER_MODEL)
+    rows = data.over_bsc(ALLOCATIONS, data.study.rhos, (0.0,), server_model=SERVER_MODEL)
 
     def line(method: str) -> Series:
-        return method, lambda cell: cell["method"] == method and cell["ber"] == 0, "o-"
+        return method, lambda cell: cell.value("method") == method, "o-"
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5), sharey=True)
     for axes, (views, title) in zip((left, right), VIEWS.items(), strict=True):
@@ -24,8 +21,4 @@ def main(data: Data) -> None:
         axes.set_title(title)
     left.legend(fontsize=8)
     figure.suptitle(f"{data.name}, no errors, server {SERVER_MODEL}")
-    save(figure, f"figure4-{data.name}")
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    save(figure, data.out / f"figure4-{data.name}.png")

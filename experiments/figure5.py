@@ -1,21 +1,18 @@
-"""Counterpart of IAQ, Fig. 5: accuracy against ρ without errors, the effect of γ, and codecs beside.
-
-python -m experiments.figure5 DATA
-"""
+"""Counterpart of IAQ, Fig. 5: accuracy against ρ without errors, the effect of γ, and codecs beside."""
 
 import matplotlib.pyplot as plt
-import typer
 
-from experiments.accuracy import ALLOCATIONS, CODECS, STUDIES, Data, Series, draw, measure, save
+from experiments.accuracy import ALLOCATIONS, CODECS, Series, draw, save
+from experiments.study import Measured
 
 GAMMAS = (0.5, 1.0, 1.5)
 
 
-def main(data: Data) -> None:
+def main(data: Measured) -> None:
     """Measures what is missing, and draws."""
-    rhos = STUDIES[data.name].rhos
-    measure(data, ("incremental",), rhos, (0.0,), GAMMAS)
-    rows = measure(data, (*ALLOCATIONS, *CODECS), rhos, (0.0,))
+    rhos = data.study.rhos
+    rows = data.over_bsc(("incremental",), rhos, (0.0,), GAMMAS)
+    rows |= data.over_bsc((*ALLOCATIONS, *CODECS), rhos, (0.0,))
 
     def line(method: str, gamma: float = 1.0) -> Series:
         weighs = method in ("incremental", "water-filling")
@@ -23,7 +20,7 @@ def main(data: Data) -> None:
         style = {1.0: "o-", 0.5: "o--", 1.5: "o:"}[gamma] if weighs else "x--" if method in CODECS else "s-"
         return (
             name,
-            lambda cell: cell["method"] == method and cell["ber"] == 0 and cell["gamma"] == gamma,
+            lambda cell: (cell.value("method"), cell.value("gamma")) == (method, gamma),
             style,
         )
 
@@ -34,8 +31,4 @@ def main(data: Data) -> None:
     axes.set_title(f"{data.name}, one view, no errors")
     axes.set_xscale("log", base=2)
     axes.legend(fontsize=8, ncols=2)
-    save(figure, f"figure5-{data.name}")
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    save(figure, data.out / f"figure5-{data.name}.png")

@@ -1,22 +1,20 @@
 """Counterpart of IAQ, Fig. 7: what the device attends to, the bits it buys, and what the server receives.
 
-python -m experiments.figure7 [DATA]
-
-Without DATA of scikit-image's photographs, which anyone may show. Of an image set, whose terms are narrower, it
-shows what came through the link and not the images themselves; the picture says whose they are.
+Without an image set, of scikit-image's photographs, which anyone may show. Of an image set, whose terms are
+narrower, it shows what came through the link and not the images themselves; the picture says whose they are.
 """
 
 from pathlib import Path
-from typing import Annotated
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-import typer
 
-from experiments.accuracy import STUDIES, save
+from experiments.accuracy import save
 from experiments.data.image_sets import load_image_set
 from experiments.evaluation.coders import send_frame
+from experiments.study import Measured
+from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.source.iaq import coder as iaq
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
@@ -32,14 +30,14 @@ CREDITS = {
 }
 
 
-def main(data: Annotated[Path | None, typer.Argument(help=f"one of {', '.join(CREDITS)}")] = None) -> None:
+def main(data: Measured | None, out: Path) -> None:
     """Draws a row for each of a few images; of an image set they are spread evenly over the classes."""
     weights = None
     if data is None:
         name, credit, paths = "photographs", "", find_photos(PHOTOGRAPHS)
     else:
-        study = STUDIES[data.name]
-        examples = load_image_set(data).where(study.only)[0].examples
+        study = data.study
+        examples = load_image_set(data.data).where(study.only)[0].examples
         spread = (len(examples) * (np.arange(IMAGES) + 0.5) / IMAGES).astype(int)
         name, weights, paths = data.name, study.weights, [examples[index].path for index in spread]
         credit = CREDITS[name]
@@ -59,15 +57,12 @@ def main(data: Annotated[Path | None, typer.Argument(help=f"one of {', '.join(CR
         attended.imshow(attention.reshape(14, 14), cmap="inferno")
         bought.imshow(bits.reshape(14, 14), vmin=0, vmax=8, cmap="viridis")
         for axes, ber in zip(row[-len(BERS) :], BERS, strict=True):
-            received = send_frame(pixels, attention, ber, np.random.default_rng((SEED, index)), rho=RHO).pixels
+            generator = np.random.default_rng((SEED, index))
+            received = send_frame(pixels, attention, BinarySymmetricChannel(ber=ber), generator, rho=RHO).pixels
             axes.imshow(np.rint(received).astype(np.uint8))
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=10)
     for axes in grid.flat:
         axes.set_axis_off()
     figure.suptitle(f"{name}, ρ = {RHO:g}, γ = 1, seed {SEED}\n{credit}")
-    save(figure, f"figure7-{name}")
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    save(figure, out / f"figure7-{name}.png")

@@ -2,16 +2,13 @@
 
 The paper's text names no SNR; 20 dB is that of its Fig. 4. Accuracies are of the methods that differ in them:
 where everything arrives, Fixed (B, P), Fixed P + IAQ and Fixed P + Top-β have the bits and the pixels of others.
-
-python -m experiments.ofdm_figure3 DATA
 """
 
 import matplotlib.pyplot as plt
-import typer
 
-from experiments.accuracy import VIEWS, Data, draw, save
-from experiments.evaluation.ofdm_cells import OfdmCell
-from experiments.ofdm import NAMES, draw_latency, images_of, line, measure_accuracy, measure_latency, views_of
+from experiments.accuracy import VIEWS, draw, save
+from experiments.ofdm import NAMES, draw_latency, ideal, images_of, line, views_of
+from experiments.study import Measured
 from semlink.access.planner import PlanMethod
 
 RHOS = (1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2)
@@ -27,10 +24,10 @@ SENT = (
 )
 
 
-def main(data: Data) -> None:
+def main(data: Measured) -> None:
     """Measures what is missing, and draws."""
-    rows = measure_latency(data, [OfdmCell(method, SNR_DB, rho) for rho in RHOS for method in NAMES])
-    answers = measure_accuracy(data, [OfdmCell(method, SNR_DB, rho) for rho in RHOS for method in SENT])
+    rows = data.latencies([ideal(method, SNR_DB, rho) for rho in RHOS for method in NAMES])
+    answers = data.accuracies([ideal(method, SNR_DB, rho) for rho in RHOS for method in SENT])
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5))
     draw_latency(left, rows, "rho", "compression ratio ρ")
     views = views_of(answers)
@@ -39,8 +36,4 @@ def main(data: Data) -> None:
     left.legend(fontsize=8)
     right.legend(fontsize=8)
     figure.suptitle(f"{data.name}, ideal transmission, $N_s$ = 4, {SNR_DB:g} dB; {images_of(rows)}")
-    save(figure, f"ofdm-figure3-{data.name}")
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    save(figure, data.out / f"ofdm-figure3-{data.name}.png")

@@ -1,16 +1,14 @@
-"""Table I of IA-QSMPA: subcarrier mappings under equal bits and powers, uncoded 64-QAM, ρ = 0.5.
+"""Table I of IA-QSMPA: subcarrier mappings under equal bits and powers, uncoded 64-QAM, ρ = 0.5."""
 
-python -m experiments.ofdm_table1 DATA
-"""
-
-import typer
-
-from experiments.accuracy import RESULTS, VIEWS, Data
+from experiments.accuracy import VIEWS
+from experiments.evaluation.frame_cells import FrameCell
 from experiments.evaluation.intervals import paired_gain, percent, samples_of
-from experiments.evaluation.ofdm_cells import Coding, OfdmCell
-from experiments.ofdm import measure_accuracy, ofdm_run
+from experiments.evaluation.planned_cells import PlannedCell
+from experiments.study import Measured
+from experiments.tables import write_table
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod
+from semlink.channel.mimo_ofdm import MimoOfdm
 
 SNRS_DB = (0.0, 10.0, 20.0, 30.0)
 NAMES = {
@@ -20,9 +18,9 @@ NAMES = {
 }
 
 
-def cell(mapping: SubcarrierMapping, snr_db: float) -> OfdmCell:
+def cell(mapping: SubcarrierMapping, snr_db: float) -> PlannedCell:
     """A cell of the table."""
-    return OfdmCell(PlanMethod.FIXED, snr_db, 0.5, mapping=mapping, coding=Coding.UNCODED, order=64)
+    return PlannedCell(MimoOfdm(snr_db=snr_db, coding="uncoded", order=64), PlanMethod.FIXED, 0.5, mapping)
 
 
 def _accuracy(measured: dict) -> str:
@@ -41,19 +39,20 @@ def _lines(head: str, rows: dict[str, list[str]]) -> list[str]:
     return lines + [f"| {name} | {' | '.join(values)} |" for name, values in rows.items()]
 
 
-def main(data: Data) -> None:
-    """Measures what is missing, and writes RESULTS/ofdm-table1-NAME.md."""
-    rows = measure_accuracy(data, [cell(mapping, snr_db) for snr_db in SNRS_DB for mapping in NAMES])
-    (clean,) = (row for row in rows if row["cell"]["method"] == "clean")
-    sent = {(row["cell"]["mapping"], row["cell"]["snr_db"]): row for row in rows if row is not clean}
-    samples, out, run = samples_of(ofdm_run(data).images().examples), ofdm_run(data).out.name, clean["run"]
+def main(data: Measured) -> None:
+    """Measures what is missing, and writes ofdm-table1-NAME.md."""
+    rows = data.accuracies([cell(mapping, snr_db) for snr_db in SNRS_DB for mapping in NAMES])
+    clean = rows[FrameCell()]
+    sent = {(mapping, snr_db): rows[cell(mapping, snr_db)] for snr_db in SNRS_DB for mapping in NAMES}
+    run_of = data.run(prefix="ofdm-")
+    samples, out, run = samples_of(run_of.images().examples), run_of.out.name, clean["run"]
     lines = [
         f"# Subcarrier mappings: {run['data']}, {run['only']}, {run['images']} images",
         "",
         "Uncoded 64-QAM with Gray labels, 4 bits for every value (ρ = 0.5), equal powers, N_s = 4. Every image",
         "meets a channel of its own, the same in every column and line. Accuracy in %, with its 95 % interval.",
         f"Server: {clean['models']['server']}, SHA-256 {run['server']['weights']}, {run['server']['precision']}.",
-        f"Written by `python -m experiments.ofdm_table1 {data.name}` from",
+        f"Written by `python -m experiments ofdm-table1 {data.name}` from",
         f"[{out}]({out}), which has the command, versions and machine of each row.",
     ]
     for views, head in VIEWS.items():
@@ -84,10 +83,4 @@ def main(data: Data) -> None:
         for mapping, name in NAMES.items()
     }
     lines += ["", "Bits that arrived inverted, in % of the payload:", *_lines("mapping", errors)]
-    table = RESULTS / f"ofdm-table1-{data.name}.md"
-    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(table)
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    write_table(data.out / f"ofdm-table1-{data.name}.md", lines)

@@ -1,4 +1,4 @@
-"""Binary symmetric channel: one image over it, as an IAQ frame or as a JPEG, WebP or AVIF file."""
+"""IAQ frame, or JPEG, WebP or AVIF file, of one image over a channel: what arrives of it, and at what cost."""
 
 import io
 import math
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from experiments.evaluation.ldpc import Code, transmit
-from semlink.channel.base import Carried, RawBits
-from semlink.channel.bsc import BinarySymmetricChannel
+from semlink.channel.base import Arrival, Carried, Channel, Erring, RawBits
+from semlink.channel.fading import FadingState
 from semlink.source.iaq import coder as iaq
 
 CODECS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
@@ -48,36 +48,51 @@ class Received:
 def send_frame(
     image: NDArray[np.uint8],
     scores: NDArray,
-    ber: float,
+    channel: Channel,
     generator: np.random.Generator,
+    state: FadingState | None = None,
     **allocation: Any,
 ) -> Received:
     """Sends an image as a frame, its payload exposed, its header protected, as in the papers.
 
+    Segments that do not arrive leave mid-grey patches. `Received.more` is that of `shares_of`.
+
     Args:
         image: (224, 224, 3) 8-bit pixels.
         scores: (196,) importance.
-        ber: bit error rate μ of the channel.
+        channel: one that takes no plans.
         generator: the channel's randomness.
+        state: what the channel's `draw_state` gave.
         allocation: as of `semlink.source.iaq.coder.encode`.
     """
     frame = iaq.encode(image, scores, **allocation).frame
-    arrived = frame.with_payload(_over_bsc(frame, ber, generator))
+    arrival = channel.transmit(frame, None, state, generator)
+    arrived = frame.with_payload(arrival.received(frame)).without(arrival.missing)
     return Received(
         iaq.decode(arrived),
         frame.header_bits + 8 * len(frame.payload),
         frame.segment_bits,
-        lost=False,
+        lost=0 < arrival.missing.size == frame.segment_bits.size,
+        more=shares_of(arrival, frame),
     )
+
+
+def shares_of(arrival: Arrival, sent: Carried) -> dict[str, float]:
+    """Shares of a payload: bits that arrive inverted (`bit_errors`), segments that do not (`lost_blocks`)."""
+    return {
+        "bit_errors": arrival.flips.size / max(sent.payload_bits, 1),
+        "lost_blocks": arrival.missing.size / sent.segment_bits.size,
+    }
 
 
 def send_picture(
     image: NDArray[np.uint8],
     codec: str,
     budget: int,
-    ber: float,
+    channel: Channel,
     generator: np.random.Generator,
     code: Code | None = None,
+    state: FadingState | None = None,
 ) -> Received:
     """Sends an image as a picture file, at the best quality that its budget pays for, all of it exposed.
 
@@ -88,12 +103,15 @@ def send_picture(
         image: (H, W, 3) 8-bit pixels.
         codec: jpeg, webp or avif.
         budget: bits that may go on the air.
-        ber: bit error rate μ of the channel.
+        channel: one that takes no plans.
         generator: the channel's randomness.
-        code: protects the file, filled up with zeros, where μ > 0; its bits are within the budget.
+        code: protects the file, filled up with zeros, over a channel whose bit error rate is given; its bits are
+            within the budget.
+        state: what the channel's `draw_state` gave.
 
     Raises:
-        ValueError: no such codec, or a budget below the smallest file or the code's bits.
+        ValueError: no such codec, a budget below the smallest file or the code's bits, or a code over a channel
+            without a bit error rate.
         ModuleNotFoundError: sionna, which the codes come from, is not installed.
     """
     if codec not in CODECS:
@@ -101,33 +119,31 @@ def send_picture(
     if code is not None and code.bits > budget:
         raise ValueError(f"budget: {budget} bits are fewer than the code's {code.bits}")
     file = _best_within(image, CODECS[codec], budget // 8 if code is None else code.file_bytes)
+    more: dict[str, float] = {}
     if code is None:
-        bits, arrived = 8 * len(file), _over_bsc(RawBits(file), ber, generator)
+        sent = RawBits(file)
+        arrival = channel.transmit(sent, None, state, generator)
+        bits, arrived, more = 8 * len(file), arrival.received(sent), shares_of(arrival, sent)
+    elif isinstance(channel, Erring):
+        bits, arrived = code.bits, _protected(file, code, channel, generator)
     else:
-        bits, arrived = code.bits, _protected(file, code, ber, generator)
+        raise ValueError(f"code: it is for a channel whose bit error rate is given, not for {channel.name}")
     try:
         with Image.open(io.BytesIO(arrived), formats=(CODECS[codec],)) as picture:
             # A damaged header may claim any size.
             if max(picture.size) > max(image.shape):
                 raise ValueError("larger than what was sent")
             pixels = np.asarray(picture.convert("RGB").resize(image.shape[1::-1], Image.Resampling.BICUBIC))
-        return Received(pixels, bits, None, lost=False)
+        return Received(pixels, bits, None, lost=False, more=more)
     except Exception:  # decoders raise nearly anything when fed damage
-        return Received(np.full_like(image, 128), bits, None, lost=True)
+        return Received(np.full_like(image, 128), bits, None, lost=True, more=more)
 
 
-def _over_bsc(sent: Carried, ber: float, generator: np.random.Generator) -> bytes:
-    """What arrives of a payload."""
-    return BinarySymmetricChannel(ber=ber).transmit(sent, None, None, generator).received(sent)
-
-
-def _protected(file: bytes, code: Code, ber: float, generator: np.random.Generator) -> bytes:
+def _protected(file: bytes, code: Code, channel: Erring, generator: np.random.Generator) -> bytes:
     """What arrives of a file that is sent in code blocks."""
     information = np.zeros(code.blocks * code.k, np.uint8)
     information[: 8 * len(file)] = np.unpackbits(np.frombuffer(file, np.uint8))
-    decoded = transmit(
-        information.reshape(code.blocks, code.k), code, BinarySymmetricChannel(ber=ber), ber, generator
-    )
+    decoded = transmit(information.reshape(code.blocks, code.k), code, channel, channel.ber, generator)
     return np.packbits(decoded.reshape(-1)[: 8 * len(file)]).tobytes()
 
 

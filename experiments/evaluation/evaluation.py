@@ -1,10 +1,10 @@
 """Evaluation: accuracy of the whole link over an image set, for cells that are each one setting of the link."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ from rich.progress import Progress
 
 from experiments.data.image_sets import Example, view_groups
 from experiments.data.prepared import Prepared, open_prepared
-from experiments.evaluation.coders import Received
+from experiments.evaluation.cells import Cell, Tuning
 from experiments.evaluation.intervals import accuracy
-from experiments.evaluation.rows import Setting, to_hex
+from experiments.evaluation.rows import to_hex
 from experiments.evaluation.run import Run
 from semlink.decision.voting import majority_vote
 from semlink.vision.images import IMAGE_SIZE
@@ -27,42 +27,23 @@ BATCH = 16
 TIE_MARGINS = (1e-3, 1e-2)
 """Differences between the two largest class probabilities below which an answer is counted as near a tie."""
 
-
-class Cell(Setting, Protocol):
-    """One setting of a link: a dataclass that knows how an image travels."""
-
-    @property
-    def title(self) -> str:
-        """In words, for the progress bar."""
-
-    def shared(self) -> Any:
-        """What serves all images and is found once, before the first; it goes to other processes."""
-
-    def send(self, shared: Any, prepared: Prepared, image: int, seed: int) -> Received:
-        """An image as it arrives.
-
-        Args:
-            shared: what `shared` gave.
-            prepared: pixels and attention.
-            image: its number among them.
-            seed: of the channel.
-        """
-
-    def fields(self, shared: Any, seen: Mapping[str, NDArray]) -> dict[str, Any]:
-        """Fields of a row of this kind of cell alone; `seen` has `Received.more` of all images by name."""
-
-
 AnyCell = TypeVar("AnyCell", bound=Cell)
 
 
 def evaluate(
-    run: Run, examples: Sequence[Example], cells: Sequence[AnyCell], prepared: Path, progress: Progress
+    run: Run,
+    examples: Sequence[Example],
+    tuning: Tuning,
+    cells: Sequence[AnyCell],
+    prepared: Path,
+    progress: Progress,
 ) -> Iterator[tuple[AnyCell, dict[str, Any]]]:
     """Measures cells one after the other, each by all processes of the run.
 
     Args:
         run: models, precision, seed and processes.
         examples: the images, in the order in which they were prepared.
+        tuning: gives the thresholds of the methods that have one.
         cells: what to measure.
         prepared: folder of pixels and attention.
         progress: progress bar.
@@ -85,7 +66,7 @@ def evaluate(
     with ProcessPoolExecutor(run.processes, context, initializer=_start, initargs=(run, prepared)) as pool:
         for cell in cells:
             progress.update(task, description=cell.title)
-            shared = cell.shared()
+            shared = cell.shared(tuning)
             futures = {pool.submit(_measure, cell, shared, shard): number for number, shard in enumerate(shards)}
             parts: list[dict[str, list]] = [{}] * len(shards)
             for future in as_completed(futures):

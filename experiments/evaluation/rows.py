@@ -1,22 +1,12 @@
-"""Rows of results as JSON lines: each cell of a run is measured once, and found again by its settings."""
+"""Rows of results as JSON lines: a row has the cell that was measured, what was measured, and by what run."""
 
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import Field, asdict, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
-
-
-class Setting(Protocol):
-    """A dataclass of the settings that a row is measured with."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-
-AnySetting = TypeVar("AnySetting", bound=Setting)
 
 
 def rows_of(out: Path) -> Iterator[dict]:
@@ -27,35 +17,10 @@ def rows_of(out: Path) -> Iterator[dict]:
                 yield json.loads(line)
 
 
-def missing(cells: Sequence[AnySetting], out: Path, run: dict[str, Any]) -> list[AnySetting]:
-    """The cells without a row of this run."""
-    measured = [row["cell"] for row in rows_of(out) if row["run"] == run]
-    return [cell for cell in cells if not any(is_about(settings, cell) for settings in measured)]
-
-
-def settings_of(cell: dict[str, Any]) -> dict[str, Any] | None:
-    """A row's `cell` as cells are now; None if it is about a setting that is no more.
-
-    There once were servers that took the posterior mean of each value, or left out the patches without bits. What
-    all servers do was called the receiver "plain".
-    """
-    receiver = cell.get("receiver", "plain")
-    return {name: value for name, value in cell.items() if name != "receiver"} if receiver == "plain" else None
-
-
-def is_about(measured: dict[str, Any], cell: Setting) -> bool:
-    """Whether a row's `cell` is this one. What it does not say, because it is older, was at its default."""
-    settings = settings_of(measured)
-    if settings is None or not settings.keys() <= {field.name for field in fields(cell)}:
-        return False
-    return type(cell)(**settings) == cell
-
-
-def append_row(out: Path, cell: Setting, measured: dict[str, Any], described: dict[str, Any]) -> None:
-    """Writes a row: the cell, the measured fields, and the fields that all rows of the run share, `run` first."""
+def append_row(out: Path, row: dict[str, Any]) -> None:
+    """Writes a row, on a line of its own even where the last one was cut off."""
     cut_off = out.is_file() and not out.read_bytes().endswith(b"\n")
     with out.open("a", encoding="utf-8") as file:
-        row = {"cell": asdict(cell)} | measured | described
         file.write("\n" * cut_off + json.dumps(row, allow_nan=False) + "\n")
 
 

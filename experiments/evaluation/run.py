@@ -19,6 +19,7 @@ class Run:
         data: folder of an image set.
         only: the images to measure on, as `ImageSet.where` takes it.
         out: JSON lines file of the rows.
+        known: other files whose rows of this run are not measured again; nothing is written to them.
         cache: folder that keeps pixels and attention.
         most_images: at most so many of the images; None for all.
         device_weights: folder to look into first for the device's model, a DeiT-Tiny.
@@ -33,6 +34,7 @@ class Run:
     only: str
     out: Path
     cache: Path
+    known: tuple[Path, ...] = ()
     most_images: int | None = None
     device_weights: Path | None = None
     server_model: str = DEVICE_MODEL
@@ -49,6 +51,14 @@ class Run:
         """
         measured, _ = load_image_set(self.data).where(self.only)
         return measured if self.most_images is None else measured.at_most(self.most_images)
+
+    def others(self) -> ImageSet:
+        """The images that are not measured on, for tuning.
+
+        Raises:
+            ImageSetError: no such images.
+        """
+        return load_image_set(self.data).where(self.only)[1]
 
     def key(self, images: int, *, served: bool) -> dict[str, Any]:
         """What identifies the run in its rows, as `run`: models by name and weights by the hash of their file.

@@ -27,6 +27,7 @@ from experiments.data.image_sets import ImageSet
 from experiments.evaluation.coders import send_frame
 from experiments.training.checkpoint import device_and_precision, load_checkpoint, save_checkpoint, write_card
 from experiments.training.train import measure, predicted
+from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.vision.images import IMAGE_SIZE, open_image
 from semlink.vision.storage import save_small
 from semlink.vision.vit import class_attention, class_names, first_blocks, load_vit, normalise
@@ -238,4 +239,4 @@ def _damaged(pixels: NDArray[np.uint8], attention: NDArray, generator: np.random
         return pixels
     rho = float(np.exp(generator.uniform(*np.log(RHOS))))
     ber = 0.0 if generator.random() < ERROR_FREE_SHARE else generator.uniform(0, LARGEST_BER)
-    return send_frame(pixels, attention, ber, generator, rho=rho).pixels
+    return send_frame(pixels, attention, BinarySymmetricChannel(ber=ber), generator, rho=rho).pixels

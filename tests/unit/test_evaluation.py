@@ -12,10 +12,14 @@ from cli.main import app
 from experiments.data.image_sets import Example, load_image_set, view_groups
 from experiments.data.prepared import open_prepared, prepare
 from experiments.evaluation import ldpc
-from experiments.evaluation.bsc_cells import CLEAN, BscCell, grid, tune_threshold
 from experiments.evaluation.coders import CODECS, _best_within, _file, send_frame, send_picture
 from experiments.evaluation.evaluation import _votes
+from experiments.evaluation.frame_cells import CLEAN, FrameCell, tune_threshold
+from experiments.evaluation.grid import MOST_CELLS, grid
 from experiments.evaluation.ldpc import Code, best_code, capacity
+from semlink.channel.awgn import Awgn
+from semlink.channel.bsc import BinarySymmetricChannel
+from semlink.channel.mimo_ofdm import MimoOfdm
 from semlink.source.iaq import coder as iaq
 from semlink.source.iaq.allocation.methods import allocate
 from semlink.vision.images import model_pixels, open_image
@@ -32,9 +36,13 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def bsc(ber: float) -> BinarySymmetricChannel:
+    return BinarySymmetricChannel(ber=ber)
+
+
 class TestFrames:
     def test_without_errors_it_is_what_the_server_decodes(self):
-        received = send_frame(CAT, SCORES, 0.0, rng(), rho=0.25)
+        received = send_frame(CAT, SCORES, bsc(0.0), rng(), rho=0.25)
         frame = iaq.encode(CAT, SCORES, rho=0.25).frame
         np.testing.assert_array_equal(received.pixels, iaq.decode(frame))
         assert received.bits == 8 * len(frame.to_bytes())
@@ -42,8 +50,8 @@ class TestFrames:
         assert received.bits_per_patch.sum() == frame.payload_bits
 
     def test_errors_only_hit_patches_with_bits_and_repeat_with_the_seed(self):
-        clean = send_frame(CAT, SCORES, 0.0, rng(), rho=0.125)
-        first, again, other = (send_frame(CAT, SCORES, 0.05, rng(seed), rho=0.125) for seed in (1, 1, 2))
+        clean = send_frame(CAT, SCORES, bsc(0.0), rng(), rho=0.125)
+        first, again, other = (send_frame(CAT, SCORES, bsc(0.05), rng(seed), rho=0.125) for seed in (1, 1, 2))
         np.testing.assert_array_equal(first.pixels, again.pixels)
         assert (first.pixels != other.pixels).any()
         assert clean.bits_per_patch is not None
@@ -56,7 +64,7 @@ class TestFrames:
 class TestPictures:
     @pytest.mark.parametrize("codec", CODECS)
     def test_spends_its_budget_and_no_more(self, codec):
-        sizes = [send_picture(CAT, codec, budget, 0.0, rng()).bits for budget in (20_000, 40_000, 150_000)]
+        sizes = [send_picture(CAT, codec, budget, bsc(0.0), rng()).bits for budget in (20_000, 40_000, 150_000)]
         assert sizes == sorted(sizes)
         for size, budget in zip(sizes, (20_000, 40_000, 150_000), strict=True):
             assert 0.5 * budget < size <= budget
@@ -64,21 +72,21 @@ class TestPictures:
     @pytest.mark.parametrize("codec", CODECS)
     def test_more_bits_are_closer_to_the_picture(self, codec):
         errors = [
-            np.abs(send_picture(CAT, codec, budget, 0.0, rng()).pixels.astype(int) - CAT).mean()
+            np.abs(send_picture(CAT, codec, budget, bsc(0.0), rng()).pixels.astype(int) - CAT).mean()
             for budget in (10_000, 40_000, 160_000)
         ]
         assert errors == sorted(errors, reverse=True)
 
     def test_too_small_a_budget_scales_the_picture_down_first(self):
-        received = send_picture(CAT, "jpeg", 8_000, 0.0, rng())
+        received = send_picture(CAT, "jpeg", 8_000, bsc(0.0), rng())
         assert received.pixels.shape == CAT.shape
         assert received.bits <= 8_000
         with pytest.raises(ValueError, match="budget"):
-            send_picture(CAT, "jpeg", 800, 0.0, rng())
+            send_picture(CAT, "jpeg", 800, bsc(0.0), rng())
 
     @pytest.mark.parametrize("codec", CODECS)
     def test_damage_is_survived_and_losses_are_told(self, codec):
-        received = [send_picture(CAT, codec, 40_000, 0.01, rng(seed)) for seed in range(20)]
+        received = [send_picture(CAT, codec, 40_000, bsc(0.01), rng(seed)) for seed in range(20)]
         assert any(each.lost for each in received)
         for each in received:
             assert each.pixels.shape == CAT.shape
@@ -97,21 +105,21 @@ class TestPictures:
     @pytest.mark.parametrize("codec", CODECS)
     def test_a_code_corrects_what_spoils_the_plain_file(self, codec):
         code = Code(4, 5_000, 10_000)
-        protected = send_picture(CAT, codec, 41_000, 0.05, rng(), code)
+        protected = send_picture(CAT, codec, 41_000, bsc(0.05), rng(), code)
         assert protected.bits == 40_000, "with padding and parity, whatever the file's length"
-        clean = send_picture(CAT, codec, 8 * code.file_bytes, 0.0, rng())
+        clean = send_picture(CAT, codec, 8 * code.file_bytes, bsc(0.0), rng())
         np.testing.assert_array_equal(protected.pixels, clean.pixels)
-        plain = send_picture(CAT, codec, 41_000, 0.05, rng())
+        plain = send_picture(CAT, codec, 41_000, bsc(0.05), rng())
         assert plain.lost or (plain.pixels != clean.pixels).any()
 
     def test_a_hopeless_channel_loses_protected_pictures_without_a_fuss(self):
-        received = send_picture(CAT, "jpeg", 40_000, 0.4, rng(), Code(10, 800, 4_000))
+        received = send_picture(CAT, "jpeg", 40_000, bsc(0.4), rng(), Code(10, 800, 4_000))
         assert received.lost
         assert received.bits == 40_000
 
     def test_a_code_keeps_to_the_budget(self):
         with pytest.raises(ValueError, match="budget"):
-            send_picture(CAT, "jpeg", 39_999, 0.01, rng(), Code(4, 5_000, 10_000))
+            send_picture(CAT, "jpeg", 39_999, bsc(0.01), rng(), Code(4, 5_000, 10_000))
 
     def test_unknown_codec(self):
         with pytest.raises(ValueError, match="codec must be one of jpeg, webp, avif"):
@@ -120,17 +128,39 @@ class TestPictures:
 
 class TestGrid:
     def test_has_every_combination_once_and_the_clean_cell(self):
-        methods, rhos = ["incremental", "fixed", "jpeg"], [0.125, 0.25]
-        cells = grid(methods, rhos, [0.5, 1], [0, 0.05], modified=True, thresholds={})
+        methods, rhos, channels = ["incremental", "fixed", "jpeg"], [0.125, 0.25], [bsc(0.0), bsc(0.05)]
+        cells = grid(channels, methods=methods, gammas=[0.5, 1], told=True, rhos=rhos)
         assert len(cells) == len(set(cells))
-        assert cells.count(BscCell(CLEAN)) == 1
-        incremental = [cell for cell in cells if cell.method == "incremental"]
+        assert cells.count(FrameCell()) == 1
+        incremental = [cell for cell in cells if cell.value("method") == "incremental"]
         assert len(incremental) == 2 * 2 * 3  # ρ, γ, and error-free, with errors, told of the errors
-        assert len([cell for cell in cells if cell.method == "fixed"]) == 2 * 2  # γ means nothing to it
+        assert len([cell for cell in cells if cell.value("method") == "fixed"]) == 2 * 2  # γ means nothing to it
 
     def test_the_clean_cell_may_be_all_there_is(self):
-        cells = grid([CLEAN], [0.125, 0.25], [0.5, 1], [0, 0.05], modified=True, thresholds={})
-        assert cells == [BscCell(CLEAN)]
+        assert grid([bsc(0.0)], methods=[CLEAN], rhos=[0.125, 0.25]) == [FrameCell()]
+
+    def test_channels_have_methods_or_plans(self):
+        channels = [Awgn(snr_db=0.0), Awgn(snr_db=10.0), MimoOfdm(streams=2), MimoOfdm()]
+        clean, *cells = grid(channels, methods=["fixed"], plans=["exact", "fixed"], rhos=[0.25])
+        assert clean == FrameCell()
+        assert [cell.value("snr_db") for cell in cells[:2]] == [0.0, 10.0]
+        assert [(cell.value("method"), cell.value("streams")) for cell in cells[2:]] == [
+            ("exact", 2), ("exact", 4), ("fixed", 2), ("fixed", 4)
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("wrong", "word"),
+        [
+            ({"methods": ["best"]}, "best"),
+            ({"rhos": [0.0]}, "rho"),
+            ({"methods": ["jpeg-ldpc"], "channels": [Awgn()]}, "channels with a ber"),
+            ({"rhos": [0.5] * (MOST_CELLS + 1)}, "2,001 cells; at most 2,000"),
+        ],
+    )
+    def test_what_cannot_be_measured_is_refused_before_anything_is(self, wrong, word):
+        asked = {"channels": [bsc(0.0)], "methods": ["fixed"], "rhos": [0.5]} | wrong
+        with pytest.raises(ValueError, match=word):
+            grid(**asked)
 
     @pytest.mark.parametrize("method", ["attention-threshold", "attention-sum-threshold"])
     @pytest.mark.parametrize("rho", [0.1, 0.5])
@@ -232,7 +262,7 @@ def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path, monkeypatch)
         assert again[name] == first[2][name], "the same seed, the same result"
     assert jpeg["cell"]["method"] == "jpeg"
     assert jpeg["bits"] <= first[1]["bits"]
-    assert threshold["cell"]["threshold"] > 0
+    assert threshold["threshold"] > 0, "beside the cell, which is found again wherever it is tuned to"
     assert jpeg["code"] is None
     assert 0.9 * first[1]["bits"] < protected["bits"] <= first[1]["bits"]
     assert protected["bits"] == protected["code"]["blocks"] * protected["code"]["n"]

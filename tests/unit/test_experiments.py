@@ -1,67 +1,151 @@
-"""Rows of results: those that experiments/results holds are not measured again; two of them are compared."""
+"""Figures and tables: what is committed is found again and not measured; two rows are compared in pairs."""
 
+import importlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+import matplotlib.figure
 import pytest
+from typer.testing import CliRunner
 
-from experiments import accuracy
-from experiments.evaluation.bsc_cells import BscCell
+from experiments import study
+from experiments.__main__ import MEASURED, app
+from experiments.evaluation import measurement, run
+from experiments.evaluation.frame_cells import FrameCell
+from experiments.evaluation.grid import cell_of
 from experiments.evaluation.intervals import paired_gain
-from experiments.evaluation.measurement import measure_cells, measure_plans
-from experiments.evaluation.ofdm_cells import OfdmCell
-from experiments.evaluation.rows import rows_of, settings_of
-from experiments.ofdm import ofdm_run
-from experiments.table import _differences
-from semlink.vision.weights import DEVICE_MODEL, PRETRAINED, SERVER_MODEL
+from experiments.evaluation.measurement import measure_cells
+from experiments.evaluation.rows import rows_of
+from experiments.study import RESULTS, Measured
+from experiments.tables import _differences
+from semlink.channel.bsc import BinarySymmetricChannel
 
-RESULTS = accuracy.RESULTS
-LINK_TRAINED = PRETRAINED / "link-trained"
+COMMITTED = [
+    *((name, "eth80") for name in MEASURED),
+    ("figure5", "cifar10"),
+    ("figure6", "cifar10"),
+    ("tables", "cifar10"),
+    # Of figure 6 the codecs along ρ are yet to be measured here, see docs/results.md.
+    ("figure5", "imagenet-sample-1000"),
+    ("servers", "imagenet-sample-1000"),
+    ("tables", "imagenet-sample-1000"),
+]
 
 
-@pytest.fixture(params=["eth80", "imagenet-sample-1000"])
-def data(request, tmp_path, monkeypatch) -> Path:
-    """A folder that goes by an image set's name and has as many images; none is there, so none can be measured."""
+@pytest.fixture
+def image_set(tmp_path, monkeypatch):
+    """Makes a folder that goes by an image set's name and has as many images; none is there to be measured."""
     monkeypatch.delenv("SEMLINK_WEIGHTS", raising=False)
-    monkeypatch.setattr(accuracy, "RESULTS", tmp_path)
-    images = next(rows_of(RESULTS / f"{request.param}.jsonl"))["run"]["images"]
-    lines = ["path,class,label,fold", "none.png,other,0,1"]
-    lines += [f"none-{number}.png,measured,1,0" for number in range(images)]
-    folder = tmp_path / request.param
-    folder.mkdir()
-    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
-    return folder
+    key = run._key
+
+    def key_of(model, weights):
+        # The models for CIFAR-10 are not in the repository.
+        if weights == study.STUDIES["cifar10"].weights:
+            return next(rows_of(RESULTS / "cifar10.jsonl"))["run"]["device"]
+        return key(model, weights)
+
+    monkeypatch.setattr(run, "_key", key_of)
+
+    def make(name: str) -> Path:
+        images = next(rows_of(RESULTS / f"{name}.jsonl"))["run"]["images"]
+        lines = ["path,class,label,fold,split,object,group", "none.png,other,0,1,train,a,-1"]
+        grouped = 288 if name == "eth80" else 0  # its images that have three others beside them
+        lines += [
+            f"none-{number}.png,measured,1,0,test,{number // 16},{number // 4 % 4 if number < grouped else -1}"
+            for number in range(images)
+        ]
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+        return folder
+
+    return make
 
 
-def kept(out: Path) -> tuple[list[dict], bytes]:
-    """The rows of the results, of which `out` becomes a copy."""
-    out.write_bytes((RESULTS / out.name).read_bytes())
-    return list(rows_of(out)), out.read_bytes()
+@pytest.fixture
+def nothing_is_measured(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("it measures anew")
+
+    monkeypatch.setattr(measurement, "prepare", refuse)
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda _, path, **__: path.touch())
 
 
-def test_no_accuracy_over_bit_errors_is_measured_again(data):
-    second = (SERVER_MODEL, None) if data.name == "eth80" else (DEVICE_MODEL, LINK_TRAINED)
-    for model, weights in ((DEVICE_MODEL, None), second):
-        run = accuracy.run_of(data, data.name, model, weights)
-        rows, content = kept(run.out)
-        key = run.key(rows[0]["run"]["images"], served=True)
-        own = [row for row in rows if row["run"] == key]
-        cells = [BscCell(**settings) for row in own if (settings := settings_of(row["cell"])) is not None]
-        assert cells
-        assert measure_cells(run, cells) == own
-        assert run.out.read_bytes() == content
+@pytest.mark.parametrize(("name", "of"), COMMITTED)
+@pytest.mark.usefixtures("nothing_is_measured")
+def test_no_committed_cell_is_measured_again(name, of, image_set, tmp_path):
+    before = {path.name: path.stat().st_mtime_ns for path in RESULTS.iterdir()}
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, [name.replace("_", "-"), str(image_set(of)), "--out", str(out)])
+    assert result.exit_code == 0, result.exception or result.output
+    assert [path.suffix for path in out.iterdir()] in ([".png"], [".md"], []), "no rows"
+    assert {path.name: path.stat().st_mtime_ns for path in RESULTS.iterdir()} == before
 
 
-@pytest.mark.parametrize("data", ["eth80"], indirect=True)
-def test_no_plan_and_no_accuracy_over_mimo_ofdm_is_measured_again(data):
-    run = ofdm_run(data)
-    rows, content = kept(run.out)
-    for measure, served in ((measure_plans, False), (measure_cells, True)):
-        own = [row for row in rows if (row["run"]["server"] is not None) == served]
-        cells = [OfdmCell(**row["cell"]) for row in own if "snr_db" in row["cell"]]
-        assert cells
-        assert measure(run, cells) == own
-    assert run.out.read_bytes() == content
+@pytest.mark.usefixtures("nothing_is_measured")
+@pytest.mark.parametrize("name", ["ofdm_table1", "tables"])
+def test_committed_tables_are_those_of_the_committed_rows(name, image_set, tmp_path):
+    """But for intervals, which depend on which images share an object."""
+    out = tmp_path / "out"
+    out.mkdir()
+    importlib.import_module(f"experiments.{name}").main(Measured(image_set("eth80"), out))
+    (table,) = out.iterdir()
+    committed, made = ((folder / table.name).read_text().splitlines() for folder in (RESULTS, out))
+    assert len(made) == len(committed)
+    assert made[0] == committed[0]
+    for line, expected in zip(made, committed, strict=True):
+        assert line.split("|")[:2] == expected.split("|")[:2]
+
+
+@pytest.mark.usefixtures("nothing_is_measured")
+def test_a_row_is_found_whatever_its_threshold_was_tuned_to(image_set, tmp_path):
+    """A tuned threshold differs in its last digits from machine to machine."""
+    cell = FrameCell(BinarySymmetricChannel(ber=0.0), "attention-threshold", 0.125)
+    data = Measured(image_set("eth80"), tmp_path / "out")
+    row = measure_cells(data.run(), [cell])[cell]
+    assert row["threshold"] > 0
+    elsewhere = tmp_path / "elsewhere.jsonl"
+    elsewhere.write_text(json.dumps(row | {"threshold": row["threshold"] * (1 + 1e-7)}) + "\n")
+    found = measure_cells(replace(data.run(), known=(elsewhere,)), [cell])[cell]
+    assert found["threshold"] != row["threshold"]
+    assert found["single"] == row["single"]
+
+
+def test_every_committed_row_is_about_a_cell_that_can_be_asked_for():
+    """But for eight about a server's receivers that were given up, see docs/tried.md."""
+    unknown = [row for path in RESULTS.glob("*.jsonl") for row in rows_of(path) if cell_of(row) is None]
+    assert len(unknown) == 8
+    assert all(row["cell"].keys() >= {"receiver"} for row in unknown)
+
+
+class TestCommands:
+    def test_without_a_name_there_is_a_list_with_a_line_each(self):
+        listed = subprocess.run([sys.executable, "-m", "experiments"], capture_output=True, text=True, check=False)
+        for name in (*MEASURED, "figure7"):
+            assert f" {name.replace('_', '-')} " in listed.stdout
+        assert "Fig. 4: the vote of four views" in listed.stdout
+
+    @pytest.mark.parametrize(
+        ("arguments", "status", "word"),
+        [
+            (["figure5", "{folder}", "--out", "x", "--update"], 2, "exclude each other"),
+            (["figure5", "{folder}"], 1, "semlink evaluate"),
+            (["figure5", "{folder}/none"], 2, "does not exist"),
+            (["figure9"], 2, "No such command"),
+            (["figure7", "--seed", "3"], 2, "No such option"),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused(self, arguments, status, word, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        folder = tmp_path / "my photos"
+        folder.mkdir()
+        result = CliRunner().invoke(app, [argument.format(folder=folder) for argument in arguments])
+        assert result.exit_code == status
+        assert word in result.stderr
 
 
 class TestPairs:
@@ -92,7 +176,7 @@ class TestPairs:
             paired_gain(self.BOTH, self.ONE, "single", {"single": ["a"] * 7})
 
     def test_the_table_has_a_column_for_votes_where_rows_have_them(self):
-        cell = BscCell("fixed", 0.5)
+        cell = FrameCell(BinarySymmetricChannel(ber=0.0), "fixed", 0.5)
         (head, _, new, old) = _differences(
             [(cell, self.BOTH, self.ONE), (cell, self.OLD, self.ONE)], self.SAMPLES, "ahead by"
         )

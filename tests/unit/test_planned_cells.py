@@ -1,19 +1,24 @@
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from experiments.data.prepared import Prepared
-from experiments.evaluation.bsc_cells import CLEAN, BscCell
-from experiments.evaluation.measurement import measure_cells, measure_plans
-from experiments.evaluation.ofdm_cells import Coding, OfdmCell, spread
-from experiments.evaluation.rows import append_row, is_about, missing
+from experiments.evaluation.frame_cells import FrameCell
+from experiments.evaluation.grid import cell_of
+from experiments.evaluation.measurement import measure_cells, measure_plans, measured
+from experiments.evaluation.planned_cells import PlannedCell, spread
+from experiments.evaluation.rows import append_row
 from experiments.evaluation.run import Run
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod
+from semlink.channel.awgn import Awgn
+from semlink.channel.bsc import BinarySymmetricChannel
+from semlink.channel.finite_blocklength import FiniteBlocklength
+from semlink.channel.mimo_ofdm import MimoOfdm
 from semlink.channel.ofdm import Numerology
 from semlink.channel.qam import awgn_bit_error_rate
 from semlink.vision.images import model_pixels, open_image
@@ -27,10 +32,24 @@ SCORES = np.random.default_rng(0).dirichlet([0.5] * 196).astype(np.float32)
 PREPARED = Prepared(np.stack([CAT] * 3), np.stack([SCORES] * 3), np.full((3, 196), np.nan, np.float32))
 LINK_TRAINED = PRETRAINED / "link-trained"
 LOW, HIGH = int(CAT.min()), int(CAT.max())
-UNCODED = OfdmCell(PlanMethod.FIXED, 20.0, 0.5, coding=Coding.UNCODED)
+UNCODED = PlannedCell(MimoOfdm(snr_db=20.0, coding="uncoded"), PlanMethod.FIXED, 0.5)
 
 
-def sent(cell: OfdmCell, image: int = 0, seed: int = 0):
+def ideal(method: PlanMethod, snr_db: float, rho: float = 0.25) -> PlannedCell:
+    return PlannedCell(MimoOfdm(snr_db=snr_db), method, rho)
+
+
+def over(cell: PlannedCell, **changed) -> PlannedCell:
+    """The cell over a channel that is changed."""
+    return replace(cell, channel=replace(cell.channel, **changed))
+
+
+def finite(errors: str, target_bler: float, snr_db: float = 20.0) -> PlannedCell:
+    channel = FiniteBlocklength(snr_db=snr_db, target_bler=target_bler, errors=errors)
+    return PlannedCell(channel, PlanMethod.IA_QSMPA)
+
+
+def sent(cell: PlannedCell, image: int = 0, seed: int = 0):
     return cell.send(None, PREPARED, image, seed)
 
 
@@ -42,7 +61,7 @@ def per_patch(pixels: np.ndarray) -> np.ndarray:
 class TestSend:
     @pytest.mark.parametrize("method", PlanMethod)
     def test_ideal_transmission_leaves_the_errors_of_the_quantizer_alone(self, method):
-        cell = OfdmCell(method, 45.0)
+        cell = ideal(method, 45.0)
         received = sent(cell)
         made = cell.plan(SCORES, 0, 0)
         cell_width = (HIGH - LOW) / 2.0**made.bits
@@ -54,14 +73,14 @@ class TestSend:
         assert received.bits_per_patch.sum() <= 0.25 * 8 * CAT.size
 
     def test_uncoded_bits_arrive_where_the_snr_is_high(self):
-        received = sent(replace(UNCODED, snr_db=90.0))
+        received = sent(over(UNCODED, snr_db=90.0))
         assert received.more["bit_errors"] == 0
-        np.testing.assert_array_equal(received.pixels, sent(OfdmCell(PlanMethod.FIXED, 90.0, 0.5)).pixels)
+        np.testing.assert_array_equal(received.pixels, sent(ideal(PlanMethod.FIXED, 90.0, 0.5)).pixels)
         # 4 bits of 768 values are 512 symbols of 6 bits, over 16 subchannels: 32 OFDM symbols of 1/15 kHz.
         assert received.more["air"] == pytest.approx(32 / 15e3)
 
     def test_uncoded_errors_are_those_of_the_closed_form(self):
-        received = [sent(replace(UNCODED, snr_db=10.0), image) for image in range(3)]
+        received = [sent(over(UNCODED, snr_db=10.0), image) for image in range(3)]
         generator = np.random.default_rng(5)
         shape = 20_000, 4, 4
         channel = (generator.standard_normal(shape) + 1j * generator.standard_normal(shape)) / np.sqrt(2)
@@ -72,18 +91,24 @@ class TestSend:
 
     def test_the_mapping_chooses_which_patches_suffer(self):
         first, last = np.argsort(SCORES)[-49:], np.argsort(SCORES)[:49]
-        clean = per_patch(sent(replace(UNCODED, snr_db=90.0)).pixels)
+        clean = per_patch(sent(over(UNCODED, snr_db=90.0)).pixels)
         for mapping, sheltered, exposed in (("importance", first, last), ("inverse", last, first)):
-            damage = np.abs(
-                per_patch(sent(replace(UNCODED, snr_db=10.0, mapping=SubcarrierMapping(mapping))).pixels) - clean
-            )
+            noisy = replace(over(UNCODED, snr_db=10.0), mapping=SubcarrierMapping(mapping))
+            damage = np.abs(per_patch(sent(noisy).pixels) - clean)
             assert damage[exposed].mean() > 10 * damage[sheltered].mean()
 
-    @pytest.mark.parametrize("coding", [Coding.UNCODED, Coding.BER_RULE, Coding.BLOCK_LOSS])
-    def test_the_same_seed_the_same_result(self, coding):
-        rate = None if coding == Coding.UNCODED else 0.1
-        random = SubcarrierMapping.RANDOM
-        cell = OfdmCell(PlanMethod.IA_QSMPA, 20.0, coding=coding, block_error_rate=rate, mapping=random)
+    @pytest.mark.parametrize(
+        "channel",
+        [
+            MimoOfdm(coding="uncoded"),
+            MimoOfdm(coding="uncoded", csi_error=0.01),
+            FiniteBlocklength(target_bler=0.1, errors="ber-rule"),
+            FiniteBlocklength(target_bler=0.1, errors="block-loss"),
+        ],
+        ids=str,
+    )
+    def test_the_same_seed_the_same_result(self, channel):
+        cell = PlannedCell(channel, PlanMethod.IA_QSMPA, mapping=SubcarrierMapping.RANDOM)
         first, again, other = sent(cell), sent(cell), sent(cell, seed=1)
         np.testing.assert_array_equal(first.pixels, again.pixels)
         assert first.more == again.more
@@ -91,43 +116,53 @@ class TestSend:
         assert first.more["t_d"] != other.more["t_d"]
 
     def test_lost_blocks_are_grey_and_as_many_as_the_target_says(self):
-        cell = OfdmCell(PlanMethod.IA_QSMPA, 20.0, coding=Coding.BLOCK_LOSS, block_error_rate=0.3)
+        cell = finite("block-loss", 0.3)
         received = [sent(cell, image) for image in range(3)]
         assert np.mean([each.more["lost_blocks"] for each in received]) == pytest.approx(0.3, abs=0.08)
-        whole = per_patch(sent(OfdmCell(PlanMethod.IA_QSMPA, 20.0)).pixels)
+        whole = per_patch(sent(ideal(PlanMethod.IA_QSMPA, 20.0)).pixels)
         patches = per_patch(received[0].pixels)
         grey = (patches == (LOW + HIGH) / 2).all(axis=1)
         assert grey.mean() == received[0].more["lost_blocks"]
         np.testing.assert_array_equal(patches[~grey], whole[~grey])
 
     def test_errors_by_rule_are_as_many_as_the_rule_says(self):
-        cell = OfdmCell(PlanMethod.IA_QSMPA, 20.0, coding=Coding.BER_RULE, block_error_rate=0.1)
+        cell = finite("ber-rule", 0.1)
         rate = np.mean([sent(cell, image).more["bit_errors"] for image in range(3)])
         # L_c = 16 subchannels × 50 OFDM symbols.
         assert rate == pytest.approx(10 * (1 - 0.9 ** (1 / 800)), rel=0.1)
 
     def test_a_method_that_gets_nothing_through_loses_the_image(self):
         """No power meets the linearised constraint of Theorem 2 at so low an SNR."""
-        cell = OfdmCell(PlanMethod.IA_QSMPA, -20.0, coding=Coding.BER_RULE, block_error_rate=1e-3)
+        cell = finite("ber-rule", 1e-3, -20.0)
         received = sent(cell)
         assert received.lost
         assert np.isinf(received.more["t_d"])
         assert (received.pixels == (LOW + HIGH) / 2).all()
 
-    def test_block_error_rates_belong_to_finite_block_lengths(self):
-        with pytest.raises(ValueError, match="block_error_rate"):
-            OfdmCell(PlanMethod.FIXED, 0.0, block_error_rate=0.1)
-        with pytest.raises(ValueError, match="block_error_rate"):
-            OfdmCell(PlanMethod.FIXED, 0.0, coding=Coding.BER_RULE)
+    def test_errors_in_the_estimate_are_independent_of_the_channel(self):
+        """Estimates were once drawn from the channel's own numbers, and erred along with it."""
+        known, mistaken = (over(UNCODED, csi_error=error)._state(0, 0) for error in (0.0, 1.0))
+        error = mistaken.estimate - known.at(0)
+        correlation = np.vdot(error, known.at(0)) / error.size
+        assert abs(correlation) < 6 / np.sqrt(error.size)
+        assert np.mean(np.abs(error) ** 2) == pytest.approx(1, rel=0.1)
+
+    @pytest.mark.parametrize(
+        ("wrong", "word"),
+        [({"rho": 0.1}, "rho"), ({"method": "best"}, "best"), ({"channel": BinarySymmetricChannel(ber=0)}, "bsc")],
+    )
+    def test_a_cell_that_cannot_be_planned_is_refused(self, wrong, word):
+        with pytest.raises(ValueError, match=word):
+            replace(UNCODED, **wrong)
 
 
 def test_channels_are_independent_of_image_seed_and_cell():
     """A plan of the fixed method depends on the channel alone."""
-    cell = OfdmCell(PlanMethod.FIXED, 20.0)
-    assert cell.plan(SCORES, 0, 0).t_d == replace(cell, coding=Coding.UNCODED).plan(SCORES, 0, 0).t_d
+    cell = ideal(PlanMethod.FIXED, 20.0)
+    assert cell.plan(SCORES, 0, 0).t_d == over(cell, coding="uncoded").plan(SCORES, 0, 0).t_d
     latencies = {cell.plan(SCORES, seed, image).t_d for seed in range(2) for image in range(2)}
     assert len(latencies) == 4
-    assert replace(cell, streams=6).plan(SCORES, 0, 0).numerology == Numerology(streams=6)
+    assert over(cell, streams=6).plan(SCORES, 0, 0).numerology == Numerology(streams=6)
 
 
 def test_spread_tells_infinite_values_apart():
@@ -141,34 +176,35 @@ def test_spread_tells_infinite_values_apart():
 
 
 class TestRows:
-    def test_a_row_is_about_one_cell_of_one_kind(self):
-        cell = OfdmCell(PlanMethod.FIXED, 20.0)
-        told = json.loads(json.dumps(asdict(cell)))
-        assert is_about(told, cell)
-        assert not is_about(told, replace(cell, snr_db=10.0))
-        assert not is_about(told, BscCell("fixed", 0.25))
-        assert not is_about(json.loads(json.dumps(asdict(BscCell("fixed", 0.25)))), cell)
+    @pytest.mark.parametrize(
+        "cell",
+        [UNCODED, finite("block-loss", 0.1), FrameCell(), FrameCell(Awgn(snr_db=3.0), "fixed", 0.25)],
+        ids=str,
+    )
+    def test_a_row_is_about_the_cell_that_wrote_it(self, cell):
+        row = json.loads(json.dumps({"cell": cell.settings}))
+        assert cell_of(row) == cell
+        assert cell_of(row) != replace(cell, rho=0.75)
 
-    def test_a_row_from_before_a_field_was_added_still_counts(self):
-        told = json.loads(json.dumps(asdict(BscCell("fixed", 0.25))))
-        del told["threshold"]
-        assert is_about(told, BscCell("fixed", 0.25))
+    def test_what_an_older_row_does_not_say_was_at_its_default(self):
+        row = json.loads(json.dumps({"cell": UNCODED.settings}))
+        del row["cell"]["channel"]["csi_error"], row["cell"]["mapping"]
+        assert cell_of(row) == UNCODED
 
-    def test_a_row_with_a_receiver_counts_where_that_is_what_all_servers_do(self):
-        told = json.loads(json.dumps(asdict(BscCell("fixed", 0.25))))
-        assert is_about(told | {"receiver": "plain"}, BscCell("fixed", 0.25))
-        assert not is_about(told | {"receiver": "drop-empty"}, BscCell("fixed", 0.25))
+    @pytest.mark.parametrize(
+        "cell",
+        [
+            {"method": "fixed", "rho": 0.25, "receiver": "drop-empty", "channel": {"type": "none"}},
+            {"method": "fixed", "rho": 0.25, "channel": {"type": "tin-can"}},
+            {"method": "fixed", "rho": 0.25, "channel": {"type": "bsc", "ber": 2.0}},
+            {"method": "fixed", "rho": 0.25},
+        ],
+    )
+    def test_a_row_about_what_is_no_more_is_about_no_cell(self, cell):
+        assert cell_of({"cell": cell}) is None
 
-    def test_a_row_is_found_whatever_the_threshold_was_tuned_to(self):
-        row = json.loads(json.dumps(asdict(BscCell("attention-threshold", 0.25, threshold=0.0051234567))))
-        assert is_about(row, BscCell("attention-threshold", 0.25, threshold=0.0051234561))
-        assert not is_about(row, BscCell("attention-threshold", 0.125, threshold=0.0051234567))
-
-    def test_rows_of_another_run_do_not_count(self, tmp_path):
-        cells = [BscCell(CLEAN), OfdmCell(PlanMethod.FIXED, 20.0)]
-        append_row(tmp_path / "rows.jsonl", cells[1], {}, {"run": {"seed": 0}})
-        assert missing(cells, tmp_path / "rows.jsonl", {"seed": 0}) == cells[:1]
-        assert missing(cells, tmp_path / "rows.jsonl", {"seed": 1}) == cells
+    def test_nothing_that_is_found_by_measuring_is_in_the_key(self):
+        assert set(FrameCell().settings) == {"method", "rho", "gamma", "design_ber", "channel"}
 
 
 def test_a_run_is_known_by_the_hash_of_its_weights_and_not_by_their_folder(tmp_path):
@@ -192,22 +228,31 @@ def test_cells_of_both_kinds_are_measured_but_for_those_that_are_there(tmp_path)
         "path,class,label,split\n" + "cat.png,cat,0,test\n" * 2 + "x,cat,0,train\n"
     )
     run = Run(data=tmp_path, only="split=test", out=tmp_path / "rows.jsonl", cache=tmp_path)
-    cells = [BscCell(CLEAN), BscCell("fixed", 0.5), UNCODED, OfdmCell(PlanMethod.FIXED_B_WF, -10.0)]
-    append_row(run.out, cells[1], {}, {"run": run.key(2, served=True)})
-    there, *rows = measure_cells(run, cells)
-    assert there == {"cell": asdict(cells.pop(1)), "run": rows[0]["run"]}
-    assert [row["cell"] for row in rows] == [json.loads(json.dumps(asdict(cell))) for cell in cells]
-    assert [("code" in row, "t_d_ms" in row) for row in rows] == [(True, False), *[(False, True)] * 2]
+    there = FrameCell(BinarySymmetricChannel(ber=0.0), "fixed", 0.5)
+    cells = [FrameCell(), there, UNCODED, ideal(PlanMethod.FIXED_B_WF, -10.0)]
+    append_row(run.out, {"cell": there.settings, "run": run.key(2, served=True)})
+    append_row(run.out, {"cell": UNCODED.settings, "run": run.key(2, served=True) | {"seed": 1}})
+    rows = measure_cells(run, cells)
+    assert list(rows) == cells
+    assert rows.pop(there) == {"cell": there.settings, "run": run.key(2, served=True)}
+    _, uncoded, silent = rows.values()
+    assert [row["cell"] for row in rows.values()] == [json.loads(json.dumps(cell.settings)) for cell in rows]
+    assert [("code" in row, "t_d_ms" in row) for row in rows.values()] == [(True, False), *[(False, True)] * 2]
     prepared = Prepared(np.stack([CAT] * 2), PREPARED.attention, PREPARED.cover)
     # The device's attention, not the scores above, decides about nothing here: bits and powers are equal.
     expected = [UNCODED.send(None, prepared, image, 0).more for image in range(2)]
-    assert rows[1]["t_d_ms"]["mean"] == pytest.approx(np.mean([each["t_d"] for each in expected]) * 1e3)
-    assert rows[1]["rho"] == 0.5
-    assert rows[2]["t_d_ms"]["mean"] is None
-    assert rows[2]["t_d_ms"]["infinite"] == 1
-    assert rows[2]["lost_blocks"] > 0
+    assert uncoded["t_d_ms"]["mean"] == pytest.approx(np.mean([each["t_d"] for each in expected]) * 1e3)
+    assert uncoded["rho"] == 0.5
+    assert silent["t_d_ms"]["mean"] is None
+    assert silent["t_d_ms"]["infinite"] == 1
+    assert silent["lost_blocks"] > 0
 
-    (planned,) = measure_plans(run, [replace(UNCODED, coding=Coding.IDEAL)])
-    assert planned["t_d_ms"] == rows[1]["t_d_ms"], "the channels are the same"
-    assert planned["run"] == {**rows[1]["run"], "server": None}
-    assert len(measure_cells(run, cells)) == 4, "rows of plans are another run's"
+    plain = over(UNCODED, coding="ideal")
+    (planned,) = measure_plans(run, [plain]).values()
+    assert planned["t_d_ms"] == uncoded["t_d_ms"], "the channels are the same"
+    assert planned["run"] == {**uncoded["run"], "server": None}
+    assert plain not in measured(run), "rows of plans are another run's"
+    assert list(measured(run, served=False)) == [plain]
+    elsewhere = replace(run, out=tmp_path / "new.jsonl", known=(run.out,))
+    assert measure_cells(elsewhere, list(rows)) == rows
+    assert not elsewhere.out.exists(), "rows that are known are not copied"

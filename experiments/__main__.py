@@ -1,0 +1,110 @@
+"""Command line of the figures and tables: `python -m experiments NAME [DATA]`; without a name, a list of them."""
+
+import ast
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.from_settings import MostImages, explained, fail
+from experiments.data.image_sets import ImageSetError
+from semlink.vision.weights import WeightsError
+
+MEASURED = (
+    "figure4",
+    "figure5",
+    "figure6",
+    "ofdm_figure2",
+    "ofdm_figure3",
+    "ofdm_figure4",
+    "ofdm_figure5",
+    "ofdm_table1",
+    "servers",
+    "tables",
+)
+"""Modules that measure an image set, or write of what was measured of it."""
+SETS = "imagenet-sample-1000, eth80, cifar10"
+
+app = typer.Typer(
+    help="Measures and draws the counterparts of the papers' figures and tables. What is committed in "
+    "experiments/results is not measured again; what is new goes to runs/experiments, unless --update is given.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+DataFolder = Annotated[
+    Path,
+    typer.Argument(help=f"Folder of one of the image sets {SETS}.", exists=True, file_okay=False),
+]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder for rows, pictures and tables.", show_default="runs/experiments")
+]
+Update = Annotated[
+    bool,
+    typer.Option("--update", help="Write into experiments/results, whose files are committed."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the channels; another one is measured anew.")]
+
+
+def out_folder(out: Path | None, update: bool) -> Path:
+    """Where results go; ends the command if two places are named."""
+    from experiments.study import RESULTS
+
+    if out is not None and update:
+        fail("--out and --update exclude each other", status=2)
+    folder = RESULTS if update else out or Path("runs/experiments")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def measuring(module: str) -> Callable[..., None]:
+    """The command of a module that measures an image set."""
+
+    def command(
+        data: DataFolder,
+        out: Out = None,
+        update: Update = False,
+        most_images: MostImages = None,
+        seed: Seed = 0,
+        processes: Annotated[int, typer.Option(min=1, help="How many work at once.")] = 2,
+    ) -> None:
+        from experiments.study import Measured
+
+        with explained(ImageSetError, WeightsError, ModuleNotFoundError, OSError):
+            folder = out_folder(out, update)
+            measured = Measured(data.resolve(), folder, most_images, seed, processes)
+            importlib.import_module(f"experiments.{module}").main(measured)
+
+    return command
+
+
+def figure7(
+    data: Annotated[
+        Path | None, typer.Argument(help=f"Folder of one of {SETS}.", show_default="scikit-image's photographs")
+    ] = None,
+    out: Out = None,
+    update: Update = False,
+) -> None:
+    """Its help is the module's summary."""
+    from experiments import figure7
+    from experiments.study import Measured
+
+    with explained(ImageSetError, WeightsError, ValueError, OSError):
+        folder = out_folder(out, update)
+        figure7.main(None if data is None else Measured(data.resolve(), folder), folder)
+
+
+def summary_of(module: str) -> str:
+    """First line of a module's docstring, without importing what it needs."""
+    source = Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+for name in MEASURED:
+    app.command(name.replace("_", "-"), help=summary_of(name))(measuring(name))
+app.command("figure7", help=summary_of("figure7"))(figure7)
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,84 @@
+"""Grid of cells: every combination of methods, ratios and channels; and the cell that a row is about."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from experiments.evaluation.cells import DIGEST, Cell, digest_of
+from experiments.evaluation.frame_cells import CLEAN, FrameCell, channel_ber, weighs
+from experiments.evaluation.planned_cells import PlannedCell
+from semlink.access.mapping import SubcarrierMapping
+from semlink.access.planner import PlanMethod
+from semlink.channel.base import Channel, channel_type
+from semlink.channel.planned import is_planned
+
+MOST_CELLS = 2000
+"""Most cells of a grid: each takes from seconds to minutes."""
+
+
+def grid(
+    channels: Sequence[Channel],
+    *,
+    methods: Sequence[str] = (),
+    gammas: Sequence[float] = (1.0,),
+    told: bool = False,
+    plans: Sequence[PlanMethod] = (),
+    mappings: Sequence[SubcarrierMapping] = (SubcarrierMapping.IMPORTANCE,),
+    rhos: Sequence[float],
+) -> list[Cell]:
+    """Every combination, each once, after the clean cell.
+
+    Args:
+        channels: what images cross.
+        methods: for channels without plans, names of allocation methods and codecs; a protected codec is the plain
+            one where μ = 0. The clean cell, which there always is, may be named too.
+        gammas: shapes γ, for the methods that weigh.
+        told: adds the paper's modified methods, which know the bit error rate of channels that have one.
+        plans: for channels that take plans, how frames are planned.
+        mappings: for these too, which subchannels important patches get.
+        rhos: ratios ρ.
+
+    Raises:
+        ValueError: no such method, a setting out of its range, or more than `MOST_CELLS` cells.
+    """
+    sent_by = [method for method in methods if method != CLEAN]
+    planned = [channel for channel in channels if is_planned(channel)]
+    plain = [channel for channel in channels if not is_planned(channel)]
+    _check_size(
+        (1 + told) * math.prod(map(len, (sent_by, rhos, gammas, plain)))
+        + math.prod(map(len, (plans, mappings, rhos, planned)))
+    )
+    cells: dict[Cell, None] = {FrameCell(): None}
+    for method, rho, gamma, channel in itertools.product(sent_by, rhos, gammas, plain):
+        sent = FrameCell(channel, method, rho, gamma if weighs(method) else 1.0)
+        cells[sent] = None
+        if told and weighs(method) and (ber := channel_ber(channel)) > 0:
+            cells[replace(sent, design_ber=ber)] = None
+    for plan, rho, mapping, link in itertools.product(plans, rhos, mappings, planned):
+        cells[PlannedCell(link, plan, rho, mapping)] = None
+    return list(cells)
+
+
+def _check_size(cells: int) -> None:
+    """ValueError above `MOST_CELLS`."""
+    if cells > MOST_CELLS:
+        raise ValueError(f"the grid has {cells:,} cells; at most {MOST_CELLS:,} are measured in one run")
+
+
+def cell_of(row: Mapping[str, Any]) -> Cell | None:
+    """The cell that a row is about; None if it is about a setting or a channel that is no more.
+
+    What the row does not say, because it is older, was at its default.
+    """
+    settings = dict(row["cell"])
+    try:
+        parameters = dict(settings.pop("channel"))
+        digest = parameters.pop(DIGEST, None)
+        channel = channel_type(parameters.pop("type"))(**parameters)
+        if digest_of(channel) != digest:
+            return None  # of a file that holds something else by now
+        return PlannedCell(channel, **settings) if is_planned(channel) else FrameCell(channel, **settings)
+    except (KeyError, TypeError, ValueError):
+        return None
