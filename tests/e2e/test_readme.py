@@ -67,7 +67,7 @@ def json_documents(text: str) -> list[dict]:
 
 
 def test_every_block_is_tested_here():
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
 
 
 def test_make_test_is_the_suite_that_runs_this():
@@ -103,3 +103,21 @@ def test_the_processes():
     )  # the frame and the picture over REST
     assert {"vote", "missing_views"} in [document.keys() for document in documents]
     assert documents[-1] == {"default": {"type": "bsc", "ber": 0.01}, "devices": {}}
+
+
+def test_the_channel_changes_while_it_runs():
+    if shutil.which("curl") is None:
+        skip_without("the page's commands need curl")
+    documents = json_documents(run(block_with("semlink-channel --upstream 127.0.0.1:50051 --preset clear"), 60))
+    settings = [document for document in documents if "default" in document and "devices" in document]
+    whole, patched, sought, reset = settings
+    assert whole["default"] == {**patched["default"], "snr_db": 20.0}
+    assert (patched["default"]["streams"], patched["default"]["coding"]) == (8, "uncoded")
+    assert (sought["default"], sought["devices"]["camera-2"]["type"]) == ({"type": "bsc", "ber": 0.05}, "burst")
+    assert reset == {"default": {"type": "none"}, "devices": {}}
+    states = [document for document in documents if "position" in document and "steps" in document]
+    assert [(state["playing"], state["loop"], state["step"]) for state in states] == [
+        (True, False, 1), (False, True, 3)
+    ]  # fmt: skip
+    (events,) = [document["events"] for document in documents if "events" in document]
+    assert {event["kind"] for event in events} == {"settings", "scenario"}

@@ -282,6 +282,41 @@ def test_patches_in_lost_packets_are_lost_and_said_to_be(emulator, upstream, fra
     assert IaqFrame.from_bytes(received.frame).without(report.lost_blocks).to_bytes() == sent.to_bytes()
 
 
+def test_a_scenario_from_a_file_plays_and_is_sought(upstream, frame, tmp_path):
+    file = tmp_path / "drive.csv"
+    file.write_text("at,device,preset,ber\n0,,clear,\n3600,,paper,\n3600,left,burst,0.2\n7200,,,0.2\n")
+    with running(upstream.address, "--preset", "lossy", "--scenario", str(file)) as emulator:
+        for position, impairment, least, most in (
+            (0, "none", 0, 0), (3600, "bsc", 0.04, 0.06), (7200, "bsc", 0.18, 0.22), (10, "none", 0, 0)
+        ):  # fmt: skip
+            emulator.http.patch("/v1/scenario", json={"position": position}).raise_for_status()
+            report = emulator.link.Classify(request(frame, "right"), timeout=5).channel
+            assert report.impairment == impairment
+            assert least <= report.bits_flipped / report.bits_exposed <= most
+        emulator.http.patch("/v1/scenario", json={"position": 3600}).raise_for_status()
+        assert emulator.link.Classify(request(frame, "left"), timeout=5).channel.impairment == "burst"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("at,ber\n0,0.1\n0,0.2\n", "row 3"),
+        ("at,ber,snr_db\n0,0.1,\n5,,20\n", "step 2 at 5 s: default.bsc.snr_db"),
+        (None, "cannot read"),
+    ],
+)
+def test_a_scenario_that_is_none_is_explained_at_the_start(tmp_path, text, reason):
+    file = tmp_path / "drive.csv"
+    if text is not None:
+        file.write_text(text)
+    started = subprocess.run(
+        command("--upstream", "127.0.0.1:9", "--scenario", str(file)), capture_output=True, text=True, timeout=60
+    )
+    assert started.returncode == 1
+    assert reason in started.stderr
+    assert "--scenario" in started.stderr
+
+
 def test_what_is_read_can_be_put_back(emulator):
     emulator.http.put("/v1/impairments/camera-3", json={"type": "none"})
     state = emulator.http.get("/v1/impairments").json()
