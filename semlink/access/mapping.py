@@ -5,7 +5,6 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semlink.channel.blocks import dealt_widths
 from semlink.checks import finite_vector
 
 
@@ -31,8 +30,8 @@ def map_subcarriers(
     importance; the random one deals out subchannels without regard to gain. Equal importance and equal gains keep
     their order.
 
-    Beyond the paper, N_s·F need not be a multiple of N: what is left over goes to the most important segments,
-    which have one subchannel more than the others under every mapping (`dealt_widths`).
+    Beyond the paper, N_s·F need not be a multiple of N: the first groups, which are the weakest, have one
+    subchannel more than the others. Under all methods but Top-β, T_d is then shorter than if the strongest had it.
 
     Args:
         importance: (N,) importance of each segment, in any scale: only its order matters.
@@ -71,5 +70,6 @@ def map_subcarriers(
     if mapping == SubcarrierMapping.INVERSE:
         segments = segments[::-1]
     blocks = np.empty(gains.size, np.int64)
-    blocks[subchannels] = np.repeat(segments, dealt_widths(gains.size, importance)[segments])
+    least, left = divmod(gains.size, importance.size)
+    blocks[subchannels] = np.repeat(segments, least + (np.arange(importance.size) < left))
     return blocks.reshape(gains.shape)

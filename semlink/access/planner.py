@@ -118,8 +118,8 @@ def plan(
     are by equations 24 and 25, or 38, with each subchannel's own gain, whatever the method.
 
     Block i carries segment i of the payload. As in the paper, all segments have the same number of values and all
-    blocks the same number of subchannels; beyond it, where these are no multiple of the blocks, the most important
-    ones have one more (`map_subcarriers`), and the powers are those for what each block has.
+    blocks the same number of subchannels; beyond it, where these are no multiple of the blocks, the blocks of the
+    weakest have one more (`map_subcarriers`), and the powers are those for what each block has.
 
     Args:
         importance: (N,) weights I[i] ≥ 0 of the segments; of attention scores, `importance_weights` (equation 43).

@@ -1,8 +1,7 @@
 """Blocks of subchannels: which subchannels a block has, its rate, its latency, and the worst-case latency T_d.
 
 Segment i of a payload is carried by block i (IA-QSMPA, Section II). The paper gives every block N_s·F/N
-subchannels; where that is no whole number, we go beyond it: the numbers of two blocks differ by one at most, see
-`dealt_widths`.
+subchannels; where that is no whole number, we go beyond it: the numbers of two blocks differ by one at most.
 """
 
 from collections.abc import Callable
@@ -140,8 +139,7 @@ def gains_of_blocks(gains: ArrayLike, block_of_subchannel: ArrayLike, count: int
 
     Args:
         gains: (F, N_s) singular values.
-        block_of_subchannel: (F, N_s) blocks, each as often as `dealt_widths` allows, as of
-            `semlink.access.mapping`.
+        block_of_subchannel: (F, N_s) blocks, as of `semlink.access.mapping`; see `check_even`.
         count: number of blocks N.
 
     Returns:
@@ -162,29 +160,6 @@ def gains_of_blocks(gains: ArrayLike, block_of_subchannel: ArrayLike, count: int
     of_blocks = np.zeros((count, widths.max()))
     of_blocks[np.arange(widths.max()) < widths[:, None]] = sorted_gains
     return of_blocks
-
-
-def dealt_widths(subchannels: int, importance: NDArray[np.float64]) -> NDArray[np.int64]:
-    """(N,) subchannels of each block: ⌊S/N⌋, and one of those left over for each of the most important blocks.
-
-    The paper's S is a multiple of N (IA-QSMPA, Section II). Among equal importance the later block has one more.
-
-    Args:
-        subchannels: S, at least N.
-        importance: (N,) importance of each block, in any scale: only its order matters.
-
-    Raises:
-        ValueError: there are fewer subchannels than blocks.
-
-    >>> dealt_widths(8, np.array([0.9, 0.1, 0.2]))
-    array([3, 2, 3])
-    """
-    count = importance.size
-    if subchannels < count:
-        raise ValueError(f"{count} blocks need at least as many subchannels, not {subchannels}")
-    widths = np.full(count, subchannels // count)
-    widths[np.argsort(importance, kind="stable")[count - subchannels % count :]] += 1
-    return widths
 
 
 def check_even(block_of_subchannel: NDArray[np.int64], count: int) -> None:

@@ -92,7 +92,7 @@ def test_a_frame_crosses_it_and_a_retry_meets_the_same(emulator, upstream):
     np.testing.assert_array_equal(sent.bits, arrived.bits)
     assert reports[0].bits_flipped == reports[1].bits_flipped > 0
     assert reports[0].power == pytest.approx(SUBCARRIERS * RECEIVE)
-    # 202 subchannels for 196 blocks: the six most important ones have two.
+    # 202 subchannels for 196 blocks: six have two.
     widths = np.bincount(request.plan.block_of_subchannel, minlength=196)
     assert np.flatnonzero(widths == 2).size == 6
     symbols = -(-768 * sent.bits.astype(int) // 2 // widths)

@@ -8,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from semlink.access import planner
 from semlink.access.ia_qsmpa import theorem_2_power
 from semlink.access.mapping import SubcarrierMapping, map_subcarriers
 from semlink.access.planner import PlanMethod, draw_importance, plan
 from semlink.access.power import capacity_water_filling, equal_finish
-from semlink.channel.blocks import Blocks, dealt_widths, gains_of_blocks
+from semlink.channel.blocks import Blocks, gains_of_blocks
 from semlink.channel.layout import BlockLayout
 from semlink.channel.mimo_ofdm import MimoOfdm
-from semlink.channel.ofdm import Numerology, subchannel_gains
+from semlink.channel.ofdm import Numerology, draw_channel, subchannel_gains
 from semlink.channel.rates import dispersion_penalty
 from semlink.channel.uncoded import send_over_matrices, send_over_subchannels
 
@@ -42,7 +43,7 @@ def ragged(seed=0, penalty=0.0, noise_power=0.1):
     mapping=st.sampled_from(SubcarrierMapping),
     seed=st.integers(0, 100),
 )
-def test_every_block_gets_its_share_and_what_is_left_goes_to_the_most_important(subchannels, count, mapping, seed):
+def test_every_block_gets_its_share_and_the_weakest_what_is_left(subchannels, count, mapping, seed):
     generator = np.random.default_rng(seed)
     importance, gains = generator.random(count), generator.random((subchannels, 1)) + 0.1
     if count > subchannels:
@@ -51,11 +52,12 @@ def test_every_block_gets_its_share_and_what_is_left_goes_to_the_most_important(
         return
     blocks = map_subcarriers(importance, gains, mapping, generator=generator)
     widths = np.bincount(blocks.ravel(), minlength=count)
-    np.testing.assert_array_equal(widths, dealt_widths(subchannels, importance))
     more = widths > subchannels // count
     assert more.sum() == subchannels % count
-    if more.any():
-        assert importance[more].min() >= np.max(importance[~more], initial=-1)
+    assert widths.min() == subchannels // count
+    if more.any():  # the first groups, which go to the least important or, inversely, to the most important
+        sign = -1 if mapping == SubcarrierMapping.INVERSE else 1
+        assert (sign * importance[more]).max() < np.min(sign * importance[~more], initial=2)
     rows = gains_of_blocks(gains, blocks, count)
     np.testing.assert_array_equal(np.count_nonzero(rows, axis=1), widths)
     np.testing.assert_allclose(rows.sum(), gains.sum())
@@ -63,6 +65,28 @@ def test_every_block_gets_its_share_and_what_is_left_goes_to_the_most_important(
         order = np.argsort(importance, kind="stable")
         for lower, higher in pairwise(order):
             assert rows[lower].max() <= rows[higher][: widths[higher]].min()
+
+
+@pytest.mark.parametrize("method", ["ia-qsmpa", "exact", "uniform", "fixed", "ia-qsmpa-lc"])
+def test_frames_are_faster_where_the_weakest_have_what_is_left(method, monkeypatch):
+    """Than where the strongest have it; but for Top-β, whose few important blocks have most of the bits."""
+
+    def strongest(importance, gains, mapping, generator):
+        order, (least, left) = np.argsort(importance), divmod(gains.size, importance.size)
+        blocks = np.empty(gains.size, np.int64)
+        blocks[np.argsort(gains, axis=None)] = np.repeat(order, least + (np.arange(196)[::-1] < left))
+        return blocks.reshape(gains.shape)
+
+    link = Numerology(300, 4, total_power=1200.0)
+    drawn = [subchannel_gains(draw_channel(link, np.random.default_rng(seed))) for seed in range(4)]
+
+    def latencies():
+        made = (plan(draw_importance(0), gains, 15.0, method=method, numerology=link) for gains in drawn)
+        return np.array([each.t_d for each in made])
+
+    weakest_have_it = latencies()
+    monkeypatch.setattr(planner, "map_subcarriers", strongest)
+    assert ((weakest_have_it < latencies()) == (method != "ia-qsmpa-lc")).all()
 
 
 @settings(deadline=None, max_examples=40)
