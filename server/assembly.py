@@ -55,13 +55,14 @@ async def assembled(settings: ServerSettings) -> AsyncIterator[Assembly]:
     timeout = settings.request_timeout_seconds
     sessions = Sessions(_store(settings, metrics), settings.max_waiting_calls, metrics)
     sessions.start_probing()
-    health.checks.append(sessions.problem)
+    recognizer = Recognizer(settings, sessions, metrics, keys)
+    health.checks += sessions.problem, recognizer.pictures.problem
     try:
-        recognizer = Recognizer(settings, sessions, metrics, keys)
         link = LinkService(recognizer, sessions, metrics, timeout)
         app = create_app(recognizer, sessions, metrics, health, admission, timeout, settings.max_held_bytes)
         yield Assembly(recognizer, sessions, link, app, health, admission)
     finally:
+        await recognizer.pictures.close()
         await sessions.close()
 
 

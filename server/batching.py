@@ -3,12 +3,12 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from opentelemetry import trace
 
@@ -18,10 +18,19 @@ from server.metrics import Metrics
 from server.model import BatchResult, Prediction
 from server.refusals import Expired, Overloaded
 
-DECODERS = 2
-"""Decoding threads: a large picture in one of them does not hold up the frames behind it."""
+FRAME_DECODERS = 2
+"""Threads that decode frames."""
 
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Decoded(Generic[Item]):
+    """A decoded image, and when its decoding began and ended, by `time.perf_counter`."""
+
+    item: Item
+    began: float
+    ended: float
 
 
 @dataclass(frozen=True)
@@ -83,20 +92,13 @@ class Pending:
 class _Entry(Generic[Item]):
     """A place in the queue."""
 
-    item: Item
-    decoding: asyncio.Future[None]
+    decoding: asyncio.Future[Decoded[Item]]
+    decoded: Decoded[Item] | None = None
 
-    def __init__(self, decode: Callable[[], Item], abandon: Callable[["_Entry[Item]"], None]) -> None:
-        self._decode = decode
+    def __init__(self, abandon: Callable[["_Entry[Item]"], None]) -> None:
         self.pending = Pending(partial(abandon, self))
         self.parent_span = trace.get_current_span()
-        self.is_decoded = False
-        self.enqueued = self.decode_began = self.decode_ended = time.perf_counter()
-
-    def decode(self) -> None:
-        self.decode_began = time.perf_counter()
-        self.item = self._decode()
-        self.decode_ended = time.perf_counter()
+        self.enqueued = time.perf_counter()
 
     def fail(self, error: BaseException) -> None:
         if not self.pending.answer.done():
@@ -106,8 +108,9 @@ class _Entry(Generic[Item]):
 class Batcher(Generic[Item]):
     """Decodes images as they come, and runs the model on batches of those that wait when it is free.
 
-    A batch is not delayed until it is full. All runs in the event loop except `decode` and `predict`, which run in
-    threads; `predict` never runs twice at once.
+    A batch is not delayed until it is full. All runs in the event loop except the `decode` of a frame and
+    `predict`, which run in threads; `predict` never runs twice at once. Frames wait for the model from the
+    beginning, pictures only once they have been decoded, which may take long.
 
     Attributes:
         latency: of the model; requests are refused, and told when to retry, by its estimates.
@@ -130,26 +133,29 @@ class Batcher(Generic[Item]):
         self._predict, self._thread = predict, thread
         self._max_batch, self._queue_size, self._metrics = max_batch, queue_size, metrics
         self._answer_within = answer_within_seconds
-        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        self._decoders = ThreadPoolExecutor(FRAME_DECODERS, thread_name_prefix="decode")
+        self._pictures: dict[_Entry[Item], None] = {}  # that are being decoded
         self._waiting: dict[_Entry[Item], None] = {}  # in order of arrival
         self._running = 0
         self.latency = LatencyModel(max_batch)
         metrics.queue_depth.set_function(lambda: len(self._waiting))
 
-    def check_room(self, deadline: float = math.inf) -> None:
+    def check_room(self, deadline: float = math.inf, *, of_picture: bool = False) -> None:
         """Raises Overloaded where waiting is of no use.
 
         That is where the queue is full, or where the answer can't be expected within the bound, or before
         `deadline`, by the event loop's clock. A request with none before it is never refused, however slow the
-        model seems: only its requests tell whether it still is.
+        model seems: only its requests tell whether it still is. Pictures that are being decoded are before other
+        pictures, not before frames.
         """
-        before = len(self._waiting) + self._running
+        waiting = len(self._waiting) + (len(self._pictures) if of_picture else 0)
+        before = waiting + self._running
         if not before:
             return
-        free = self.latency.wait(self._running, len(self._waiting))
-        if len(self._waiting) >= self._queue_size:
-            raise Overloaded(f"{len(self._waiting)} requests wait for the model, and no more may", free)
-        answer = self.latency.wait(self._running, len(self._waiting) + 1)
+        free = self.latency.wait(self._running, waiting)
+        if waiting >= self._queue_size:
+            raise Overloaded(f"{waiting} requests wait for the model, and no more may", free)
+        answer = self.latency.wait(self._running, waiting + 1)
         remaining = deadline - asyncio.get_running_loop().time()
         bound = self._answer_within or self.latency.usual_bound
         if answer > bound:
@@ -163,38 +169,61 @@ class Batcher(Generic[Item]):
         )
 
     def submit(self, decode: Callable[[], Item], deadline: float = math.inf) -> Pending:
-        """Queues an image; the caller must wait for the result before it awaits anything else.
+        """Queues a frame; the caller must wait for the result before it awaits anything else.
 
         Args:
-            decode: makes the image; called in a thread. Its error is that of this image only.
+            decode: makes the image; called in a thread. Its error is that of this frame only.
             deadline: until when the caller waits, by the event loop's clock.
 
         Raises:
             Overloaded: see `check_room`.
         """
         self.check_room(deadline)
-        entry = _Entry(decode, self._leave)
+        entry = _Entry[Item](self._leave)
         self._waiting[entry] = None
-        entry.decoding = asyncio.get_running_loop().run_in_executor(self._decoders, entry.decode)
-        entry.decoding.add_done_callback(partial(self._decoded, entry))
+        self._begin(entry, asyncio.get_running_loop().run_in_executor(self._decoders, _timed, decode))
         return entry.pending
+
+    def submit_picture(
+        self, decode: Callable[[], Coroutine[Any, Any, Decoded[Item]]], deadline: float = math.inf
+    ) -> Pending:
+        """Queues a picture once `decode` has decoded it; else as `submit`.
+
+        The result is Overloaded where there is no room for it then.
+        """
+        self.check_room(deadline, of_picture=True)
+        entry = _Entry[Item](self._leave)
+        self._pictures[entry] = None
+        self._begin(entry, asyncio.create_task(decode()))
+        return entry.pending
+
+    def _begin(self, entry: _Entry[Item], decoding: asyncio.Future[Decoded[Item]]) -> None:
+        entry.decoding = decoding
+        decoding.add_done_callback(partial(self._decoded, entry))
 
     def _leave(self, entry: _Entry[Item]) -> None:
         """Removes an entry whose callers are gone, unless its batch is running."""
-        if entry in self._waiting:
-            del self._waiting[entry]
-            entry.decoding.cancel()
-            entry.pending.answer.cancel()
+        for place in (self._waiting, self._pictures):
+            if entry in place:
+                del place[entry]
+                entry.decoding.cancel()
+                entry.pending.answer.cancel()
 
-    def _decoded(self, entry: _Entry[Item], decoding: asyncio.Future[None]) -> None:
+    def _decoded(self, entry: _Entry[Item], decoding: asyncio.Future[Decoded[Item]]) -> None:
         if decoding.cancelled():
             return
-        if error := decoding.exception():
+        try:
+            entry.decoded = decoding.result()
+            if entry in self._pictures:
+                self.check_room(entry.pending.deadline)
+                self._waiting[entry] = None
+        except Exception as error:
             self._waiting.pop(entry, None)
             entry.fail(error)
         else:
-            entry.is_decoded = True
             self._run_next()
+        finally:
+            self._pictures.pop(entry, None)
 
     def _run_next(self) -> None:
         if self._running:
@@ -204,13 +233,15 @@ class Batcher(Generic[Item]):
             del self._waiting[entry]
             entry.decoding.cancel()
             entry.fail(Expired())
-        batch = list(islice((entry for entry in self._waiting if entry.is_decoded), self._max_batch))
+        batch = list(islice((entry for entry in self._waiting if entry.decoded), self._max_batch))
         if not batch:
             return
         for entry in batch:
             del self._waiting[entry]
         self._running = len(batch)
-        running = loop.run_in_executor(self._thread, self._predict, [entry.item for entry in batch])
+        running = loop.run_in_executor(
+            self._thread, self._predict, [entry.decoded.item for entry in batch if entry.decoded]
+        )
         running.add_done_callback(partial(self._answer, batch, time.perf_counter()))
 
     def _answer(self, batch: list[_Entry[Item]], began: float, running: asyncio.Future[BatchResult]) -> None:
@@ -228,14 +259,16 @@ class Batcher(Generic[Item]):
         self._metrics.batch_size.observe(len(batch))
         self._metrics.inference_seconds.observe(result.inference_seconds)
         for entry, predictions in zip(batch, result.predictions, strict=True):
-            decode_seconds = entry.decode_ended - entry.decode_began
+            assert entry.decoded is not None
+            decode_began, decode_ended = entry.decoded.began, entry.decoded.ended
+            decode_seconds = decode_ended - decode_began
             queue_seconds = began - entry.enqueued - decode_seconds
             self._metrics.decode_seconds.observe(decode_seconds)
             self._metrics.queue_wait_seconds.observe(queue_seconds)
             record = partial(tracing.record, parent=entry.parent_span)
-            record("queue for decoder", entry.enqueued, entry.decode_began)
-            record("decode", entry.decode_began, entry.decode_ended)
-            record("queue for model", entry.decode_ended, began)
+            record("queue for decoder", entry.enqueued, decode_began)
+            record("decode", decode_began, decode_ended)
+            record("queue for model", decode_ended, began)
             record("inference", began, ended, batch=len(batch))
             if not entry.pending.answer.done():
                 entry.pending.answer.set_result(
@@ -246,3 +279,8 @@ class Batcher(Generic[Item]):
                         inference_ms=1e3 * result.inference_seconds,
                     )
                 )
+
+
+def _timed(decode: Callable[[], Item]) -> Decoded[Item]:
+    began = time.perf_counter()
+    return Decoded(decode(), began, time.perf_counter())

@@ -72,6 +72,10 @@ class Metrics:
         text = "Time that an image waited, for its decoder and for the model."
         self.queue_wait_seconds = histogram("queue_wait_seconds", text)
         self.decode_seconds = histogram("decode_seconds", "Time to decode one frame or picture.")
+        text = "Ordinary pictures that are decoded or wait for it now."
+        self.pictures_waiting = Gauge("semlink_server_pictures_waiting", text, registry=registry)
+        text = "Processes that decode pictures and were replaced: slow, stuck, dead, or holding too much memory."
+        self.decoders_replaced = counter("decoders_replaced", text)
         self.batch_size = Histogram(
             "semlink_server_batch_size",
             "Images in one batch of the model.",

@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from semlink.service import tracing
 from semlink.service.admission import CALLER
 from semlink.source import registry
-from semlink.vision.images import IMAGE_SIZE, model_pixels, open_image
-from server.batching import Batcher, Pending, Recognition
+from server.batching import Batcher, Decoded, Pending, Recognition
 from server.frames import HeaderKeys, parse_frame
 from server.metrics import Metrics
 from server.model import ModelInput, load_model
+from server.pictures import PictureDecoders
 from server.refusals import BadFrame, BadTag, NotReady
 from server.sessions import Sessions, SubmittedView, VoteStatus
 from server.settings import ServerSettings
@@ -63,6 +63,7 @@ class Recognizer:
 
     Attributes:
         is_loading: the model is being loaded, in a thread that can't be stopped.
+        pictures: decodes them, in processes of its own.
     """
 
     def __init__(
@@ -79,15 +80,17 @@ class Recognizer:
         self._batcher: Batcher[ModelInput] | None = None
         self._description = ""
         self.is_loading = False
+        self.pictures = PictureDecoders(metrics)
 
     async def start(self) -> None:
-        """Loads the model, and measures how long it takes for an image and for a batch.
+        """Loads the model, measures how long it takes for an image and for a batch, and starts the decoders.
 
         Raises:
             WeightsError, EngineError: see `load_model`.
         """
         self.is_loading = True
-        self._batcher = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+        loading = asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+        _, self._batcher = await asyncio.gather(self.pictures.start(), loading)
 
     def _load(self) -> Batcher[ModelInput]:
         settings = self._settings
@@ -148,7 +151,10 @@ class Recognizer:
         def decode() -> ModelInput:
             return ModelInput(registry.decode(frame.without(lost_patches)), request.top_k)
 
-        return await self._answer(request, header, decode, deadline)
+        def recognise() -> Pending:
+            return self._ready_batcher().submit(decode, deadline)
+
+        return await self._answer(request, header, recognise, deadline)
 
     async def picture(self, data: bytes, request: ViewRequest, deadline: float) -> Answer:
         """Answers an ordinary JPEG or PNG, as if there were no link.
@@ -160,10 +166,14 @@ class Recognizer:
         if self._header_keys is not None:
             raise BadTag("a picture has no header with a tag: this server takes frames of its devices only")
 
-        def decode() -> ModelInput:
-            return ModelInput(model_pixels(open_image(data, ("JPEG", "PNG")), IMAGE_SIZE), request.top_k)
+        async def decode() -> Decoded[ModelInput]:
+            decoded = await self.pictures.decode(data)
+            return Decoded(ModelInput(decoded.item, request.top_k), decoded.began, decoded.ended)
 
-        return await self._answer(request, data, decode, deadline)
+        def recognise() -> Pending:
+            return self._ready_batcher().submit_picture(decode, deadline)
+
+        return await self._answer(request, data, recognise, deadline)
 
     def _ready_batcher(self) -> Batcher[ModelInput]:
         if self._batcher is None:
@@ -171,11 +181,8 @@ class Recognizer:
         return self._batcher
 
     async def _answer(
-        self, request: ViewRequest, identity: bytes, decode: Callable[[], ModelInput], deadline: float
+        self, request: ViewRequest, identity: bytes, recognise: Callable[[], Pending], deadline: float
     ) -> Answer:
-        def recognise() -> Pending:
-            return self._ready_batcher().submit(decode, deadline)
-
         status, repeated = None, False
         if request.object_id:
             view = SubmittedView(

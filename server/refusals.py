@@ -77,6 +77,19 @@ class StoreAway(Unavailable):
     message = "the store of views and votes can't be reached; send the same request again"
 
 
+class DecoderLost(Unavailable):
+    """The process that decodes the picture died, or can't be started."""
+
+    message = "the process that decodes pictures is not there; send the same request again"
+
+
+class PictureTooSlow(FixedRefusal):
+    """The picture is not decoded within the time that it may take."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    message = "the image takes too long to be decoded: send a smaller one, or one of fewer scans"
+
+
 class Stopping(Unavailable):
     """The server is about to stop; waits for votes end."""
 
