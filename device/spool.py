@@ -63,7 +63,8 @@ class SpoolStatus:
     Attributes:
         held: captures that are not done, whether on disk or in memory.
         bytes: what they take or would take in the file.
-        dropped: captures given up unsent for want of room, since the file was made.
+        dropped: captures given up unsent for want of room, or lost at the end because they could not be stored,
+            since the file was made.
         faults: how often the file could not be written or read, since it was made.
         next_number: the first frame id that was never given.
         full: whether a capture like the last one could not be stored, or not without dropping another.
@@ -120,20 +121,27 @@ class Spool:
             self._opened = opened.pop_all()
         self.status = self._status()
 
-    def close(self) -> int:
+    def close(self) -> None:
         """Stores what waits in memory, if that can be done now, and lets others use the file.
 
-        Returns:
-            How many captures are lost because they could not be stored.
+        What cannot be stored is lost, and counted as dropped; in the file too, where a full disk lets it.
         """
         with self._in_turn():
             self._save()
             lost = list(self._unsaved)
             self._unsaved.clear()
+            if lost:
+                self._dropped += len(lost)
+                try:
+                    with self._file:
+                        self._write_counts(self._dropped)
+                except sqlite3.Error as error:
+                    self._count_fault("the count of dropped views cannot be stored", error)
+                log.error(
+                    "views lost, the spool cannot be written",
+                    spool=str(self.path), frame_ids=lost, dropped=self._dropped,
+                )  # fmt: skip
             self._opened.close()
-        if lost:
-            log.error("views lost, the spool cannot be written", frame_ids=lost)
-        return len(lost)
 
     def put(self, capture: Capture) -> None:
         """Stores a capture, whose number must be `next_number` of the status or higher.

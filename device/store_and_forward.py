@@ -54,8 +54,8 @@ class StoreAndForward:
             await self._store_all()
             self._all_stored = True
             self._stored.set()
-        lost = await asyncio.to_thread(spool.close)
-        self.device.failures += lost + spool.status.dropped - dropped
+        await asyncio.to_thread(spool.close)
+        self.device.failures += spool.status.dropped - dropped
         if spool.status.held:
             self.device.failures += not self._stop.is_set()
             log.warning("views are left in the spool", **spool.status.report)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -489,6 +490,27 @@ async def test_on_a_full_disk_views_wait_in_memory_and_nothing_is_lost(tmp_path)
     assert len(link.calls) == len(link.counted)
     assert full.reports[-1]["spool"]["faults"] == len(faults())
     assert full.reports[-1]["spool"]["dropped"] == 0
+
+
+async def test_stopped_on_a_full_disk_views_in_memory_are_counted_as_dropped(device, path):
+    """As on SIGTERM, which sets `stop`, with a limit on the size of files for a disk."""
+    stop, link, limit = asyncio.Event(), CountingLink(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    link.before_answer = lambda _request: asyncio.Event().wait()
+    async with serving(link) as address:
+        rounds = device(address, count=0, every=0.01, stop=stop, call_seconds=1)
+        spool = rounds._spool
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limit[1]))
+        try:
+            running = asyncio.ensure_future(rounds.run())
+            await until(lambda: spool.status.next_number > 3)
+            stop.set()
+            await running
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    made, status = spool.status.next_number, spool.status
+    assert (status.held, status.dropped) == (0, made)
+    assert rounds.device.failures == made
+    assert next(iter(spool_contents(path)))["dropped"] == made
 
 
 async def test_two_devices_may_not_share_a_spool(path, tmp_path):

@@ -261,11 +261,16 @@ def test_memory_is_bounded_too_and_what_is_lost_at_the_end_is_told(path):
                 spool.put(captured(number, 40_000))
             assert [log["dropped_frame_id"] for log in logs if "dropped" in log] == [1, 2]
             assert spool.status.held == 1 + MAX_UNSAVED
-            assert spool.close() == MAX_UNSAVED
+            spool.close()
+            assert (spool.status.held, spool.status.dropped) == (1, 2 + MAX_UNSAVED)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert logs[-1]["frame_ids"] == list(range(3, MAX_UNSAVED + 3))
-    assert [line["frame_id"] for line in list(spool_contents(path))[1:]] == [0]
+    whole, *held = spool_contents(path)
+    assert [line["frame_id"] for line in held] == [0]
+    assert whole["dropped"] == logs[-1]["dropped"] == 2 + MAX_UNSAVED
+    with spooling(path) as spool:
+        assert (spool.status.dropped, spool.status.next_number) == (2 + MAX_UNSAVED, MAX_UNSAVED + 3)
 
 
 def test_how_it_stands_can_be_read_while_the_disk_is_written(path, monkeypatch):
