@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from cli.from_settings import WeightsFolder, explained, fail
+from cli.from_settings import Settings, explained, takes
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import (
     UNIT_VARIANCE_RANGE,
@@ -28,10 +29,15 @@ from semlink.channel.ofdm import Numerology
 from semlink.channel.rates import TARGET_BLOCK_ERROR_RATE
 from semlink.channel.recording_files import read_recording
 from semlink.channel.recordings import ChannelMatrices
+from semlink.service.applicability import Applicable, Only
 from semlink.source.iaq.importance import importance_weights
 from semlink.vision.weights import DEVICE_MODEL, WeightsError
 
 PATCHES = 196
+THEOREM_2_METHODS = (PlanMethod.IA_QSMPA, PlanMethod.IA_QSMPA_LC, PlanMethod.UNIFORM)
+"""Methods whose powers are Theorem 2's for a finite block length."""
+EARLY = 0.9
+"""Share of T_d before which a block that is done is said to wait."""
 
 
 @dataclass(frozen=True)
@@ -46,59 +52,61 @@ class Met:
     """For JSON: where it was measured."""
 
 
+class PlanSettings(Applicable):
+    """What `semlink plan` plans for."""
+
+    method: PlanMethod = Field(
+        PlanMethod.IA_QSMPA,
+        description="ia-qsmpa: Theorem 1. ia-qsmpa-lc: Top-β bits, then power. fixed: equal bits and power. "
+        "fixed-b-wf: equal bits, capacity water-filling. fixed-p-iaq, fixed-p-top-beta: equal power. uniform: "
+        "equal importance. exact: the joint optimum",
+    )
+    snr: float = Field(
+        20.0, allow_inf_nan=False, description="SNR in dB: unit mean power of a subchannel over noise"
+    )
+    streams: int = Field(4, ge=1, le=64, description="spatial streams N_s, antennas on either side")
+    rho: float = Field(0.25, ge=0.125, le=1, description="compression ratio of the payload to the 8-bit image")
+    mapping: SubcarrierMapping = Field(
+        SubcarrierMapping.IMPORTANCE,
+        description="which subchannels important patches get: the best, any, the worst",
+    )
+    finite_blocklength: bool = Field(False, description="count what a finite block length costs (Section IV)")
+    target_bler: Annotated[float, Only("finite_blocklength")] = Field(
+        TARGET_BLOCK_ERROR_RATE, gt=0, le=0.5, description="block error rate that --finite-blocklength keeps to"
+    )
+    latency_weight: Annotated[float, Only("method", (PlanMethod.EXACT,))] = Field(
+        1.0,
+        ge=0,
+        description="for exact: what a second costs in units of the weighted squared error. From 1e5 to 1e8 it "
+        "trades one for the other; the paper adds them as they are",
+    )
+    image: str | None = Field(
+        None, description="importance is a DeiT-Tiny's attention on this photo: a file, or a name (chelsea, ...)"
+    )
+    importance: Annotated[Path | None, Only("image", (None,))] = Field(
+        None, description="importance is 196 numbers in this file: .npy, or text"
+    )
+    weights: Annotated[Path | None, Only("image")] = Field(
+        None, description="folder with NAME.safetensors, looked into first"
+    )
+    channel_file: str | None = Field(
+        None,
+        description="measured channel: H or taps (.npy, .npz) instead of a drawn one, or an SNR trace (.csv). "
+        "Streams are at most what H carries",
+    )
+    frame: Annotated[int, Only("channel_file")] = Field(
+        0, ge=0, description="which frame of --channel-file is met, counted from 0"
+    )
+    seed: int = Field(0, ge=0, description="seed of the channel and, if nothing else gives them, of the scores")
+
+
+PLAN = Settings(PlanSettings, tuple(PlanSettings.model_fields), "Plan")
+
+
+@takes(settings=PLAN)
 def plan_command(
-    context: typer.Context,
-    method: Annotated[
-        PlanMethod,
-        typer.Option(
-            help="ia-qsmpa: Theorem 1. ia-qsmpa-lc: Top-β bits, then power. fixed: equal bits and power. "
-            "fixed-b-wf: equal bits, capacity water-filling. fixed-p-iaq, fixed-p-top-beta: equal power. uniform: "
-            "equal importance. exact: the joint optimum."
-        ),
-    ] = PlanMethod.IA_QSMPA,
-    snr: Annotated[float, typer.Option(help="SNR in dB: unit mean power of a subchannel over noise.")] = 20.0,
-    streams: Annotated[int, typer.Option(min=1, max=64, help="Spatial streams N_s, antennas on either side.")] = 4,
-    rho: Annotated[
-        float, typer.Option(min=0.125, max=1, help="Compression ratio of the payload to the 8-bit image.")
-    ] = 0.25,
-    mapping: Annotated[
-        SubcarrierMapping, typer.Option(help="Which subchannels important patches get: the best, any, the worst.")
-    ] = SubcarrierMapping.IMPORTANCE,
-    finite_blocklength: Annotated[
-        bool, typer.Option("--finite-blocklength", help="Count what a finite block length costs (Section IV).")
-    ] = False,
-    target_bler: Annotated[
-        float, typer.Option(min=0, max=0.5, help="Block error rate that --finite-blocklength keeps to, above 0.")
-    ] = TARGET_BLOCK_ERROR_RATE,
-    latency_weight: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            help="For exact: what a second costs in units of the weighted squared error. From 1e5 to 1e8 it "
-            "trades one for the other; the paper adds them as they are.",
-        ),
-    ] = 1.0,
-    image: Annotated[
-        str | None,
-        typer.Option(
-            help="Importance is a DeiT-Tiny's attention on this photo: a file, or a name (chelsea, ...)."
-        ),
-    ] = None,
-    importance: Annotated[
-        Path | None, typer.Option(help="Importance is 196 numbers in this file: .npy, or text.")
-    ] = None,
-    channel_file: Annotated[
-        str | None,
-        typer.Option(
-            help="Measured channel: H or taps (.npy, .npz) instead of a drawn one, or an SNR trace (.csv). "
-            "Streams are at most what H carries."
-        ),
-    ] = None,
-    frame: Annotated[int, typer.Option(min=0, help="Which frame of --channel-file is met, counted from 0.")] = 0,
-    weights: WeightsFolder = None,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the channel and, if nothing else gives them, of the scores.")
-    ] = 0,
+    *,
+    settings: PlanSettings,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, with every block.")] = False,
 ) -> None:
     """Plan one frame over MIMO-OFDM: bits, subcarriers and power for each patch, and how long it will take.
@@ -108,29 +116,26 @@ def plan_command(
     waiting. T_d is when all are done. Compare "semlink plan --method fixed" with "semlink plan --method ia-qsmpa",
     then both at another --snr.
     """
-    sources = {name: context.get_parameter_source(name) for name in ("snr", "frame")}
-    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-    if "frame" in given and channel_file is None:
-        fail("--frame has no effect without --channel-file", status=2)
+    seed = settings.seed
     with explained(ValueError, OSError, WeightsError):
-        met = _met(channel_file, frame, streams, snr, seed, snr_is_given="snr" in given)
-        segments, value_range = _importance(image, importance, weights, seed)
+        met = _met(settings)
+        segments, value_range = _importance(settings)
         made = plan(
             segments,
             met.gains,
             met.snr_db,
-            method=method,
+            method=settings.method,
             numerology=met.numerology,
-            rho=rho,
-            mapping=mapping,
+            rho=settings.rho,
+            mapping=settings.mapping,
             generator=np.random.default_rng(seed),
-            block_error_rate=target_bler if finite_blocklength else None,
-            latency_weight=latency_weight,
+            block_error_rate=settings.target_bler if settings.finite_blocklength else None,
+            latency_weight=settings.latency_weight,
             value_range=value_range,
         )
     if as_json:
         of_channel = {"subcarriers": met.numerology.subcarriers, "ofdm_symbols": _symbols(made, met), **met.about}
-        made_document = document(made, subcarrier_mapping=str(mapping), seed=seed, **of_channel)
+        made_document = document(made, subcarrier_mapping=str(settings.mapping), seed=seed, **of_channel)
         typer.echo(json.dumps(made_document, ensure_ascii=False, allow_nan=False))
     else:
         console = Console()
@@ -157,6 +162,7 @@ def document(made: PredictedPlan, **more: Any) -> dict[str, Any]:
         "exceeds_coherence": made.exceeds_coherence,
         "weighted_error": made.weighted_error,
         "blocks_without_rate": int(np.isinf(made.latencies).sum()),
+        "theorem_2_waiting": theorem_2_waiting(made) or None,
         "bits": made.bits.tolist(),
         "power": made.power.tolist(),
         "mean_gain": made.mean_gains.tolist(),
@@ -182,6 +188,8 @@ def show(made: PredictedPlan, console: Console) -> None:
         )
     console.print(table)
     console.print(f"T_d = {made.t_d * 1e3:.4g} ms, weighted error E_Q = {made.weighted_error:.4g}")
+    if waiting := theorem_2_waiting(made):
+        console.print(waiting, soft_wrap=True, highlight=False)
     if math.isinf(made.t_d):
         idle = np.count_nonzero(np.isinf(made.latencies))
         console.print(f"{idle} of {made.bits.size} blocks get nothing through: this method fails at this SNR.")
@@ -189,6 +197,28 @@ def show(made: PredictedPlan, console: Console) -> None:
         console.print(
             f"Longer than the {made.coherence_seconds * 1e3:.3g} ms for which the channel would stay as it is."
         )
+
+
+def theorem_2_waiting(made: PredictedPlan) -> str:
+    """Where the powers of IA-QSMPA's Theorem 2 leave blocks waiting, in words; empty where they are not by it.
+
+    The theorem shares power by a rate that is linear in the SNR (31), and by the mean gain of a block; by the true
+    rate (38) blocks are then done at different times.
+    """
+    if made.block_error_rate is None or made.method not in THEOREM_2_METHODS:
+        return ""
+    if np.isinf(made.latencies).all():
+        return (
+            "Theorem 2 as printed finds no powers for these bits at this SNR: its linear rate meets the budget at "
+            "no latency. --method exact is by the true rate."
+        )
+    first, half, last = np.quantile(made.latencies[np.isfinite(made.latencies)], (0, 0.5, 1)) * 1e3
+    early = np.count_nonzero(made.latencies < EARLY * made.t_d)
+    return (
+        f"Theorem 2 as printed leaves blocks waiting: the first is done after {first:.4g} ms, half of them after "
+        f"{half:.4g} ms, the last after {last:.4g} ms; {early} of {made.bits.size} are done before {EARLY:.0%} of "
+        "T_d. It takes the rate as linear in the SNR; --method exact is by the true rate, and all end at once."
+    )
 
 
 def show_channel(made: PredictedPlan, met: Met, console: Console) -> None:
@@ -214,19 +244,22 @@ def _symbols(made: PredictedPlan, met: Met) -> int:
     return made.numerology.subcarriers // met.numerology.subcarriers
 
 
-def _met(
-    channel_file: str | None, frame: int, streams: int, snr_db: float, seed: int, *, snr_is_given: bool
-) -> Met:
+def _met(settings: PlanSettings) -> Met:
     """The channel of a frame, drawn or measured."""
+    streams, seed = settings.streams, settings.seed
     drawn = Numerology(streams=streams)
-    if channel_file is None:
-        return Met(drawn, draw_gains(drawn, seed), snr_db, {})
-    channel = MimoOfdm(snr_db=snr_db, streams=streams, channel_file=channel_file)
-    if snr_is_given and (why := channel.idle.get("snr_db")):
+    if settings.channel_file is None:
+        return Met(drawn, draw_gains(drawn, seed), settings.snr, {})
+    channel = MimoOfdm(snr_db=settings.snr, streams=streams, channel_file=settings.channel_file)
+    if "snr" in settings.model_fields_set and (why := channel.idle.get("snr_db")):
         raise ValueError(f"--snr has no effect {why}")
-    recording = read_recording(Path(channel_file))
-    state = channel.draw_state(lambda *_: np.random.default_rng(seed), frame=frame)
-    about = {"channel_file": channel_file, "frame": frame % recording.frames, "frames": recording.frames}
+    recording = read_recording(Path(settings.channel_file))
+    state = channel.draw_state(lambda *_: np.random.default_rng(seed), frame=settings.frame)
+    about = {
+        "channel_file": settings.channel_file,
+        "frame": settings.frame % recording.frames,
+        "frames": recording.frames,
+    }
     if isinstance(recording, ChannelMatrices):
         about["measured_power_db"] = recording.mean_power_db
     return Met(channel.numerology, state.gains, channel.snr_met(state), about)
@@ -236,22 +269,18 @@ def _milliseconds(seconds: float) -> float | None:
     return float(seconds) * 1e3 if math.isfinite(seconds) else None
 
 
-def _importance(
-    image: str | None, importance: Path | None, weights: Path | None, seed: int
-) -> tuple[NDArray[np.float64], float]:
+def _importance(settings: PlanSettings) -> tuple[NDArray[np.float64], float]:
     """(196,) importance weights, and the range of the image at zero mean and unit variance."""
-    if image is not None and importance is not None:
-        raise ValueError("--image and --importance exclude each other")
-    if importance is not None:
-        return importance_weights(_read_scores(importance)), UNIT_VARIANCE_RANGE
-    if image is None:
-        return draw_importance(seed, segments=PATCHES), UNIT_VARIANCE_RANGE
+    if settings.importance is not None:
+        return importance_weights(_read_scores(settings.importance)), UNIT_VARIANCE_RANGE
+    if settings.image is None:
+        return draw_importance(settings.seed, segments=PATCHES), UNIT_VARIANCE_RANGE
     from semlink.vision.images import model_pixels, open_image
     from semlink.vision.photos import find_photos
     from semlink.vision.vit import class_attention, load_vit, normalise
 
-    pixels = model_pixels(open_image(find_photos([image])[0]))
-    model = load_vit(DEVICE_MODEL, weights=weights)
+    pixels = model_pixels(open_image(find_photos([settings.image])[0]))
+    model = load_vit(DEVICE_MODEL, weights=settings.weights)
     attention = class_attention(model, normalise(model, pixels[None]))[0].numpy()
     return importance_weights(attention.astype(np.float64)), unit_variance_range(pixels)
 

@@ -123,6 +123,28 @@ def test_the_table_says_what_it_means():
     assert "blocks get nothing through" in starved
 
 
+@pytest.mark.parametrize("method", ["ia-qsmpa", "ia-qsmpa-lc", "uniform"])
+def test_it_says_where_theorem_2_leaves_blocks_waiting(method):
+    arguments = ("--method", method, "--snr", 20, "--finite-blocklength")
+    found = document(*arguments)
+    early = sum(latency < 0.9 * found["t_d_ms"] for latency in found["latency_ms"])
+    first, last = min(found["latency_ms"]), max(found["latency_ms"])
+    assert f"the first is done after {first:.4g} ms" in found["theorem_2_waiting"]
+    assert f"the last after {last:.4g} ms; {early} of 196 are done before" in found["theorem_2_waiting"]
+    assert found["theorem_2_waiting"] in run(*arguments).stdout
+    assert (
+        "finds no powers"
+        in document("--method", method, "--snr", -10, "--finite-blocklength")["theorem_2_waiting"]
+    )
+
+
+def test_other_methods_leave_none_waiting_by_theorem_2():
+    assert document("--method", "ia-qsmpa", "--snr", 20)["theorem_2_waiting"] is None
+    exact = document("--method", "exact", "--snr", 20, "--finite-blocklength")
+    assert exact["theorem_2_waiting"] is None
+    assert min(exact["latency_ms"]) == pytest.approx(exact["t_d_ms"], rel=1e-6)
+
+
 def test_the_options_reach_the_plan():
     base = document("--snr", 20)
     assert np.shape(document("--streams", 6)["mapping"]) == (784, 6)
@@ -183,11 +205,14 @@ def test_refuses_a_pickle(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "word"),
     [
-        (["--snr", "nan"], 1, "snr_db must be finite"),
+        (["--snr", "nan"], 2, "--snr: Input should be a finite number"),
         (["--importance", "missing.npy"], 1, "missing.npy"),
         (["--image", "nosuch"], 1, "nosuch"),
-        (["--image", "chelsea", "--importance", "x"], 1, "exclude each other"),
-        (["--finite-blocklength", "--target-bler", 0], 1, "block_error_rate must"),
+        (["--image", "chelsea", "--importance", "x"], 2, "--importance has no effect beside --image"),
+        (["--finite-blocklength", "--target-bler", 0], 2, "--target-bler: Input should be greater than 0"),
+        (["--target-bler", 0.1], 2, "--target-bler has no effect without --finite-blocklength"),
+        (["--latency-weight", 2], 2, "--latency-weight is for --method exact, not ia-qsmpa"),
+        (["--weights", "."], 2, "--weights has no effect without --image"),
         (["--target-bler", 0.6], 2, "--target-bler"),
         (["--rho", 0.1], 2, "--rho"),
         (["--latency-weight", -1], 2, "--latency-weight"),
