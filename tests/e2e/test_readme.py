@@ -67,7 +67,7 @@ def json_documents(text: str) -> list[dict]:
 
 
 def test_every_block_is_tested_here():
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
 
 
 def test_make_test_is_the_suite_that_runs_this():
@@ -121,3 +121,11 @@ def test_the_channel_changes_while_it_runs():
     ]  # fmt: skip
     (events,) = [document["events"] for document in documents if "events" in document]
     assert {event["kind"] for event in events} == {"settings", "scenario"}
+
+
+def test_a_plan_over_a_measured_channel():
+    output = run(block_with("runs/own-channel/taps.npz"), 60)
+    assert "frame 0 of 20, 52 subcarriers of 312.5 kHz; its mean power of" in output
+    assert "196 blocks over 104 subchannels: 2 OFDM symbols are taken as one." in output
+    plan = json.loads((REPOSITORY / "runs/own-channel/plan.json").read_text())
+    assert (plan["frame"], plan["streams"], plan["subcarriers"], plan["ofdm_symbols"]) == (7, 1, 52, 4)
