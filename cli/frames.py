@@ -1,14 +1,15 @@
-"""Frames from the command line: `semlink encode` and `semlink decode`."""
+"""Frame files from the command line: `semlink encode` and `semlink decode`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from cli.from_settings import Settings, WeightsFolder, explained, takes
 from device.settings import EncoderSettings
-from semlink.frame import FrameError
+from semlink.frame import MAX_FRAME_BYTES, Frame, FrameError
+from semlink.source.registry import read_frame
 from semlink.vision.photos import find_photos
 from semlink.vision.weights import DEVICE_MODEL, WeightsError
 
@@ -43,19 +44,58 @@ def encode(
     )
 
 
+LOSSLESS: dict[str, dict[str, Any]] = {"PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}, "BMP": {}, "PPM": {}}
+"""Formats in which a picture is written as it was received, and Pillow's options for that."""
+
+
 def decode(
     frame: Annotated[Path, typer.Argument(help="A frame file.")],
-    picture: Annotated[Path, typer.Argument(help="The PNG to write.")],
+    picture: Annotated[
+        Path,
+        typer.Argument(
+            help="The picture to write, in the format of its suffix: .png (also without a suffix), .webp, .tiff, "
+            ".bmp or .ppm, none of which loses anything."
+        ),
+    ],
 ) -> None:
     """Decode a frame into a picture, as the server sees it."""
     from PIL import Image
 
     from semlink.source.registry import decode as decode_frame
-    from semlink.source.registry import read_frame
 
-    with explained(FrameError, OSError):
-        pixels = np.rint(decode_frame(read_frame(frame.read_bytes()))).astype(np.uint8)
+    with explained(FrameError, ValueError, OSError):
+        kind = _picture_format(picture)
+        pixels = np.rint(decode_frame(read_frame_file(frame))).astype(np.uint8)
         picture.parent.mkdir(parents=True, exist_ok=True)
         # A grey picture has no third axis for Pillow.
-        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(picture, format="PNG")
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        image.save(picture, format=kind, **LOSSLESS[kind])
     typer.echo(f"{picture}: {pixels.shape[1]} x {pixels.shape[0]} pixels")
+
+
+def read_frame_file(path: Path) -> Frame:
+    """The frame in a file.
+
+    Raises:
+        OSError: the file cannot be read.
+        FrameError: it is no frame.
+    """
+    return read_frame(read_at_most(path, MAX_FRAME_BYTES + 1), most_bytes=MAX_FRAME_BYTES)
+
+
+def read_at_most(path: Path, most_bytes: int) -> bytes:
+    """The beginning of a file, of whatever length it is."""
+    with path.open("rb") as file:
+        return file.read(most_bytes)
+
+
+def _picture_format(path: Path) -> str:
+    """Pillow's name of the format that a suffix stands for; ValueError unless it keeps every pixel."""
+    from PIL import Image
+
+    suffix = path.suffix.lower()
+    found = Image.registered_extensions().get(suffix) if suffix else "PNG"
+    if found in LOSSLESS:
+        return found
+    why = f"{found} would not keep the picture as it was received" if found else f"{suffix} is no picture format"
+    raise ValueError(f"{path}: {why}; use one of .png, .webp, .tiff, .bmp, .ppm")

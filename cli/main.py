@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cli.channel import channel_command
+from cli.classify import classify
 from cli.demo import demo
 from cli.evaluation import evaluate, unpack
 from cli.frames import decode, encode
@@ -40,6 +42,8 @@ def _options(
 app.command(cls=WithLists)(demo)
 app.command()(encode)
 app.command()(decode)
+app.command(name="channel")(channel_command)
+app.command(cls=WithLists)(classify)
 app.command()(train)
 app.command()(link_train)
 app.command(cls=WithLists)(evaluate)

@@ -100,6 +100,7 @@ def plan(
     method: PlanMethod | str = PlanMethod.IA_QSMPA,
     numerology: Numerology | None = None,
     rho: float = 0.25,
+    bits: ArrayLike | None = None,
     mapping: SubcarrierMapping | str = SubcarrierMapping.IMPORTANCE,
     generator: np.random.Generator | None = None,
     block_error_rate: float | None = None,
@@ -129,6 +130,8 @@ def plan(
         numerology: dimensions of the link; None is the paper's, with the F and N_s of `gains`. With fewer
             subchannels than segments, several OFDM symbols are taken as one, and the plan's numerology says so.
         rho: the budget: ΣB[i] = floor(8·N·ρ), from 1/8 (1 bit a value, the least of every method) to 1.
+        bits: (N,) B[i] of a frame that is encoded already, integers within 1..8, instead of the method's own and
+            of `rho`; None: the method chooses. The powers of `exact` are then those of the least T_d.
         mapping: a `SubcarrierMapping` or its name.
         generator: the source of randomness of the random mapping.
         block_error_rate: μ̃ of the finite block length, in (0, 1/2]; None for the ideal transmission.
@@ -190,7 +193,14 @@ def plan(
     )
     costs = error_costs(importance, value_range=value_range, values_per_segment=values_per_segment)
     steps = bit_budget(rho, importance.size)
-    if method == PlanMethod.EXACT:
+    if bits is not None:
+        bits = _given_bits(bits, importance.size)
+        rho = float(bits.mean()) / MAX_BITS
+        if method == PlanMethod.EXACT:
+            power = equal_finish(bits, blocks).power
+        else:
+            power = _power(method, bits, blocks, finite_blocklength=block_error_rate is not None)
+    elif method == PlanMethod.EXACT:
         printed = [_bits(other, importance, steps, blocks) for other in DISTINCT_BITS]
         best = exact(
             costs, steps, blocks, latency_weight, candidates=printed, min_bits=MIN_BITS, max_bits=MAX_BITS
@@ -235,6 +245,19 @@ def draw_importance(seed: int, *, segments: int = 196) -> NDArray[np.float64]:
     # Another seed than the gains', so that the two are independent.
     scores = np.random.default_rng(seed + 100).dirichlet(np.full(segments, 0.5))
     return importance_weights(np.sort(scores))
+
+
+def _given_bits(bits: ArrayLike, count: int) -> NDArray[np.int64]:
+    given = np.asarray(bits)
+    if given.shape != (count,) or given.dtype.kind not in "iu":
+        raise ValueError(f"bits must be {count} integers, one a segment")
+    if given.min() < MIN_BITS or given.max() > MAX_BITS:
+        raise PlanError(
+            "bits",
+            f"every segment must have {MIN_BITS} to {MAX_BITS} bits a value, not {given.min()} to {given.max()}: "
+            "a plan leaves none out",
+        )
+    return given.astype(np.int64)
 
 
 def _bits(method: PlanMethod, importance: NDArray[np.float64], steps: int, blocks: Blocks) -> NDArray[np.int64]:
