@@ -12,7 +12,7 @@ from starlette.datastructures import MutableHeaders
 from channel_emulator.impairments import optional
 from channel_emulator.live import LiveImpairments, Playback
 from channel_emulator.per_device import PatchError
-from channel_emulator.scenario import Scenario, Seconds, Step, scenario_of_csv
+from channel_emulator.scenario import MIN_STEP_SECONDS, Scenario, Seconds, Step, scenario_of_csv
 from semlink.service.problems import problem_responses
 
 PATH = "/v1/scenario"
@@ -116,8 +116,8 @@ def scenario_routes(live: LiveImpairments, refused_bodies: Mapping[str, str]) ->
             raise HTTPException(
                 422, f"position must be at most {end:g}, the scenario's last step, not {patch.position:g}"
             )
-        if "loop" in wanted and patch.loop and not end:
-            raise HTTPException(422, "a scenario whose last step is at 0 s can't loop")
+        if "loop" in wanted and patch.loop and end < MIN_STEP_SECONDS:
+            raise HTTPException(422, "a scenario whose last step is before 10 ms can't loop")
         if "loop" in wanted:
             live.set_loop(loop=patch.loop)
         if "playing" in wanted and not patch.playing:

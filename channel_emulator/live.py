@@ -182,7 +182,8 @@ class LiveImpairments:
         before, after = differences(self._now, new)
         self._now = new
         self.events.settings_changed(by, action, before, after, ago)
-        log.info("settings changed", by=by, action=action, default=new.default.model_dump(), own=len(new.devices))
+        note = log.debug if by == "scenario" else log.info  # a scenario's steps can be many
+        note("settings changed", by=by, action=action, default=new.default.model_dump(), own=len(new.devices))
 
     def _note(self, action: ScenarioAction) -> None:
         assert self._playback is not None

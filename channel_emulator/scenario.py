@@ -22,6 +22,8 @@ from semlink.service.settings import StartupError
 MAX_STEPS = 1000
 MAX_CHANGES = 2000
 """Impairments that all steps together change."""
+MIN_STEP_SECONDS = 0.01
+"""From one step to the next: what has to be caught up with after a pause stays little."""
 MAX_SECONDS = 7 * 86_400.0
 MAX_SCENARIO_BYTES = 1 << 20
 
@@ -48,15 +50,19 @@ class Scenario(BaseModel, extra="forbid", frozen=True, json_schema_extra={"examp
     """A timeline of settings."""
 
     loop: bool = Field(False, description="start anew at the time of the last step")
-    steps: list[Step] = Field(min_length=1, max_length=MAX_STEPS, description="by time, no two at once")
+    steps: list[Step] = Field(min_length=1, max_length=MAX_STEPS, description="by time, 10 ms apart or more")
 
     @model_validator(mode="after")
     def _is_a_timeline(self) -> Self:
         for number, (before, after) in enumerate(pairwise(self.steps), 2):
-            if after.at <= before.at:
-                raise ValueError(f"step {number} at {after.at:g} s must come after step {number - 1}")
-        if self.loop and not self.seconds:
-            raise ValueError("a scenario that loops must have a last step later than 0 s: it starts anew then")
+            if after.at - before.at < MIN_STEP_SECONDS * (1 - 1e-6):  # times are decimal fractions
+                raise ValueError(
+                    f"step {number} at {after.at:g} s must come at least {MIN_STEP_SECONDS:g} s after the one before"
+                )
+        if self.loop and self.seconds < MIN_STEP_SECONDS:
+            raise ValueError(
+                "a scenario that loops must have a last step after 10 ms or more: it starts anew then"
+            )
         if sum(1 + len(step.devices) for step in self.steps) > MAX_CHANGES:
             raise ValueError(f"at most {MAX_CHANGES} impairments may change in all steps together")
         return self

@@ -140,6 +140,15 @@ class TestPatch:
         assert {name: own["ber"] for name, own in settings["devices"].items() if "other" not in name} == bers
         assert len(settings["devices"]) == 80
 
+    async def test_each_put_answers_with_what_it_set(self, app):
+        """Whatever others set at once."""
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            bodies = [{"default": {"type": "bsc", "ber": number / 100}, "devices": {}} for number in range(50)]
+            answers = await asyncio.gather(*(client.put(PATH, json=body) for body in bodies))
+            assert [answer.json() for answer in answers] == bodies
+            assert (await client.get(PATH)).json() in bodies
+
 
 class TestPresets:
     def test_are_listed(self, client):

@@ -196,12 +196,13 @@ def test_whoever_asks_whenever_is_told_the_same(pauses, loop):
     ("steps", "loop", "reason"),
     [
         ([], False, "at least 1 item"),
-        ([{"at": 1}] * 2, False, "step 2 at 1 s must come after step 1"),
-        ([{"at": 1}, {"at": 0}], False, "step 2 at 0 s must come after step 1"),
+        ([{"at": 1}] * 2, False, "step 2 at 1 s must come at least 0.01 s after the one before"),
+        ([{"at": 1}, {"at": 0}], False, "step 2 at 0 s must come at least"),
+        ([{"at": 1}, {"at": 1.009}], False, "at least 0.01 s"),
         ([{"at": -1}], False, "greater than or equal to 0"),
         ([{"at": float("nan")}], False, "finite"),
         ([{"at": 1e9}], False, "less than or equal to 604800"),
-        ([{"at": 0}], True, "later than 0 s"),
+        ([{"at": 0}], True, "after 10 ms or more"),
         ([{"at": 0, "default": {"ber": 2}}], False, "less than or equal to 1"),
         ([{"at": 0, "default": {"bre": 0.1}}], False, "bre"),
         ([{"at": 0, "defaults": {}}], False, "defaults"),
@@ -213,6 +214,10 @@ def test_whoever_asks_whenever_is_told_the_same(pauses, loop):
 def test_what_is_no_timeline(steps, loop, reason):
     with pytest.raises(ValidationError, match=reason):
         Scenario(steps=steps, loop=loop)
+
+
+def test_steps_may_be_as_near_as_decimal_fractions_say():
+    assert len(Scenario(steps=[{"at": number / 100} for number in range(MAX_STEPS)]).steps) == MAX_STEPS
 
 
 @pytest.mark.parametrize(
