@@ -57,7 +57,7 @@ class Scenario(BaseModel, extra="forbid", frozen=True, json_schema_extra={"examp
         for number, (before, after) in enumerate(pairwise(self.steps), 2):
             if after.at - before.at < MIN_STEP_SECONDS * (1 - 1e-6):  # times are decimal fractions
                 raise ValueError(
-                    f"step {number} at {after.at:g} s must come at least {MIN_STEP_SECONDS:g} s after the one before"
+                    f"step {number} must come at least {MIN_STEP_SECONDS:g} s after step {number - 1}"
                 )
         if self.loop and self.seconds < MIN_STEP_SECONDS:
             raise ValueError(

@@ -196,8 +196,8 @@ def test_whoever_asks_whenever_is_told_the_same(pauses, loop):
     ("steps", "loop", "reason"),
     [
         ([], False, "at least 1 item"),
-        ([{"at": 1}] * 2, False, "step 2 at 1 s must come at least 0.01 s after the one before"),
-        ([{"at": 1}, {"at": 0}], False, "step 2 at 0 s must come at least"),
+        ([{"at": 1}] * 2, False, "step 2 must come at least 0.01 s after step 1"),
+        ([{"at": 1}, {"at": 0}], False, "step 2 must come at least"),
         ([{"at": 1}, {"at": 1.009}], False, "at least 0.01 s"),
         ([{"at": -1}], False, "greater than or equal to 0"),
         ([{"at": float("nan")}], False, "finite"),
