@@ -165,6 +165,7 @@ class TestAttacks:
             assert refused.headers["retry-after"] == "10"
             refused = client.post("/", headers={"content-type": "application/grpc"})
             assert (refused.status_code, refused.headers["grpc-status"]) == (200, "8")
+            assert refused.headers["content-type"] == "application/grpc"
         serves_others(proxy)
 
 
