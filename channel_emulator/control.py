@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from channel_emulator.control_scenario import scenario_routes
 from channel_emulator.events import MAX_EVENTS, EventPage
-from channel_emulator.impairments import Impairment, ImpairmentPatch, impairment_of
+from channel_emulator.impairments import PRESET_IMPAIRMENTS, Impairment, ImpairmentPatch
 from channel_emulator.live import LiveImpairments
 from channel_emulator.metrics import Metrics
 from channel_emulator.per_device import MAX_DEVICES, Impairments, ImpairmentsPatch, PatchError, changed_by
@@ -69,7 +69,7 @@ def control_plane(live: LiveImpairments, metrics: Metrics, health: Health, admis
     async def presets() -> list[PresetBody]:
         """Where an impairment is wanted, `{"preset": NAME}` stands for one of these."""
         return [
-            PresetBody(name=name, description=each.description, impairment=impairment_of(each.channel))
+            PresetBody(name=name, description=each.description, impairment=PRESET_IMPAIRMENTS[name])
             for name, each in PRESETS.items()
         ]
 

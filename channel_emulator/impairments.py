@@ -116,13 +116,17 @@ def impairment_of(channel: Channel) -> Impairment:
     return MODELS[channel.name](**{name: value for name, value in asdict(channel).items() if name not in at_start})
 
 
+PRESET_IMPAIRMENTS = {name: impairment_of(preset.channel) for name, preset in PRESETS.items()}
+"""By name, without what those who start the process may set."""
+
+
 def _spelt_out(given: Any) -> Any:
     if not isinstance(given, Mapping) or "preset" not in given:
         return given
     preset, others = given["preset"], {name: value for name, value in given.items() if name != "preset"}
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}")
-    return _changed(impairment_of(PRESETS[preset].channel), others)
+    return _changed(PRESET_IMPAIRMENTS[preset], others)
 
 
 def _changed(current: ImpairmentModel, changes: Mapping[str, Any]) -> dict[str, Any]:

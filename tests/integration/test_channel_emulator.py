@@ -297,24 +297,13 @@ def test_a_scenario_from_a_file_plays_and_is_sought(upstream, frame, tmp_path):
         assert emulator.link.Classify(request(frame, "left"), timeout=5).channel.impairment == "burst"
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("at,ber\n0,0.1\n0,0.2\n", "row 3"),
-        ("at,ber,snr_db\n0,0.1,\n5,,20\n", "step 2 at 5 s: default.bsc.snr_db"),
-        (None, "cannot read"),
-    ],
-)
-def test_a_scenario_that_is_none_is_explained_at_the_start(tmp_path, text, reason):
+def test_a_scenario_that_leads_to_no_settings_is_explained_at_the_start(tmp_path):
     file = tmp_path / "drive.csv"
-    if text is not None:
-        file.write_text(text)
-    started = subprocess.run(
-        command("--upstream", "127.0.0.1:9", "--scenario", str(file)), capture_output=True, text=True, timeout=60
-    )
+    file.write_text("at,ber,snr_db\n0,0.1,\n5,,20\n")
+    arguments = command("--upstream", "127.0.0.1:9", "--scenario", str(file))
+    started = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
     assert started.returncode == 1
-    assert reason in started.stderr
-    assert "--scenario" in started.stderr
+    assert "(--scenario): step 2 at 5 s: default.bsc.snr_db" in started.stderr
 
 
 def test_what_is_read_can_be_put_back(emulator):

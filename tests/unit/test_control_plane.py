@@ -4,12 +4,13 @@ import asyncio
 import itertools
 
 import httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from channel_emulator.control import control_plane
 from channel_emulator.events import EventLog
-from channel_emulator.impairments import impairment_of
+from channel_emulator.impairments import impairment_of, start_with
 from channel_emulator.live import LiveImpairments
 from channel_emulator.metrics import Metrics
 from channel_emulator.per_device import Impairments
@@ -173,6 +174,16 @@ class TestPresets:
         lossier = {"preset": "lossy", "loss": 0.5}
         for answer in (client.put(f"{PATH}/left", json=lossier), client.patch(f"{PATH}/left", json=lossier)):
             assert answer.json() == {"type": "packet_loss", "loss": 0.5, "packet_bytes": 1200}
+
+    def test_that_do_not_go_with_the_channel_file_are_refused(self, client, tmp_path):
+        np.save(tmp_path / "h.npy", np.ones((1, 8, 2, 2), complex))
+        start_with(channel_file=str(tmp_path / "h.npy"))
+        try:
+            assert len(client.get("/v1/presets").json()) == len(PRESETS)
+            assert "channel file" in problem(client.patch(PATH, json={"default": {"preset": "good-radio"}}), 422)
+            client.patch(PATH, json={"default": {"preset": "mimo"}}).raise_for_status()
+        finally:
+            start_with()
 
     @pytest.mark.parametrize("wrong", [{"preset": "fog"}, {"preset": 7}, {"preset": "lossy", "ber": 0.1}])
     def test_what_is_none(self, client, wrong):
