@@ -15,7 +15,7 @@ from channel_emulator.refusals import RefusalMiddleware
 from semlink.channel.presets import PRESETS
 from semlink.service.admission import Admission
 from semlink.service.correlation import RequestMiddleware
-from semlink.service.http_server import NAME, BodyLimits, install_admission, install_metrics
+from semlink.service.http_server import NAME, BodyLimits, HeadMiddleware, install_admission, install_metrics
 from semlink.service.listener import Health
 from semlink.service.problems import install_problems, problem_responses
 
@@ -29,6 +29,7 @@ REFUSED_BODIES = {
     "bad_request": "the body broke off, or can't be read as JSON at all",
     "request_timeout": "the body took too long to arrive",
     "request_entity_too_large": "the body is too long",
+    "unsupported_media_type": "the body is encoded",
     "unprocessable_entity": "no such impairment, or a parameter out of its range; nothing has changed",
     "too_many_requests": "too many bodies arrive at once",
 }
@@ -58,6 +59,7 @@ def control_plane(live: LiveImpairments, metrics: Metrics, health: Health, admis
     )
     install_problems(app)
     app.include_router(health.router())
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(BodyLimits, max_bytes=lambda headers: MAX_BODY_BYTES, max_held_bytes=MAX_HELD_BYTES)
     app.add_middleware(RefusalMiddleware, events=live.events)
     install_admission(app, admission)

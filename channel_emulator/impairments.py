@@ -27,6 +27,7 @@ from semlink.channel.base import Channel, channel_type, channels
 from semlink.channel.parameters import parameters
 from semlink.channel.presets import PRESETS
 from semlink.channel.recording_files import hold_recording
+from semlink.service.validation import mistake_text
 
 _at_start: dict[str, Any] = {}
 
@@ -184,4 +185,5 @@ def first_mistake(error: ValidationError) -> str:
     """What was wrong first, and where."""
     mistake = error.errors()[0]
     where = ".".join(str(part) for part in mistake["loc"])
-    return f"{where}: {mistake['msg']}" if where else mistake["msg"]
+    text = mistake_text(mistake)
+    return f"{where}: {text}" if where else text

@@ -18,7 +18,7 @@ from semlink.frame import FrameError
 from semlink.service import tracing
 from semlink.service.admission import ConcurrencyLimit
 from semlink.service.correlation import served
-from semlink.service.interceptor import MAX_WAIT_SECONDS
+from semlink.service.interceptor import MAX_WAIT_SECONDS, abort
 from semlink.v1 import link_pb2, link_pb2_grpc
 
 log = structlog.get_logger(__name__)
@@ -125,21 +125,20 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         """Aborts the call; whether another plan would help tells the code."""
         if isinstance(error, FrameError):
             self._metrics.frames_rejected.labels(error.reason).inc()
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"frame: {error} ({error.reason})")
+            message = f"frame: {error} ({error.reason})"
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, message, error.reason)
         else:
             self._metrics.plans_refused.labels(error.rule).inc()
             code = grpc.StatusCode.ABORTED if error.calls_for_another else grpc.StatusCode.INVALID_ARGUMENT
-            await context.abort(code, str(error))
+            await abort(context, code, str(error), f"plan_{error.rule}")
 
     async def _pace(self, seconds: float, context: grpc.aio.ServicerContext) -> None:
         """Takes the time that the frame is on the air, if there is so much."""
         left = patience(self._settings, context)
         await asyncio.sleep(min(seconds, left))
         if seconds > left:
-            await context.abort(
-                grpc.StatusCode.DEADLINE_EXCEEDED,
-                f"the frame is on the air for {seconds:.3g} s: more time or power",
-            )
+            message = f"the frame is on the air for {seconds:.3g} s: more time or power"
+            await abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, message, "on_air_too_long")
 
 
 def _in_series(first: link_pb2.ChannelReport, second: link_pb2.ChannelReport) -> link_pb2.ChannelReport:

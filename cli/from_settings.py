@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from typer.core import TyperCommand
 
 from semlink.service.applicability import Applicable, Only, flag_of
+from semlink.service.validation import mistake_text
 
 WeightsFolder = Annotated[
     Path | None, typer.Option(help="Folder with NAME.safetensors, looked into first.", envvar="SEMLINK_WEIGHTS")
@@ -70,7 +71,7 @@ class Settings:
         except ValidationError as error:
             first = error.errors()[0]
             where = f"{flag_of(str(first['loc'][0]))}: " if first["loc"] else ""
-            fail(where + first["msg"].removeprefix("Value error, "), status=2)
+            fail(where + mistake_text(first), status=2)
         refuse_without_effect(settings, values)
         return settings
 

@@ -16,7 +16,7 @@ from semlink.service import tracing
 from server.latency import LatencyModel
 from server.metrics import Metrics
 from server.model import BatchResult, Prediction
-from server.refusals import Expired, Overloaded
+from server.refusals import Expired, Overloaded, TooLate
 
 FRAME_DECODERS = 2
 """Threads that decode frames."""
@@ -164,7 +164,7 @@ class Batcher(Generic[Item]):
             reason = f"and its caller waits for {max(remaining, 0):.3g} s"
         else:
             return
-        raise Overloaded(
+        raise TooLate(
             f"with {before} requests before it there would be an answer in {answer:.3g} s, {reason}", free
         )
 

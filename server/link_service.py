@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from semlink.service.admission import CALLER, Refusal
 from semlink.service.correlation import served
 from semlink.service.interceptor import MAX_WAIT_SECONDS, abort
+from semlink.service.validation import mistakes_text
 from semlink.source.registry import read_frame
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
@@ -72,11 +73,15 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
     ) -> pb.WaitVoteResponse:
         """Waits until the vote on an object is taken, or until `wait_seconds` have passed."""
         if not 1 <= len(request.object_id) <= 128:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "object_id must have 1 to 128 characters")
-        if not 0 <= request.wait_seconds <= MAX_WAIT_SECONDS:  # a NaN is refused too
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, f"wait_seconds must be within [0, {MAX_WAIT_SECONDS:.0f}]"
+            await abort(
+                context,
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "object_id must have 1 to 128 characters",
+                Refusal.reason,
             )
+        if not 0 <= request.wait_seconds <= MAX_WAIT_SECONDS:  # a NaN is refused too
+            message = f"wait_seconds must be within [0, {MAX_WAIT_SECONDS:.0f}]"
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, message, Refusal.reason)
         waiting = self._sessions.wait(request.object_id, request.wait_seconds, CALLER.get().owner)
         status = await _or_abort(context, waiting)
         response = pb.WaitVoteResponse()
@@ -94,8 +99,7 @@ def _view(request: pb.ClassifyRequest) -> ViewRequest:
             top_k=request.top_k or 5,
         )
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise Refusal(problems) from None
+        raise Refusal(mistakes_text(error.errors())) from None
 
 
 def _received(request: pb.ClassifyRequest) -> bytes:
@@ -107,7 +111,7 @@ async def _or_abort(context: grpc.aio.ServicerContext, answer: Awaitable[T]) -> 
     try:
         return await answer
     except Refusal as refusal:
-        await abort(context, refusal.code, str(refusal), refusal.retry_after)
+        await abort(context, refusal.code, str(refusal), refusal.reason, refusal.retry_after)
 
 
 def _set_status(response: pb.ClassifyResponse | pb.WaitVoteResponse, status: VoteStatus) -> None:

@@ -30,6 +30,7 @@ class BadTag(Refusal):
 class AlreadyViewed(Refusal):
     """The device has sent another view of this object before."""
 
+    reason = "already_viewed"
     code = grpc.StatusCode.ALREADY_EXISTS
     status = HTTPStatus.CONFLICT
 
@@ -37,6 +38,7 @@ class AlreadyViewed(Refusal):
 class WrongViews(Refusal):
     """The object has all its views, or expects another number of them."""
 
+    reason = "wrong_views"
     code = grpc.StatusCode.FAILED_PRECONDITION
     status = HTTPStatus.CONFLICT
 
@@ -44,6 +46,7 @@ class WrongViews(Refusal):
 class UnknownObject(Refusal):
     """No view of the object has arrived, or its vote has expired."""
 
+    reason = "unknown_object"
     code = grpc.StatusCode.NOT_FOUND
     status = HTTPStatus.NOT_FOUND
 
@@ -68,24 +71,28 @@ class Unavailable(FixedRefusal):
 class NotReady(Unavailable):
     """The model is still loading."""
 
+    reason = "not_ready"
     message = "the model is still loading; try again"
 
 
 class StoreAway(Unavailable):
     """The session store, Redis, can't be reached or fails."""
 
+    reason = "store_away"
     message = "the store of views and votes can't be reached; send the same request again"
 
 
 class DecoderLost(Unavailable):
     """The process that decodes the picture died, or can't be started."""
 
+    reason = "decoder_lost"
     message = "the process that decodes pictures is not there; send the same request again"
 
 
 class PictureTooSlow(FixedRefusal):
     """The picture is not decoded within the time that it may take."""
 
+    reason = "picture_too_slow"
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     message = "the image takes too long to be decoded: send a smaller one, or one of fewer scans"
 
@@ -93,12 +100,14 @@ class PictureTooSlow(FixedRefusal):
 class Stopping(Unavailable):
     """The server is about to stop; waits for votes end."""
 
+    reason = "stopping"
     message = "the server is about to stop; ask again"
 
 
 class Expired(FixedRefusal):
     """The time that the caller gave has passed."""
 
+    reason = "expired"
     code = grpc.StatusCode.DEADLINE_EXCEEDED
     status = HTTPStatus.GATEWAY_TIMEOUT
     message = "there was no answer in the time given; send the same frame again, or wait for longer"
@@ -110,7 +119,15 @@ class Overloaded(Refusal):
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     status = HTTPStatus.TOO_MANY_REQUESTS
 
+    reason = "queue_full"
+
     def __init__(self, message: str, retry_after: float) -> None:
         """The message says what is full."""
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TooLate(Overloaded):
+    """There would be no answer in time."""
+
+    reason = "too_late"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, Header, HTTPException, Path, Query, Request, Response
+from fastapi import FastAPI, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -14,10 +14,10 @@ from starlette.requests import ClientDisconnect
 from semlink.frame import MAX_FRAME_BYTES
 from semlink.service.admission import CALLER, Admission
 from semlink.service.correlation import RequestMiddleware
-from semlink.service.http_server import NAME, BodyLimits, install_admission, install_metrics
+from semlink.service.http_server import NAME, BodyLimits, HeadMiddleware, install_admission, install_metrics
 from semlink.service.interceptor import MAX_WAIT_SECONDS
 from semlink.service.listener import Health
-from semlink.service.problems import install_problems, problem_responses
+from semlink.service.problems import ProblemError, install_problems, problem_responses
 from semlink.vision.images import MAX_IMAGE_BYTES, ImageError
 from server.metrics import CALLER_GONE, CLASSIFY_PATH, CountingMiddleware, Metrics
 from server.model import Prediction
@@ -99,6 +99,7 @@ def create_app(
     install_problems(app)
     app.include_router(health.router())
     # The last one added comes first.
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(BodyLimits, max_bytes=_longest_body, max_held_bytes=max_held_bytes)
     app.add_middleware(CountingMiddleware, metrics=metrics)
     install_admission(app, admission)
@@ -122,7 +123,7 @@ def create_app(
             forbidden="The devices have keys, and the header's tag is not by this device's.",
             conflict="The device gave another view before, or the object's views are all in.",
             request_entity_too_large="The body is too long.",
-            unsupported_media_type="The body is neither a frame nor a JPEG or PNG.",
+            unsupported_media_type="The body is neither a frame nor a JPEG or PNG, or is encoded.",
             unprocessable_entity="A query parameter is invalid, or the picture takes too long to be decoded.",
             too_many_requests="Too many requests wait for the model; Retry-After says for how many seconds.",
             service_unavailable="The model is still loading, Redis is away, or a decoder of pictures died.",
@@ -143,8 +144,9 @@ def create_app(
         """
         media_type = _media_type(request.headers)
         if media_type not in (FRAME_TYPE, *PICTURE_TYPES):
-            raise HTTPException(
+            raise ProblemError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "media_type",
                 f"Content-Type must be {FRAME_TYPE}, {' or '.join(PICTURE_TYPES)}, not {media_type!r}",
             )
         try:
@@ -157,9 +159,9 @@ def create_app(
                 answer = recognizer.picture(body, view, deadline)
             return _answer_body(await _unless_gone(request, answer))
         except ImageError as error:
-            raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from None
+            raise ProblemError(HTTPStatus.BAD_REQUEST, error.reason, str(error)) from None
         except ClientDisconnect:
-            raise HTTPException(HTTPStatus.BAD_REQUEST, "the body broke off") from None
+            raise ProblemError(HTTPStatus.BAD_REQUEST, "body_broken", "the body broke off") from None
 
     @app.get(
         f"/v1/votes/{{object_id:{NAME}}}",

@@ -55,6 +55,8 @@ class Refusal(Exception):
 
     code = grpc.StatusCode.INVALID_ARGUMENT
     status = HTTPStatus.BAD_REQUEST
+    reason = "invalid"
+    """For programs: a slug, one of docs/rest-and-grpc.md."""
     retry_after: float | None = None
     """Seconds until it may go better, where that is known."""
 
@@ -62,8 +64,7 @@ class Refusal(Exception):
 class NotAdmitted(Refusal):
     """A call without a valid key; the message never repeats what was sent."""
 
-    reason = "key"
-    """Label of the metric that counts such calls."""
+    reason = "key"  # also the label of the metric that counts such calls
     code = grpc.StatusCode.UNAUTHENTICATED
     status = HTTPStatus.UNAUTHORIZED
 

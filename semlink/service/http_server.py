@@ -7,15 +7,15 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.convertors import PathConvertor, register_url_convertor
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semlink.service.admission import Admission, Crowded, NotAdmitted, Refusal
-from semlink.service.problems import problem_response, problem_responses
+from semlink.service.problems import ProblemError, problem_response, problem_responses
 
 BODY_SECONDS = 30.0
 """Deadline of a body."""
@@ -126,11 +126,40 @@ def _refusal_response(path: str, refusal: Refusal) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="semlink"'
     if refusal.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(refusal.retry_after)))
-    return problem_response(path, refusal.status, str(refusal), headers)
+    return problem_response(path, refusal.status, str(refusal), headers, reason=refusal.reason)
+
+
+class HeadMiddleware:
+    """Answers HEAD wherever GET is answered: with its status and headers, without its body (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Around `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_head = scope["method"] == "HEAD"
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == HTTPStatus.METHOD_NOT_ALLOWED:
+                headers = MutableHeaders(scope=message)
+                allowed = headers.get("allow", "").split(", ")
+                if "GET" in allowed and "HEAD" not in allowed:
+                    headers["allow"] = ", ".join([*allowed, "HEAD"])
+            elif message["type"] == "http.response.body" and is_head:
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"} if is_head else scope, receive, send_without_body)
 
 
 class BodyLimits:
     """Limits the length of a body, its time to arrive, and the bytes of all bodies that are held at once.
+
+    Encoded bodies are refused: what one of them holds is known only once it is decoded.
 
     By Content-Length before a body is read, else as it arrives. A body is held until its request is answered.
     """
@@ -150,9 +179,12 @@ class BodyLimits:
         try:
             body.check_length(int(headers.get("content-length", 0)))
             if "content-length" in headers or "transfer-encoding" in headers:
+                _check_encoding(headers)
                 self._check_held()
-        except HTTPException as refusal:
-            answer = problem_response(scope["path"], refusal.status_code, refusal.detail, refusal.headers)
+        except ProblemError as refusal:
+            answer = problem_response(
+                scope["path"], refusal.status_code, refusal.detail, refusal.headers, reason=refusal.reason
+            )
             await answer(scope, receive, send)
             return
 
@@ -172,11 +204,23 @@ class BodyLimits:
 
     def _check_held(self) -> None:
         if self._held > self._max_held:
-            raise HTTPException(
+            raise ProblemError(
                 HTTPStatus.TOO_MANY_REQUESTS,
+                "bodies_held",
                 f"bodies of {self._max_held} bytes in all are held, and no more may be: try again",
                 {"Retry-After": "1"},
             )
+
+
+def _check_encoding(headers: Headers) -> None:
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise ProblemError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "content_encoding",
+            "bodies are taken as they are: send this one without Content-Encoding",
+            {"Accept-Encoding": "identity"},
+        )
 
 
 class _Body:
@@ -190,8 +234,10 @@ class _Body:
 
     def check_length(self, length: int) -> None:
         if length > self._max_bytes:
-            raise HTTPException(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {self._max_bytes} bytes are taken (oversized)"
+            raise ProblemError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                "oversized",
+                f"at most {self._max_bytes} bytes are taken (oversized)",
             )
 
     async def next(self, receive: Receive) -> Message:
@@ -202,8 +248,9 @@ class _Body:
             async with asyncio.timeout_at(None if self._complete else self._deadline):
                 message = await receive()
         except TimeoutError:
-            raise HTTPException(
+            raise ProblemError(
                 HTTPStatus.REQUEST_TIMEOUT,
+                "body_too_slow",
                 f"the body did not arrive within {BODY_SECONDS:.0f} s",
                 {"Connection": "close"},  # the rest would be as slow
             ) from None

@@ -13,7 +13,7 @@ import grpc
 import structlog
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health
 from grpc_status import rpc_status
@@ -35,6 +35,8 @@ MAX_OVERDUE_CALLS = 64
 """Overdue calls of one key, or of one connection without a key; who has so many makes no others."""
 STREAM_WRITE_SECONDS = 10.0
 """Deadline of one message of a stream to be taken by the client; then the stream's place goes to another."""
+ERROR_DOMAIN = "semlink"
+"""Of the reasons in google.rpc.ErrorInfo."""
 CHECK = f"/{health.SERVICE_NAME}/Check"
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]]
@@ -127,7 +129,7 @@ async def answering(method: str, context: grpc.aio.ServicerContext, admission: A
         yield
     except NotAdmitted as refusal:
         admission.count("grpc", refusal, address_of(context.peer()))
-        await abort(context, refusal.code, str(refusal), refusal.retry_after)
+        await abort(context, refusal.code, str(refusal), refusal.reason, refusal.retry_after)
     except grpc.aio.AbortError:
         raise
     except grpc.aio.BaseError:  # the caller has gone; gRPC would log it as an error
@@ -136,7 +138,9 @@ async def answering(method: str, context: grpc.aio.ServicerContext, admission: A
         if context.done():  # the caller has gone, or the call has been aborted already
             raise
         log.error("unforeseen error", method=method, exc_info=error)
-        await abort(context, grpc.StatusCode.INTERNAL, f"the error has been logged as {current_request()}")
+        await abort(
+            context, grpc.StatusCode.INTERNAL, f"the error has been logged as {current_request()}", "internal"
+        )
 
 
 def admit(admission: Admission, context: grpc.aio.ServicerContext) -> None:
@@ -152,17 +156,26 @@ def admit(admission: Admission, context: grpc.aio.ServicerContext) -> None:
 
 
 async def abort(
-    context: grpc.aio.ServicerContext, code: grpc.StatusCode, message: str, retry_after: float | None = None
+    context: grpc.aio.ServicerContext,
+    code: grpc.StatusCode,
+    message: str,
+    reason: str,
+    retry_after: float | None = None,
 ) -> NoReturn:
-    """Aborts a call; with `retry_after` (seconds) the status details have a google.rpc.RetryInfo."""
-    trailing = tuple(context.trailing_metadata() or ())
+    """Aborts a call.
+
+    The status details have a google.rpc.ErrorInfo with the reason, a slug, and with `retry_after` (seconds) a
+    google.rpc.RetryInfo.
+    """
+    details = [AnyMessage()]
+    details[0].Pack(ErrorInfo(reason=reason, domain=ERROR_DOMAIN))
     if retry_after is not None:
         delay = Duration()
         delay.FromMilliseconds(round(1e3 * retry_after))
-        detail = AnyMessage()
-        detail.Pack(RetryInfo(retry_delay=delay))
-        status = rpc_status.to_status(Status(code=code.value[0], message=message, details=[detail]))
-        trailing += tuple(status.trailing_metadata)
+        details.append(AnyMessage())
+        details[1].Pack(RetryInfo(retry_delay=delay))
+    status = rpc_status.to_status(Status(code=code.value[0], message=message, details=details))
+    trailing = (*(context.trailing_metadata() or ()), *status.trailing_metadata)
     await context.abort(code, message, trailing)
     raise AssertionError("abort has raised already")
 
@@ -178,14 +191,20 @@ async def _read(handler: grpc.RpcMethodHandler, method: str, context: grpc.aio.S
             context,
             grpc.StatusCode.DEADLINE_EXCEEDED,
             f"the message did not arrive within {MESSAGE_SECONDS:.0f} s",
+            "message_too_slow",
         )
     message = reading.result()
     if message is grpc.aio.EOF:
-        await abort(context, grpc.StatusCode.INVALID_ARGUMENT, "there is no message")
+        await abort(context, grpc.StatusCode.INVALID_ARGUMENT, "there is no message", "no_message")
     try:
         return handler.request_deserializer(message)
     except Exception:
-        await abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"the message is none that {method} takes")
+        await abort(
+            context,
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"the message is none that {method} takes",
+            "malformed_message",
+        )
 
 
 async def _stream(responses: AsyncGenerator[Any], context: grpc.aio.ServicerContext) -> Awaitable[None]:

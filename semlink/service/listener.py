@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 import grpc
 import structlog
-from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi import APIRouter, FastAPI
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from semlink.service.admission import Admission
 from semlink.service.http_connections import HttpServer
 from semlink.service.interceptor import MAX_STREAMS, AuthInterceptor
-from semlink.service.problems import problem_responses
+from semlink.service.problems import ProblemError, problem_responses
 from semlink.service.settings import ListenSettings, StartupError
 from semlink.service.tls import server_context, server_credentials
 from semlink.v1 import link_pb2, link_pb2_grpc
@@ -73,7 +73,7 @@ class Health:
         async def ready() -> dict[str, bool | list[str]]:
             """With `degraded` where a part is not served: why not."""
             if not self.ready:
-                raise HTTPException(503, "not ready yet: still starting, or about to stop")
+                raise ProblemError(503, "not_ready", "not ready yet: still starting, or about to stop")
             degraded = [problem for check in self.checks if (problem := check())]
             return {"ready": True} | ({"degraded": degraded} if degraded else {})
 

@@ -1,6 +1,6 @@
 """Problem documents (RFC 9457): errors over HTTP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -12,21 +12,39 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from semlink.service.correlation import REQUEST_ID, current_request
+from semlink.service.validation import mistakes_text
 
 log = structlog.get_logger(__name__)
 
-MAX_MISTAKES, MAX_MISTAKE_CHARACTERS = 5, 300
-"""Mistakes of one request that its problem document lists, and the length of each: the answer stays short."""
+TYPE = "urn:semlink:problem:"
+_REASONS: Mapping[int, str] = {
+    HTTPStatus.UNPROCESSABLE_ENTITY: "invalid",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "internal",
+}
+"""Of errors that name none, by status; else the status's own name."""
 
 
 class Problem(BaseModel):
     """A problem document, RFC 9457."""
 
-    type: str = Field("about:blank", description="the kind of problem; about:blank: the status says it all")
+    type: str = Field(
+        description="the kind of problem, a name that stays: urn:semlink:problem: and the reason",
+        examples=["urn:semlink:problem:crc"],
+    )
     title: str = Field(description="the status in words", examples=["Bad Request"])
     status: int = Field(description="the HTTP status", examples=[400])
     detail: str = Field(description="what was wrong, and what would be right")
     instance: str = Field(description="the path that was asked for", examples=["/v1/classify"])
+    reason: str = Field(description="the kind of problem, for programs", examples=["crc"])
+
+
+class ProblemError(HTTPException):
+    """An error over HTTP that programs know by its reason."""
+
+    def __init__(self, status: int, reason: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        """`reason`: a slug; `detail`: what was wrong, and what would be right."""
+        super().__init__(status, detail, headers)
+        self.reason = reason
 
 
 def install_problems(app: FastAPI) -> None:
@@ -43,11 +61,16 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
-        return problem_response(request.scope["path"], error.status_code, str(error.detail), error.headers)
+        reason = getattr(error, "reason", None)
+        return problem_response(
+            request.scope["path"], error.status_code, str(error.detail), error.headers, reason=reason
+        )
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return problem_response(request.scope["path"], HTTPStatus.UNPROCESSABLE_ENTITY, _listed(error.errors()))
+        return problem_response(
+            request.scope["path"], HTTPStatus.UNPROCESSABLE_ENTITY, mistakes_text(error.errors())
+        )
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> Response:
@@ -59,17 +82,6 @@ def install_problems(app: FastAPI) -> None:
             f"the error has been logged as {request_id}",
             {REQUEST_ID: request_id},  # this answer does not pass RequestMiddleware
         )
-
-
-def _listed(errors: Sequence[Any]) -> str:
-    mistakes = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors[:MAX_MISTAKES]]
-    if left := len(errors) - len(mistakes):
-        mistakes.append(f"and {left} more")
-    return "; ".join(_cut(each) for each in mistakes)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_MISTAKE_CHARACTERS else f"{text[:MAX_MISTAKE_CHARACTERS]}…"
 
 
 def problem_responses(**details: str) -> dict[int | str, dict[str, Any]]:
@@ -85,11 +97,22 @@ def problem_responses(**details: str) -> dict[int | str, dict[str, Any]]:
 
 
 def problem_response(
-    path: str, status: int, detail: str, headers: Mapping[str, str] | None = None
+    path: str,
+    status: int,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    reason: str | None = None,
 ) -> JSONResponse:
-    """A problem document, the answer to a request for `path`."""
+    """A problem document, the answer to a request for `path`; without a reason that of the status."""
+    reason = reason or _REASONS.get(status, HTTPStatus(status).name.lower())
     problem = Problem(
-        title=HTTPStatus(status).phrase, status=status, detail=detail, instance=path, type="about:blank"
+        type=f"{TYPE}{reason}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=path,
+        reason=reason,
     )
     return JSONResponse(
         problem.model_dump(),

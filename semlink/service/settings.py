@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, NoDecode, SettingsConfigDict, SettingsError
 
 from semlink.service.applicability import Applicable, Only, flag_of
+from semlink.service.validation import mistake_text
 
 log = structlog.get_logger(__name__)
 
@@ -216,11 +217,11 @@ def _add_argument(parser: ArgumentParser, *flags: str, **options: Any) -> Action
 def _problem(settings_class: type[BaseSettings], item: dict[str, Any]) -> str:
     name = ".".join(str(part) for part in item["loc"][:1])
     if not name:
-        return str(item["msg"])
+        return mistake_text(item)
     flag, variable = flag_of(name), f"SEMLINK_{name.upper()}"
     if item["type"] == "missing":
         return f"{flag} (or {variable}) is required: {settings_class.model_fields[name].description}"
-    return f"{flag} (or {variable}): {item['msg']}, not {item['input']!r}"
+    return f"{flag} (or {variable}): {mistake_text(item)}, not {item['input']!r}"
 
 
 class SecretsInEnvironment(BaseSettings):

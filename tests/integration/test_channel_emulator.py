@@ -331,16 +331,16 @@ def test_devices_with_an_impairment_of_their_own_are_bounded(emulator):
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [
-        ({"type": "bsc", "ber": 1.5}, "less than or equal to 1"),
-        ({"type": "bsc", "ber": -0.1}, "greater than or equal to 0"),
+        ({"type": "bsc", "ber": 1.5}, "must be at most 1"),
+        ({"type": "bsc", "ber": -0.1}, "must be at least 0"),
         ({"type": "bsc"}, "ber"),
         ({"type": "bsc", "ber": 0.1, "bre": 0.2}, "bre"),
         ({"type": "fog"}, "'none', 'packet_loss', 'rayleigh'"),
         ({"type": "burst", "ber": 0.6}, "ber must be within gap_ber and burst_ber"),
         ({"type": "burst", "ber": 0.5}, "less than a bit between two bursts"),
-        ({"type": "packet_loss", "packet_bytes": 0}, "greater than or equal to 1"),
+        ({"type": "packet_loss", "packet_bytes": 0}, "must be at least 1"),
         ({"type": "awgn", "order": 32}, "4, 16, 64 or 256"),
-        ({"type": "mimo_ofdm", "streams": 17}, "less than or equal to 16"),
+        ({"type": "mimo_ofdm", "streams": 17}, "must be at most 16"),
         ({"type": "finite_blocklength", "target_bler": 0}, "greater than 0"),
         ({}, "type"),
     ],
@@ -583,7 +583,7 @@ def test_those_that_wait_for_votes_leave_room_for_frames(upstream, frame):
         error = one_too_many.exception()
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert error.details() == "3 calls wait for votes at once, and no more may"
-        (detail,) = rpc_status.from_call(error).details
+        _, detail = rpc_status.from_call(error).details
         assert detail.Is(RetryInfo.DESCRIPTOR)
         assert emulator.link.Classify(request(frame), timeout=60).channel.impairment == "bsc"
         upstream.vote.set()

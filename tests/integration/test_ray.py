@@ -236,7 +236,7 @@ def test_whoever_is_too_many_is_told_when_to_come_back(server, frames):
     refused = next(call for call in calls if call.done())
     assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     retry, told = RetryInfo(), rpc_status.from_call(refused)
-    assert told.details[0].Unpack(retry)
+    assert told.details[1].Unpack(retry)
     assert retry.retry_delay.ToMilliseconds() == 1000
     request.device_id = "b"
     vote = server.link.Classify(request, timeout=60, metadata=METADATA).vote

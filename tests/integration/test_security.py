@@ -306,7 +306,7 @@ class TestRates:
         with pytest.raises(grpc.RpcError) as caught:
             hasty.link.WaitVote(WaitVoteRequest(object_id="x"), timeout=20, metadata=tuple(bearing(ALICE).items()))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        (detail,) = rpc_status.from_call(caught.value).details
+        _, detail = rpc_status.from_call(caught.value).details
         info = RetryInfo()
         assert detail.Unpack(info)
         assert info.retry_delay.ToSeconds() > 900

@@ -460,8 +460,8 @@ def problem(response: httpx.Response, status: int) -> str:
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
     document = response.json()
-    assert set(document) == {"type", "title", "status", "detail", "instance"}
-    assert document["type"] == "about:blank"
+    assert set(document) == {"type", "title", "status", "detail", "instance", "reason"}
+    assert document["type"] == f"urn:semlink:problem:{document['reason']}"
     assert document["status"] == status
     assert document["title"] == httpx.codes(status).name.replace("_", " ").title() or document["title"]
     assert document["instance"] == response.url.path
@@ -570,7 +570,11 @@ class TestProblems:
 
     @pytest.mark.parametrize(
         ("method", "path", "allowed"),
-        [("GET", "/v1/classify", "POST"), ("DELETE", "/v1/votes/cup", "GET"), ("POST", "/v2/health/ready", "GET")],
+        [
+            ("GET", "/v1/classify", "POST"),
+            ("DELETE", "/v1/votes/cup", "GET, HEAD"),
+            ("POST", "/v2/health/ready", "GET, HEAD"),
+        ],
     )
     def test_method(self, server, method, path, allowed):
         response = server.http.request(method, path)

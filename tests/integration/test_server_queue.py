@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import httpx
 import pytest
-from google.rpc.error_details_pb2 import RetryInfo
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 from processes import running, wait_until
 from stub_server import STUB, Server, grey
@@ -44,6 +45,13 @@ def fill(server: Server, labels: range) -> list[grpc.Future]:
     return calls
 
 
+def reason_of(detail: AnyMessage) -> str:
+    info = ErrorInfo()
+    assert detail.Unpack(info)
+    assert info.domain == "semlink"
+    return info.reason
+
+
 def refused(call: grpc.Future) -> grpc.RpcError:
     error = call.exception(60)
     assert isinstance(error, grpc.RpcError)
@@ -58,7 +66,8 @@ class TestFull:
             error = refused(server.call(99))
             assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert "6 requests wait for the model" in error.details()
-            (detail,) = rpc_status.from_call(error).details
+            told, detail = rpc_status.from_call(error).details
+            assert reason_of(told) == "queue_full"
             info = RetryInfo()
             assert detail.Unpack(info)
             assert info.retry_delay.ToSeconds() == 14  # seven images, of 2 s
@@ -66,7 +75,7 @@ class TestFull:
             assert answer.status_code == 429
             assert answer.headers["content-type"] == "application/problem+json"
             assert answer.headers["retry-after"] == "14"
-            assert answer.json()["status"] == 429
+            assert (answer.json()["status"], answer.json()["reason"]) == (429, "queue_full")
         assert server.depth == 6
         assert server.batches == [[0]]
         server.let_go()
@@ -119,7 +128,8 @@ class TestTooLate:
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "with 3 requests before it there would be an answer in 8 s" in error.details()
         assert "6.5 s that the server allows" in error.details()
-        (detail,) = rpc_status.from_call(error).details
+        told, detail = rpc_status.from_call(error).details
+        assert reason_of(told) == "too_late"
         info = RetryInfo()
         assert detail.Unpack(info)
         assert info.retry_delay.ToSeconds() == 6

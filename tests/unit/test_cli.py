@@ -164,10 +164,10 @@ def test_demo_says_where_it_could_not_write(tmp_path):
         (["--plan", "fixed"], "--plan is for --channel finite-blocklength and mimo-ofdm"),
         (["--channel", "mimo-ofdm", "--rho", "0.1"], "needs --rho of 0.125 or more"),
         (["--channel", "mimo-ofdm", "--total-bits", "100000"], "leave --total-bits out"),
-        (["--channel", "awgn", "--order", "32"], "--order: Input should be 4, 16, 64 or 256"),
+        (["--channel", "awgn", "--order", "32"], "--order: must be 4, 16, 64 or 256"),
         (
             ["--channel", "finite-blocklength", "--target-bler", "0"],
-            "--target-bler: Input should be greater than 0",
+            "--target-bler: must be greater than 0",
         ),
         (["--channel", "awgn", "--ber", "0.1"], "--ber is for --channel bsc or burst, not awgn"),
         (["--ber", "0.1", "--snr", "3"], "--snr is for --channel awgn or finite-blocklength or mimo-ofdm"),

@@ -99,7 +99,7 @@ class TestPatch:
     @pytest.mark.parametrize(
         ("patch", "reason"),
         [
-            ({"default": {"ber": 2}}, "less than or equal to 1"),
+            ({"default": {"ber": 2}}, "must be at most 1"),
             ({"default": {"snr_db": 3}}, "default.bsc.snr_db"),
             ({"default": {"bre": 0.1}}, "bre"),
             ({"default": {"ber": None}}, "ber"),
@@ -236,7 +236,7 @@ class TestScenario:
         ("patch", "reason"),
         [
             ({"position": 21}, "at most 20"),
-            ({"position": -1}, "greater than or equal to 0"),
+            ({"position": -1}, "must be at least 0"),
             ({"playing": None}, "playing"),
             ({"speed": 2}, "speed"),
         ],

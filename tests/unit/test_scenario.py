@@ -258,7 +258,7 @@ def test_csv_says_the_same_as_json():
         ("at,ber,ber\n", "each once"),
         ("at,ber\n0,0.1\nx,0.2\n", "row 3: at must be a number"),
         ("at,ber\n,0.1\n", "row 2: at must be a number"),
-        ("at,ber\n0,2\n", "row 2: ber: Input should be less than or equal to 1"),
+        ("at,ber\n0,2\n", "row 2: ber: must be at most 1"),
         ("at,ber\n0,much\n", "row 2: ber: "),
         ("at,ber\n0\n", "row 2: it has not as many cells"),
         ("at,ber\n0,0.1,0.2\n", "row 2: it has not as many cells"),
