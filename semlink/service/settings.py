@@ -135,7 +135,10 @@ class ListenSettings(IdentitySettings):
         1024, ge=1, description="gRPC connections, one of each device; more are hung up on at once"
     )
     max_http_connections: int = Field(
-        256, ge=1, description="HTTP connections served at once; requests on more are answered with 503"
+        256,
+        ge=1,
+        description="HTTP connections at once; one more closes one that waits for its client, or else has its "
+        "requests answered with 503",
     )
     tls_client_authority: Path | None = Field(
         None,

@@ -1,7 +1,9 @@
 """HAProxy as deploy/proxy configures it, before a server: TLS, mutual TLS, limits, deadlines, gRPC and HTTP."""
 
 import contextlib
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +13,14 @@ import numpy as np
 import pytest
 import trustme
 import yaml
+from docs_examples import blocks
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from haproxy import CONFIGURATION, Proxy, haproxy_program, running_haproxy
 from http2 import Unread
 from processes import Running, running, wait_until
 from stub_server import FRAME_TYPE, GREY
 
+from semlink.service.keys import read_keys
 from semlink.source.iaq.coder import encode
 from semlink.v1 import link_pb2_grpc
 from semlink.v1.link_pb2 import ClassifyRequest
@@ -169,6 +173,16 @@ class TestAttacks:
             assert (refused.status_code, refused.headers["grpc-status"]) == (200, "8")
             assert refused.headers["content-type"] == "application/grpc"
         serves_others(proxy)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the recipe is openssl's")
+def test_the_recipe_of_the_documentation(request, server, tmp_path):
+    """Its certificate is one with which the proxy starts, and which its clients trust."""
+    (recipe,) = blocks(CONFIGURATION.parents[2] / "docs" / "in-front-of-strangers.md", "sh")
+    subprocess.run(["bash", "-euc", recipe], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    assert read_keys(tmp_path / "api.keys").name_of(f"Bearer {(tmp_path / 'camera-1.apikey').read_text()}")
+    with running_haproxy(request.node.nodeid, server, tmp_path / "tls", CONFIGURATION.read_text()) as started:
+        serves_others(started)
 
 
 def test_envoy_has_the_same_deadlines_and_routes():
