@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+from channel_emulator.impairments import PRESET_IMPAIRMENTS
 from channel_emulator.per_device import Difference
 
 MAX_EVENTS = 1000
@@ -37,6 +38,9 @@ class SettingsEvent(_Event):
     )
     before: Difference = Field(description="what was otherwise before")
     after: Difference = Field(description="what it is now")
+    preset: str | None = Field(
+        description="the preset that everything changed is now, if it is one", examples=["lossy"]
+    )
 
 
 class ScenarioEvent(_Event):
@@ -80,7 +84,10 @@ class EventLog:
         self, by: Author, action: str, before: Difference, after: Difference, ago: float = 0.0
     ) -> None:
         """The settings changed, so many seconds ago."""
-        self._add(SettingsEvent(**self._next(ago), by=by, action=action, before=before, after=after))
+        preset = _preset(after)
+        self._add(
+            SettingsEvent(**self._next(ago), by=by, action=action, before=before, after=after, preset=preset)
+        )
 
     def scenario(self, action: ScenarioAction, position: float) -> None:
         """Something happened to the scenario."""
@@ -115,6 +122,14 @@ class EventLog:
         self._entries += _entries(event)
         while len(self._events) > MAX_EVENTS or (self._entries > MAX_ENTRIES and len(self._events) > 1):
             self._entries -= _entries(self._events.popleft())
+
+
+def _preset(after: Difference) -> str | None:
+    changed = [own for own in (after.default, *after.devices.values()) if own is not None]
+    for name, preset in PRESET_IMPAIRMENTS.items():
+        if changed and all(each == preset for each in changed):
+            return name
+    return None
 
 
 def _entries(event: AnyEvent) -> int:

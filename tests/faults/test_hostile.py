@@ -154,8 +154,9 @@ def control(process: Running, hostile: Hostile, count: int) -> None:
     def requests() -> Iterator[tuple]:
         for _ in range(count):
             path = "/v1/impairments" + random.choice(("", "", f"/{hostile.query('a')}"))
-            kind = random.choice(("application/json", "application/json", "text/plain", "\xff"))
-            yield random.choice(("PUT", "PUT", "DELETE", "POST")), path, hostile.json(), {"Content-Type": kind}
+            path = random.choice((path, path, "/v1/scenario"))
+            kind = random.choice(("application/json", "application/json", "text/csv", "text/plain", "\xff"))
+            yield random.choice(("PUT", "PATCH", "DELETE", "POST")), path, hostile.json(), {"Content-Type": kind}
 
     for status, answer in exchange(process, requests()):
         if not 200 <= status < 300:

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretBytes, ValidationError
 
-from channel_emulator.per_device import Impairments
+from channel_emulator.per_device import Impairments, ImpairmentsPatch, PatchError
 from channel_emulator.plan_messages import PlanRefused, read_plan
+from channel_emulator.scenario import Scenario, Timeline
 from channel_emulator.settings import Settings as EmulatorSettings
 from device.settings import DeviceSettings
 from semlink.channel.ofdm import Numerology
@@ -47,7 +48,9 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["default", "devices", "type", "ber", "order"]) | st.text(max_size=5), inner
+            st.sampled_from(["default", "devices", "type", "ber", "order", "preset", "steps", "at", "loop"])
+            | st.text(max_size=5),
+            inner,
         )
     ),
     max_leaves=10,
@@ -113,6 +116,16 @@ def test_impairments(value):
     except ValidationError:
         return
     assert Impairments.model_validate_json(impairments.model_dump_json()) == impairments
+
+
+@given(JSON)
+def test_patches_and_scenarios(value):
+    start = Impairments(default={"type": "bsc", "ber": 0.1})
+    with contextlib.suppress(ValidationError, PatchError):
+        changed = start.patched(ImpairmentsPatch.model_validate(value))
+        assert Impairments.model_validate_json(changed.model_dump_json()) == changed
+    with contextlib.suppress(ValidationError, PatchError):
+        Timeline.of(Scenario.model_validate(value), start)
 
 
 @given(st.data())

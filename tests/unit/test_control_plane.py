@@ -286,6 +286,20 @@ class TestEvents:
         assert (page["next"], page["dropped"]) == (8, 0)
         assert all(a["time"] <= b["time"] for a, b in itertools.pairwise(page["events"]))
 
+    @pytest.mark.parametrize(
+        ("body", "preset"),
+        [
+            ({"default": {"preset": "lossy"}}, "lossy"),
+            ({"default": {"preset": "lossy"}, "devices": {"left": {"preset": "lossy"}}}, "lossy"),
+            ({"default": {"preset": "lossy"}, "devices": {"left": {"preset": "clear"}}}, None),
+            ({"default": {"preset": "lossy", "loss": 0.3}}, None),
+        ],
+    )
+    def test_name_the_preset(self, client, body, preset):
+        client.patch(PATH, json=body)
+        (event,) = client.get("/v1/events").json()["events"]
+        assert event["preset"] == preset
+
     def test_are_read_in_pages(self, client):
         for number in range(5):
             client.patch(PATH, json={"default": {"ber": number / 10}})
