@@ -67,7 +67,7 @@ def json_documents(text: str) -> list[dict]:
 
 
 def test_every_block_is_tested_here():
-    assert len(BLOCKS) == 8
+    assert len(BLOCKS) == 9
 
 
 def test_make_test_is_the_suite_that_runs_this():
@@ -103,6 +103,21 @@ def test_the_processes():
     )  # the frame and the picture over REST
     assert {"vote", "missing_views"} in [document.keys() for document in documents]
     assert documents[-1] == {"default": {"type": "bsc", "ber": 0.01}, "devices": {}}
+
+
+def test_own_cameras():
+    if shutil.which("curl") is None:
+        skip_without("the page's commands need curl")
+    documents = json_documents(run(block_with("--clock-rounds"), 280))
+    answers = [document for document in documents if document.get("event") == "answer"]
+    porch, hall, door = (
+        [answer for answer in answers if answer["object_id"].startswith(name)]
+        for name in ("porch", "hall", "door")
+    )
+    assert sorted(Path(answer["photo"]).name for answer in porch) == ["chelsea.png", "coffee.png"]
+    assert [answer["photo"] for answer in hall] == ["standard input 0", "standard input 1"]
+    assert [answer["vote"]["views"] for answer in door] == [2, 2]
+    assert len(answers) == 6
 
 
 def test_the_channel_changes_while_it_runs():

@@ -4,10 +4,6 @@ import asyncio
 import io
 import json
 import os
-import signal
-import sys
-import tempfile
-from contextlib import asynccontextmanager
 
 import grpc
 import numpy as np
@@ -165,35 +161,6 @@ async def test_cameras_that_start_at_different_times_vote_on_the_same_moment(dev
     assert link.of("late") == ["cup/202", "cup/203"]
     assert {view[0] for (object_id, _), view in link.views.items() if object_id == "cup/202"} == {202}
     assert [bool(report["vote"]) for report in reports()] == [False, False, False, True, True, False]
-
-
-@asynccontextmanager
-async def process(*arguments):
-    with tempfile.TemporaryFile() as log:
-        started = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "device", "--object-id", "cup", "--threads", "1", *map(str, arguments),
-            stdout=asyncio.subprocess.DEVNULL, stderr=log,
-        )  # fmt: skip
-        try:
-            yield started
-        finally:
-            if started.returncode is None:
-                started.kill()
-                await started.wait()
-
-
-@pytest.mark.slow
-async def test_two_processes_that_start_one_after_the_other_vote_on_the_same_round():
-    link = RememberingLink(expected=2)
-    flags = ("--images", "chelsea", "--every", 0.5, "--clock-rounds", "--expected-views", 2, "--device-id")
-    async with serving(link) as address, process("--to", address, *flags, "early") as early:
-        await until(lambda: link.of("early"), 120)
-        async with process("--to", address, *flags, "late") as late:
-            await asyncio.wait_for(link.voted.wait(), 120)
-            for each in (early, late):
-                each.send_signal(signal.SIGTERM)
-            assert [await asyncio.wait_for(each.wait(), 30) for each in (early, late)] == [0, 0]
-    assert set(link.of("early")) & set(link.of("late"))
 
 
 # Streams of pictures
