@@ -257,3 +257,34 @@ def test_cells_of_both_kinds_are_measured_but_for_those_that_are_there(tmp_path)
     elsewhere = replace(run, out=tmp_path / "new.jsonl", known=(run.out,))
     assert measure_cells(elsewhere, list(rows)) == rows
     assert not elsewhere.out.exists(), "rows that are known are not copied"
+
+
+class TestMeasuredChannel:
+    @pytest.fixture
+    def cell(self, tmp_path):
+        """Three frames of 52 subcarriers and 2 antennas: fewer subchannels than patches."""
+        generator = np.random.default_rng(0)
+        matrices = generator.standard_normal((3, 52, 2, 2)) + 1j * generator.standard_normal((3, 52, 2, 2))
+        np.save(tmp_path / "h.npy", matrices)
+        channel = MimoOfdm(channel_file=str(tmp_path / "h.npy"), coding="uncoded", order=4, snr_db=20.0)
+        return PlannedCell(channel, PlanMethod.IA_QSMPA)
+
+    def test_image_k_meets_the_matrices_of_frame_k(self, cell):
+        gains = [np.sort(cell._state(0, image).gains, axis=None) for image in range(4)]
+        np.testing.assert_array_equal(gains[0], gains[3])
+        assert not np.array_equal(gains[0], gains[1])
+        made = cell.plan(SCORES, 0, 0)
+        assert (made.numerology.subcarriers, made.numerology.streams) == (2 * 52, 2)
+        received = sent(cell)
+        assert 0 < received.more["bit_errors"] < 0.1
+        assert received.more["t_d"] == pytest.approx(made.t_d)
+
+    def test_cells_of_another_snr_meet_the_same_matrices(self, cell):
+        np.testing.assert_array_equal(over(cell, snr_db=5.0)._state(0, 1).gains, cell._state(0, 1).gains)
+        assert over(cell, snr_db=5.0).plan(SCORES, 0, 1).t_d > cell.plan(SCORES, 0, 1).t_d
+
+    def test_a_row_is_found_again_while_the_file_is_the_same(self, cell, tmp_path):
+        row = json.loads(json.dumps({"cell": cell.settings}))
+        assert cell_of(row) == cell
+        np.save(tmp_path / "h.npy", np.ones((2, 52, 2, 2), complex))
+        assert cell_of(row) is None
