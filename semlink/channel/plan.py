@@ -99,7 +99,7 @@ class Plan:
     def block_length(self) -> int:
         """L_c = ⌊N_s·F/N⌋·T, the most symbols that a block sends within the coherence time (Section IV).
 
-        Of the blocks with the fewest subchannels: with more, the block error rate is kept all the more.
+        Of the blocks with the fewest subchannels: with more, the block error rate is lower still.
         """
         return self.numerology.subchannels // self.bits.size * self.numerology.coherence_symbols
 

@@ -17,6 +17,7 @@ import zipfile
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -114,7 +115,7 @@ def _array(file: IO[bytes], name: str, size: int) -> NDArray[Any]:
         if read_header is None:
             raise ValueError(f"version {version} of NumPy's format is not read here")
         shape, fortran_order, dtype = read_header(file)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, UnicodeError) as error:
+    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise ValueError(f"{name} is no array in NumPy's format ({error}): write it with numpy.save") from None
     if dtype.hasobject:
         raise ValueError(f"{name} holds Python objects, which are not read: save it as an array of numbers")

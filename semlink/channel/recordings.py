@@ -60,17 +60,25 @@ class ChannelMatrices:
         check_dimensions(subcarriers, receive, transmit)
         if not 0 < self.spacing_hz < np.inf:
             raise ValueError(f"spacing_hz must be finite and above 0, not {self.spacing_hz}")
-        for number, frame in enumerate(given):
-            if not np.isfinite(frame).all():
-                raise ValueError(f"H must be finite: frame {number} has NaN or infinite entries")
-            if not frame.any():
-                raise ValueError(f"H must not be zero everywhere: frame {number} is, leave it out")
-        matrices: NDArray[Any] = given.astype(np.complex64 if given.dtype.itemsize <= 8 else np.complex128)
-        # By the largest entry first: its square need not be a number.
-        peak = max(float(np.abs(frame).max()) for frame in matrices)
-        matrices /= peak
-        mean = sum(float((np.abs(frame.astype(np.complex128)) ** 2).mean()) for frame in matrices) / len(matrices)
+        with np.errstate(over="ignore"):
+            for number, frame in enumerate(given):
+                if not np.isfinite(frame.astype(np.complex128)).all():
+                    raise ValueError(f"H must be finite: frame {number} has NaN or infinite entries")
+        matrices: NDArray[Any] = np.empty(
+            given.shape, np.complex64 if given.dtype.itemsize <= 8 else np.complex128
+        )
+        # By the largest part of an entry first: its square need not be a number.
+        peak = max(float(np.abs([frame.real, frame.imag]).max()) for frame in given)
+        if peak == 0:
+            raise ValueError("H must not be zero everywhere")
+        mean = 0.0
+        for scaled, frame in zip(matrices, given, strict=True):
+            scaled[...] = frame.astype(np.complex128) / peak
+            mean += float((np.abs(frame.astype(np.complex128) / peak) ** 2).mean()) / len(given)
         matrices /= np.sqrt(mean)
+        for number, scaled in enumerate(matrices):
+            if not scaled.astype(np.complex64).any():  # in which it travels
+                raise ValueError(f"H must not be zero everywhere: frame {number} is, beside others; leave it out")
         object.__setattr__(self, "matrices", matrices)
         object.__setattr__(self, "mean_power_db", float(20 * np.log10(peak) + 10 * np.log10(mean)))
 

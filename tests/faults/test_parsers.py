@@ -18,6 +18,7 @@ from channel_emulator.plan_messages import PlanRefused, read_plan
 from channel_emulator.scenario import Scenario, Timeline
 from channel_emulator.settings import Settings as EmulatorSettings
 from device.settings import DeviceSettings
+from semlink.channel import recording_files
 from semlink.channel.ofdm import Numerology
 from semlink.service.header_tag import keys_of_devices
 from semlink.service.keys import ApiKeys, read_keys
@@ -107,6 +108,44 @@ def test_files_of_keys(file, data):
         assert isinstance(read_keys(file), ApiKeys)
     with contextlib.suppress(StartupError):
         assert all(isinstance(key, SecretBytes) for key in keys_of_devices(file).values())
+
+
+def _recordings() -> dict[str, bytes]:
+    """A good channel file of every kind."""
+    matrices, files = np.ones((2, 3, 1, 2), np.complex64), {}
+    for name, save in (
+        ("h.npy", lambda file: np.save(file, matrices)),
+        ("h.npz", lambda file: np.savez_compressed(file, H=matrices, spacing_hz=15e3)),
+        ("taps.npz", lambda file: np.savez(file, taps=matrices, sample_rate=1e6, subcarriers=4)),
+    ):
+        save(file := io.BytesIO())
+        files[name] = file.getvalue()
+    return files | {"trace.csv": b"frame,snr_db\n0,20\n3,-5.5\n"}
+
+
+RECORDINGS = _recordings()
+
+
+@given(name=st.sampled_from(sorted(RECORDINGS)), data=st.data())
+def test_channel_files(name, data, tmp_path_factory):
+    content = bytearray(RECORDINGS[name])
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        match data.draw(st.sampled_from(["byte", "cut", "insert"])):
+            case "byte":
+                content[at] = data.draw(st.integers(0, 255))
+            case "cut" if at:
+                del content[at:]
+            case _:
+                content[at:at] = data.draw(
+                    st.binary(max_size=5) | st.sampled_from([b"9" * 30, b"nan", b"-", b"\0"])
+                )
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_bytes(content)
+    recording_files._read.cache_clear()
+    with contextlib.suppress(ValueError):
+        recording = recording_files.read_recording(path)
+        assert np.isfinite(recording.at(5)).all()
 
 
 @given(JSON)

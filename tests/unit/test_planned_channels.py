@@ -267,6 +267,33 @@ def test_a_plan_that_breaks_a_rule_is_refused_by_its_name():
     assert send(channel, frame, broken(message, state_id=b""))[0] == frame  # made without asking
 
 
+def test_a_measured_channel_of_fewer_subchannels_than_patches(tmp_path):
+    generator = np.random.default_rng(0)
+    np.save(
+        tmp_path / "h.npy", generator.standard_normal((2, 50, 2, 3)) + 1j * generator.standard_normal((50, 2, 3))
+    )
+    channel = MimoOfdm(channel_file=tmp_path / "h.npy", snr_db=20)
+    randomness = FrameRandomness(5, "camera", 0)
+    state = channel.draw_state(randomness.stream, start=randomness.start, precision=PRECISION)
+    made = plan(SCORES, subchannel_gains(state.estimate), 20, numerology=channel.numerology)
+    frame = encode_with(PIXELS, made.bits).to_bytes()
+    message = TransmissionPlan(
+        state_id=randomness.state_id(channel),
+        rho=made.rho,
+        power=made.power,
+        block_of_subchannel=made.block_of_subchannel.ravel(),
+    )
+    received, report = transmit(frame, message, channel, randomness)
+    assert received == frame
+    assert report.t_d_ms == pytest.approx(1e3 * made.t_d, rel=1e-9)
+    assert report.power == pytest.approx(100)  # of one OFDM symbol
+    with pytest.raises(
+        PlanRefused,
+        match="200 entries, not 199: the channel has 50 subcarriers × 2 streams, and 196 blocks take 2 OFDM",
+    ):
+        transmit(frame, broken(message, block_of_subchannel=list(range(196)) + [0] * 3), channel, randomness)
+
+
 def test_a_frame_of_another_shape_is_refused_for_its_size():
     channel = MimoOfdm()
     _, _, message = planned(channel)

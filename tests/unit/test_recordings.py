@@ -64,6 +64,10 @@ class TestMatrices:
         np.testing.assert_allclose(found.matrices, 1)
         assert found.mean_power_db == pytest.approx(20 * np.log10(scale))
 
+    def test_the_level_may_be_any_in_single_precision(self):
+        found = ChannelMatrices(np.full((5, 1, 1), 3e38 + 3e38j, np.complex64))
+        np.testing.assert_allclose(np.abs(found.matrices), 1, rtol=1e-6)
+
     def test_frames_keep_their_differences(self):
         found = ChannelMatrices(np.stack([np.full((4, 1, 1), 1 + 0j), np.full((4, 1, 1), 3 + 0j)]))
         assert abs(found.at(1) / found.at(0)).max() == pytest.approx(3)
@@ -79,7 +83,9 @@ class TestMatrices:
             (np.ones((4, 2), complex), r"must have shape \(frames, subcarriers, receive, transmit\)"),
             (np.ones((0, 4, 2, 2), complex), "must have shape"),
             (np.array([[[[1]], [[np.nan]]]], complex), "must be finite: frame 0"),
+            (np.zeros((2, 1, 1), complex), "zero everywhere"),
             (np.stack([np.ones((2, 1, 1), complex), np.zeros((2, 1, 1))]), "zero everywhere: frame 1"),
+            (np.stack([np.ones((2, 1, 1), complex), np.full((2, 1, 1), 1e-200)]), "zero everywhere: frame 1"),
             (np.broadcast_to(np.complex64(1), (65537, 1, 1)), r"subcarriers must be within \[1, 65536\]"),
             (np.broadcast_to(np.complex64(1), (784, 20, 20)), "at most 262144 entries"),
         ],
@@ -255,12 +261,14 @@ class TestFiles:
         (tmp_path / "h.mat").write_bytes(b"")
         (tmp_path / "h.npz").write_bytes(b"PK\x03\x04 broken")
         (tmp_path / "h.npy").write_bytes(b"\x93NUMPY\x01\x00\xff\xff{")
+        (tmp_path / "header.npy").write_bytes(b"\x93NUMPY\x01\x00\x03\x00{(\n")
         (tmp_path / "folder.npy").mkdir()
         for name, reason in (
             ("nowhere.npy", "No such file"),
             ("h.mat", "must end in .npy"),
             ("h.npz", "written|savez"),
             ("h.npy", "no array in NumPy's format"),
+            ("header.npy", "no array in NumPy's format"),
             ("folder.npy", "it is no file"),
         ):
             with pytest.raises(ValueError, match=rf"^channel file .*{name}: .*{reason}"):
@@ -268,9 +276,14 @@ class TestFiles:
 
 
 class TestChannels:
-    def test_a_file_of_the_built_in_draw_gives_the_same_arrivals(self, tmp_path):
+    @pytest.mark.parametrize("kind_of_file", ["h.npy", "taps.npz"])
+    def test_a_file_of_the_built_in_draw_gives_the_same_arrivals(self, tmp_path, kind_of_file):
         drawn = draw_channel(Numerology(), streams_of(0)(0, 0))
-        np.save(tmp_path / "h.npy", drawn)
+        path = tmp_path / kind_of_file
+        if kind_of_file == "h.npy":
+            np.save(path, drawn)
+        else:  # its impulse response, which is as long as an OFDM symbol
+            np.savez(path, taps=np.fft.ifft(drawn, axis=0), sample_rate=784 * 15e3)
         level = 10 * np.log10(np.mean(np.abs(drawn) ** 2))
         for kind, options in (
             (MimoOfdm, {"coding": "uncoded"}),
@@ -279,7 +292,7 @@ class TestChannels:
         ):
             made, _, arrival = sent(kind(snr_db=12.0, **options))
             # The file's level is 1, not that of this draw, and the SNR makes up for it.
-            same, _, measured = sent(kind(snr_db=12.0 + level, channel_file=tmp_path / "h.npy", **options))
+            same, _, measured = sent(kind(snr_db=12.0 + level, channel_file=path, **options))
             np.testing.assert_array_equal(same.block_of_subchannel, made.block_of_subchannel)
             np.testing.assert_array_equal(same.bits, made.bits)
             np.testing.assert_allclose(same.power, made.power, rtol=1e-9)
