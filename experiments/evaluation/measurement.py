@@ -40,16 +40,17 @@ def measure_cells(run: Run, cells: Sequence[Cell]) -> Rows:
         The row of each cell, in their order.
 
     Raises:
-        ImageSetError: no such images, or none to tune a threshold on.
+        ImageSetError: no such images, none to tune a threshold on, or the server's model has other classes.
         WeightsError: no usable weights.
         ModuleNotFoundError: an LDPC code is asked for, and sionna is not installed.
     """
-    examples = run.images().examples
+    images = run.images()
 
     def measure(pending: Sequence[Cell], folder: Path, progress: Progress) -> Measurements[Cell]:
+        examples = run.labelled(images).examples
         return evaluate(run, examples, _tuning(run, progress), pending, folder, progress)
 
-    return _rows(run, cells, examples, measure, served=True)
+    return _rows(run, cells, images.examples, measure, served=True)
 
 
 def measure_plans(run: Run, cells: Sequence[PlannedCell]) -> Rows:

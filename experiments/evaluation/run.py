@@ -60,6 +60,16 @@ class Run:
         """
         return load_image_set(self.data).where(self.only)[1]
 
+    def labelled(self, images: ImageSet) -> ImageSet:
+        """The images with the labels of the server's model, by the names of its classes.
+
+        Raises:
+            ImageSetError: the model has other classes, so that no answer could be right.
+            WeightsError: no usable weights.
+        """
+        stored = read_weights(find_weights(self.server_model, self.server_weights).path)
+        return images if stored.classes is None else images.labelled_as(stored.classes)
+
     def key(self, images: int, *, served: bool) -> dict[str, Any]:
         """What identifies the run in its rows, as `run`: models by name and weights by the hash of their file.
 

@@ -34,9 +34,9 @@ def run(*arguments):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Four small pictures of two classes, in a folder each."""
+    """Four small pictures of two of the classes that the models know, in a folder each."""
     generator = np.random.default_rng(0)
-    for name in ("a", "b"):
+    for name in ("goldfish", "tench"):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for number in range(2):
             pixels = generator.integers(0, 256, (32, 32, 3), np.uint8)
@@ -171,9 +171,9 @@ def test_snr_order_streams_and_plans_as_one_grid(pictures, tmp_path):
     asked = [pictures, out, *options.split(), "--cache", tmp_path / "cache", "--csv", table, "--plot", figure]
     first = run(*asked)
     assert first.exit_code == 0, first.exception or first.output
-    assert "5 cells of 4 images, 0 of them measured already" in first.stderr
+    assert "5 cells of 2 images, 0 of them measured already" in first.stderr
     again = run(*asked)
-    assert "5 cells of 4 images, 5 of them measured already" in again.stderr
+    assert "5 cells of 2 images, 5 of them measured already" in again.stderr
     rows = list(rows_of(out))
     assert [cell_of(row).title for row in rows] == [
         "clean, ρ = 1, none",

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tolerances import IMPORTANCE
 from typer.testing import CliRunner
 
 from cli.main import app
+from experiments.data import ImageSetError
 from experiments.data.image_sets import Example, load_image_set, view_groups
 from experiments.data.prepared import open_prepared, prepare
 from experiments.evaluation import ldpc
@@ -17,6 +19,7 @@ from experiments.evaluation.evaluation import _votes
 from experiments.evaluation.frame_cells import CLEAN, FrameCell, tune_threshold
 from experiments.evaluation.grid import MOST_CELLS, grid
 from experiments.evaluation.ldpc import Code, best_code, capacity
+from experiments.evaluation.run import Run
 from semlink.channel.awgn import Awgn
 from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.channel.mimo_ofdm import MimoOfdm
@@ -189,11 +192,11 @@ def test_four_views_vote_by_object_and_group(tmp_path):
 def cats(tmp_path_factory):
     """Eight crops of two photographs, with masks, in a folder with a manifest."""
     folder = tmp_path_factory.mktemp("cats")
-    names = {"chelsea": 285, "coffee": 967}
+    names = {"chelsea": "Egyptian cat", "coffee": "espresso"}
     with (folder / "manifest.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "class", "label", "object", "group", "split", "mask"])
-        for label, name in enumerate(names):
+        for label, (name, class_name) in enumerate(names.items()):
             photo = open_image(find_photos([name])[0])
             mask = Image.new("L", photo.size)
             mask.paste(255, (0, 0, photo.width // 2, photo.height))
@@ -202,7 +205,7 @@ def cats(tmp_path_factory):
                 path = f"{name}-{number}.png"
                 photo.crop((number, number, photo.width - number, photo.height - number)).save(folder / path)
                 split = "test" if number < 4 else "train"
-                rows.writerow([path, name, label, name, 0, split, f"{name}-mask.png"])
+                rows.writerow([path, class_name, label, name, 0, split, f"{name}-mask.png"])
     return folder
 
 
@@ -219,6 +222,15 @@ def test_prepared_arrays_are_those_of_the_device_and_computed_once(cats, tmp_pat
     attention = class_attention(model, normalise(model, pixels)).numpy()
     np.testing.assert_allclose(prepared.attention, attention, rtol=IMPORTANCE)
     assert prepared.cover.mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_images_of_classes_that_the_server_does_not_know_are_refused(cats, tmp_path):
+    (tmp_path / "manifest.csv").write_text("path,class,split\nchelsea.jpg,Minka,test\ncoffee.jpg,cup,train\n")
+    run = Run(data=tmp_path, only="split=test", out=tmp_path / "rows.jsonl", cache=tmp_path)
+    with pytest.raises(ImageSetError, match="the model has other classes: of its 1000 none"):
+        run.labelled(run.images())
+    run = replace(run, data=cats)
+    assert {example.label for example in run.labelled(run.images()).examples} == {285, 967}
 
 
 @pytest.mark.slow
@@ -239,7 +251,8 @@ def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path, monkeypatch)
     first = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["cell"]["method"] for row in first] == [CLEAN, *["incremental"] * 2]
     assert [row["cell"]["design_ber"] for row in first] == [0, 0, 0.01]
-    # Labels 0 and 1 are not ImageNet's of a cat and a cup: what is tested here is the accounting.
+    # The manifest's labels 0 and 1 are not the model's: they are found by the names of the classes.
+    assert first[0]["single"]["accuracy"] == 1.0
     for row in first:
         assert row["single"]["images"] == 8
         assert row["four_view"]["images"] == 2

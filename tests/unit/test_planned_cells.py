@@ -226,7 +226,7 @@ def test_cells_of_both_kinds_are_measured_but_for_those_that_are_there(tmp_path)
     for name in ("a", "b"):
         Image.fromarray(CAT).save(tmp_path / f"{name}.png")
     (tmp_path / "manifest.csv").write_text(
-        "path,class,label,split\na.png,cat,0,test\nb.png,cat,0,test\nx.png,cat,0,train\n"
+        "path,class,label,split\na.png,tabby,0,test\nb.png,tabby,0,test\nx.png,tabby,0,train\n"
     )
     run = Run(data=tmp_path, only="split=test", out=tmp_path / "rows.jsonl", cache=tmp_path)
     there = FrameCell(BinarySymmetricChannel(ber=0.0), "fixed", 0.5)
