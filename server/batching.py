@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from opentelemetry import trace
 
 from semlink.service import tracing
+from semlink.service.admission import CALLER
 from server.latency import LatencyModel
 from server.metrics import Metrics
 from server.model import BatchResult, Prediction
@@ -137,28 +139,32 @@ class Batcher(Generic[Item]):
         self._pictures: dict[_Entry[Item], None] = {}  # that are being decoded
         self._waiting: dict[_Entry[Item], None] = {}  # in order of arrival
         self._running = 0
+        self._of_key: Counter[str] = Counter()  # requests that are not answered yet
         self.latency = LatencyModel(max_batch)
         metrics.queue_depth.set_function(lambda: len(self._waiting))
 
-    def check_room(self, deadline: float = math.inf, *, of_picture: bool = False) -> None:
+    def check_room(self, deadline: float = math.inf, *, of_picture: bool = False, own: int = 0) -> None:
         """Raises Overloaded where waiting is of no use.
 
         That is where the queue is full, or where the answer can't be expected within the bound, or before
         `deadline`, by the event loop's clock. A request with none before it is never refused, however slow the
         model seems: only its requests tell whether it still is. Pictures that are being decoded are before other
-        pictures, not before frames.
+        pictures, not before frames. Where there are several API keys, one place is kept for those that have no
+        request here: for all others it is taken. `own`: requests of the caller's key that do not count for that.
         """
         waiting = len(self._waiting) + (len(self._pictures) if of_picture else 0)
         before = waiting + self._running
         if not before:
             return
         free = self.latency.wait(self._running, waiting)
-        if waiting >= self._queue_size:
+        caller = CALLER.get()
+        kept = int(caller.has_rivals and self._of_key[caller.key] > own)
+        if waiting + kept >= self._queue_size:
             raise Overloaded(f"{waiting} requests wait for the model, and no more may", free)
         answer = self.latency.wait(self._running, waiting + 1)
         remaining = deadline - asyncio.get_running_loop().time()
         bound = self._answer_within or self.latency.usual_bound
-        if answer > bound:
+        if answer > bound or (kept and self.latency.wait(self._running, waiting + 2) > bound):
             reason = f"later than the {bound:.3g} s that the server allows"
         elif answer > remaining:
             reason = f"and its caller waits for {max(remaining, 0):.3g} s"
@@ -198,8 +204,16 @@ class Batcher(Generic[Item]):
         return entry.pending
 
     def _begin(self, entry: _Entry[Item], decoding: asyncio.Future[Decoded[Item]]) -> None:
+        key = CALLER.get().key
+        self._of_key[key] += 1
+        entry.pending.answer.add_done_callback(lambda _: self._forget(key))
         entry.decoding = decoding
         decoding.add_done_callback(partial(self._decoded, entry))
+
+    def _forget(self, key: str) -> None:
+        self._of_key[key] -= 1
+        if not self._of_key[key]:
+            del self._of_key[key]
 
     def _leave(self, entry: _Entry[Item]) -> None:
         """Removes an entry whose callers are gone, unless its batch is running."""
@@ -215,7 +229,7 @@ class Batcher(Generic[Item]):
         try:
             entry.decoded = decoding.result()
             if entry in self._pictures:
-                self.check_room(entry.pending.deadline)
+                self.check_room(entry.pending.deadline, own=1)
                 self._waiting[entry] = None
         except Exception as error:
             self._waiting.pop(entry, None)

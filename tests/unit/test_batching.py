@@ -1,7 +1,9 @@
 import asyncio
+import contextlib
 import gc
 import threading
 import weakref
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import server.batching
+from semlink.service.admission import CALLER, Caller
 from server.batching import Batcher
 from server.metrics import Metrics
 from server.model import BatchResult, Prediction
@@ -103,6 +106,48 @@ def label(task: asyncio.Task) -> int:
 def decode_at_once(monkeypatch):
     """Threads decode at once."""
     monkeypatch.setattr(server.batching, "ThreadPoolExecutor", AtOnce)
+
+
+@contextlib.contextmanager
+def called_by(caller: Caller) -> Iterator[None]:
+    token = CALLER.set(caller)
+    try:
+        yield
+    finally:
+        CALLER.reset(token)
+
+
+class TestKeys:
+    """One place is kept for a key that has no request here."""
+
+    @pytest.mark.parametrize(("queue_size", "answer_within"), [(4, 1e6), (100, 4.5)])
+    async def test_no_key_keeps_all_others_out(self, queue_size, answer_within):
+        line = Line(max_batch=1, queue_size=queue_size, answer_within=answer_within)
+        line.batcher.latency.start(1.0, 1.0)
+        mallory, alice = (Caller(key, has_rivals=True) for key in ("mallory", "alice"))
+        with called_by(mallory):
+            for _ in range(3):
+                line.ask(1)
+            with pytest.raises(Overloaded):
+                line.ask(1)
+        with called_by(alice):
+            call = line.ask(7)
+        with called_by(mallory), pytest.raises(Overloaded):
+            line.ask(1)
+        await settle()
+        while not call.done():
+            await line.look()
+        assert label(call) == 7
+        await settle()
+        assert not line.batcher._of_key
+
+    async def test_a_key_without_others_has_every_place(self):
+        line = Line(max_batch=1, queue_size=4)
+        with called_by(Caller("alone")):
+            for _ in range(4):
+                line.ask(1)
+            with pytest.raises(Overloaded):
+                line.ask(1)
 
 
 class TestBatches:
