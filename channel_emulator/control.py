@@ -15,6 +15,7 @@ from channel_emulator.refusals import RefusalMiddleware
 from semlink.channel.presets import PRESETS
 from semlink.service.admission import Admission
 from semlink.service.correlation import RequestMiddleware
+from semlink.service.documents import install_documents
 from semlink.service.http_server import NAME, BodyLimits, HeadMiddleware, install_admission, install_metrics
 from semlink.service.listener import Health
 from semlink.service.problems import install_problems, problem_responses
@@ -55,6 +56,7 @@ def control_plane(live: LiveImpairments, metrics: Metrics, health: Health, admis
     app = FastAPI(
         title="Semlink channel emulator",
         summary="What the emulated channel does to whom. Every change holds from the next frame on.",
+        docs_url=None,
         redoc_url=None,
     )
     install_problems(app)
@@ -97,6 +99,7 @@ def control_plane(live: LiveImpairments, metrics: Metrics, health: Health, admis
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
 
+    install_documents(app)
     install_metrics(app, metrics.registry)
     return app
 

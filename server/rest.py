@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from semlink.frame import MAX_FRAME_BYTES
 from semlink.service.admission import CALLER, Admission
 from semlink.service.correlation import RequestMiddleware
+from semlink.service.documents import install_documents
 from semlink.service.http_server import NAME, BodyLimits, HeadMiddleware, install_admission, install_metrics
 from semlink.service.interceptor import MAX_WAIT_SECONDS
 from semlink.service.listener import Health
@@ -95,6 +96,8 @@ def create_app(
         summary="Recognises what cameras send over the semantic image link.",
         version="1",
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     install_problems(app)
     app.include_router(health.router())
@@ -216,6 +219,7 @@ def create_app(
         ]
         return VotesBody(votes=bodies, next=bodies[-1].cursor if bodies else after or "0-0")
 
+    install_documents(app)
     install_metrics(app, metrics.registry)
     return app
 

@@ -4,7 +4,7 @@ import ipaddress
 import time
 from collections import Counter as Tally
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -204,8 +204,8 @@ class Admission:
         self._logs = Sparse()
 
     @classmethod
-    def of(cls, settings: ListenSettings, refused: Counter, origins: Iterable[str] = ()) -> "Admission":
-        """From the settings; `refused` is a `refusal_counter`, `origins` are those of other sites that may call.
+    def of(cls, settings: ListenSettings, refused: Counter) -> "Admission":
+        """From the settings; `refused` is a `refusal_counter`.
 
         Raises:
             StartupError: as of `read_keys`.
@@ -216,8 +216,13 @@ class Admission:
                 log.warning("anybody who reaches this process may call it: there are no API keys")
             elif settings.tls_certificate is None:
                 log.warning("API keys travel unencrypted: there is no TLS")
-        sites = Sites.of(settings.host, settings.allowed_hosts, origins)
+        sites = Sites.of(settings.host, settings.allowed_hosts, settings.cors_origins)
         return cls(keys, settings.rate_limit, settings.rate_burst, refused, sites)
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Origins of other sites whose pages may call."""
+        return self._sites.origins
 
     @property
     def wants_keys(self) -> bool:

@@ -12,21 +12,25 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semlink.service.admission import Admission, Crowded, NotAdmitted, Refusal
+from semlink.service.documents import DOCUMENT_PATHS
 from semlink.service.problems import ProblemError, problem_response, problem_responses
 
 BODY_SECONDS = 30.0
 """Deadline of a body."""
 HEALTH_PATHS = ("/v2/health/live", "/v2/health/ready")
 """Not limited: an orchestrator may have no key, and asks as often as it likes."""
-DOCUMENT_PATHS = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
-"""Need no key: they are as public as the sources, and a browser sends none."""
 NAME = "name"
 """Convertor of a path's last parameter, as in `/v1/votes/{object_id:name}`: matches slashes and line breaks."""
 HAS_ROOM = "semlink.has_room"
 """ASGI extension: a function that says whether the server has room for a request, with a good key or without."""
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+_SENT_HEADERS = ("Authorization", "Content-Type", "Semlink-Header-Tag", "X-Request-Id")
+_SHOWN_HEADERS = ("Retry-After", "X-Request-Id")
+"""What pages of other origins may send, and read of an answer."""
 _SCHEME = "API key"
 _FOREIGN = problem_responses(
     forbidden="A page of another site made a browser send this (Origin).",
@@ -71,8 +75,19 @@ class AdmissionMiddleware:
 
 
 def install_admission(app: FastAPI, admission: Admission) -> None:
-    """Admits requests to `app` before their bodies are read, and answers every `Refusal`; OpenAPI documents it."""
+    """Admits requests to `app` before their bodies are read, and answers every `Refusal`; OpenAPI documents it.
+
+    Pages of other origins that are allowed may call it from a browser (CORS).
+    """
     app.add_middleware(AdmissionMiddleware, admission=admission)
+    if admission.origins:  # around the admission: a browser asks first, without a key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=sorted(admission.origins),
+            allow_methods=_METHODS,
+            allow_headers=_SENT_HEADERS,
+            expose_headers=_SHOWN_HEADERS,
+        )
 
     @app.exception_handler(Refusal)
     async def refuse(request: Request, refusal: Refusal) -> Response:

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, NoDecode, SettingsConfigDict, SettingsError
 
 from semlink.service.applicability import Applicable, Only, flag_of
+from semlink.service.origin import checked_origin
 from semlink.service.validation import mistake_text
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,9 @@ def _between_commas(value: Any) -> Any:
 
 Names = Annotated[list[str], NoDecode, BeforeValidator(_between_commas)]
 """Several names: separated by spaces or commas as a flag, by commas in the environment."""
+Origins = Annotated[
+    list[Annotated[str, AfterValidator(checked_origin)]], NoDecode, BeforeValidator(_between_commas)
+]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Address = Annotated[str, AfterValidator(_host_and_port)]
 
@@ -121,6 +125,11 @@ class ListenSettings(IdentitySettings):
         description="names under which HTTP requests may call this process (their field Host), besides localhost, "
         "IP addresses, --host and the machine's own name; others are refused with 421, as a browser that was led "
         "here sends them; *: any name",
+    )
+    cors_origins: Origins = Field(
+        [],
+        description="origins of other sites whose pages may call this process from a browser (CORS), such as "
+        "https://app.example; without, none may",
     )
     max_concurrent_calls: int = Field(
         128, ge=1, description="gRPC calls served at once; more are refused with RESOURCE_EXHAUSTED"

@@ -65,6 +65,8 @@ def sample(kind, name):
         return "http://there:7", "http://there:7"
     if name == "images":
         return "coffee,rocket", ["coffee", "rocket"]
+    if name == "cors_origins":
+        return "http://a:3000,https://b", ["http://a:3000", "https://b"]
     if field.annotation == list[str]:
         return "one,two", ["one", "two"]
     wanted = inner[0] if inner else field.annotation
