@@ -1,7 +1,9 @@
 """Sender: a capture goes out under a plan and with a tag; its answer, vote and picture become a report."""
 
 import asyncio
+import contextlib
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +28,9 @@ from semlink.source.registry import read_frame
 from semlink.v1 import link_pb2 as pb
 
 log = structlog.get_logger(__name__)
+
+MAX_PICTURES = 1000
+"""So many pictures of a device's rounds stay in its folder, the newest."""
 
 
 class Sender:
@@ -125,7 +130,20 @@ class Sender:
         try:
             received = read_frame(sent.response.received_frame)
             await asyncio.to_thread(draw_view, path, sent.view, received, sent.response.predictions[0].name)
+            await asyncio.to_thread(self._remove_oldest, folder)
         except (OSError, FrameError) as error:
             log.error("no picture", picture=str(path), reason=str(error))
             return None
         return path
+
+    def _remove_oldest(self, folder: Path) -> None:
+        """Removes the pictures of this device's rounds but the newest; nothing else that is in the folder."""
+        name, device = (each.replace("/", "-") for each in (self._settings.object_id, self._settings.device_id))
+        of_rounds = re.compile(rf"{re.escape(name)}-\d+(@[A-Za-z0-9._-]+)?-{re.escape(device)}\.png")
+        drawn: dict[Path, float] = {}
+        for path in folder.iterdir():
+            if of_rounds.fullmatch(path.name):
+                with contextlib.suppress(FileNotFoundError):  # another view is drawn meanwhile, and removed it
+                    drawn[path] = path.stat().st_mtime
+        for path in sorted(drawn, key=lambda path: drawn[path])[:-MAX_PICTURES]:
+            path.unlink(missing_ok=True)

@@ -165,7 +165,10 @@ class DeviceSettings(EncoderSettings, CallSettings):
         False,
         description="say what --spool holds, one JSON line for the whole and one per view, and do nothing else",
     )
-    pictures: Path | None = Field(None, description="folder to draw every view into, with its attention and bits")
+    pictures: Path | None = Field(
+        None,
+        description="folder to draw every view into, with its attention and bits; of rounds, the newest 1000 stay",
+    )
 
     @field_validator("images", mode="before")
     @classmethod

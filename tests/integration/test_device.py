@@ -19,6 +19,7 @@ from scripted_link import serving, unused_address
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
+from device import sender as device_sender
 from device.device import Device
 from device.encoder import Encoder
 from device.settings import DeviceSettings
@@ -492,6 +493,29 @@ async def test_pictures_show_what_was_received_and_a_failing_one_costs_no_answer
     assert second["picture"] is None
     assert "no picture" in [log["event"] for log in logs]
     assert rounds.failures == 0
+
+
+async def test_pictures_of_rounds_are_bounded_and_nothing_else_in_the_folder_goes(device, tmp_path, monkeypatch):
+    monkeypatch.setattr(device_sender, "MAX_PICTURES", 2)
+    others = [
+        "cup-x-device-1.png",
+        "cup-1-device-2.png",
+        "mug-1-device-1.png",
+        "cup-device-1.png",
+        "cup-7-device-1.jpg",
+    ]
+    for name in others:
+        (tmp_path / name).write_bytes(b"somebody's")
+        os.utime(tmp_path / name, (1, 1))
+    link = ScriptedLink()
+    async with serving(link) as address:
+        rounds = device(address, count=4, pictures=tmp_path)
+        await rounds.run()
+    assert rounds.failures == 0
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left >= set(others)
+    assert len(left - set(others)) == 2
+    assert left - set(others) <= {f"cup-{number}-device-1.png" for number in range(4)}
 
 
 # From here on, `python -m device` as a process of its own.
