@@ -96,6 +96,23 @@ def figure7(
         figure7.main(None if data is None else Measured(data.resolve(), folder), folder)
 
 
+def ber(out: Out = None, update: Update = False, seed: Seed = 0) -> None:
+    """Its help is the module's summary."""
+    from experiments import ber
+    from experiments.study import RESULTS
+
+    with explained(OSError):
+        folder = out_folder(out, update)
+        ber.main(folder, [] if update else [RESULTS / "ber.jsonl"], seed)
+
+
+def readme() -> None:
+    """Its help is the module's summary."""
+    from experiments import readme
+
+    readme.main()
+
+
 def summary_of(module: str) -> str:
     """First line of a module's docstring, without importing what it needs."""
     source = Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
@@ -105,6 +122,8 @@ def summary_of(module: str) -> str:
 for name in MEASURED:
     app.command(name.replace("_", "-"), help=summary_of(name))(measuring(name))
 app.command("figure7", help=summary_of("figure7"))(figure7)
+app.command("ber", help=summary_of("ber"))(ber)
+app.command("readme", help=summary_of("readme"))(readme)
 
 if __name__ == "__main__":
     app()

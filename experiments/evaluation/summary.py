@@ -16,8 +16,8 @@ from experiments.evaluation.measurement import Rows
 PLOTS = (".png", ".svg", ".pdf")
 """Suffixes of the plots that can be written."""
 ACCURACIES = {"single": "one view", "four_view": "four views"}
-SHARES = ("bit_errors", "lost_blocks", "lost")
-"""Fields of a row that are shares of all bits, segments and pictures."""
+SHARES = {"bit_errors": "errors %", "lost_blocks": "blocks lost %", "lost": "lost %"}
+"""Fields of a row that are shares of all bits, segments and pictures, and their heads in the table."""
 
 
 def flat(cell: Cell) -> dict[str, Any]:
@@ -43,16 +43,19 @@ def varying(cells: Sequence[Cell]) -> list[str]:
 def show(rows: Rows, console: Console) -> None:
     """Prints one line for each cell: what differs between the cells, accuracy with its interval, bits, losses."""
     sent = _sent(rows)
-    names = list(dict.fromkeys(["method", "rho", *varying(sent)]))
+    names = list(dict.fromkeys(["method", *varying(sent)]))
     views = [view for view in ACCURACIES if any(row[view] for row in rows.values())]
-    shares = [name for name in SHARES if any(row.get(name) for row in rows.values())]
+    shares = {name: head for name, head in SHARES.items() if any(row.get(name) for row in rows.values())}
     timed = any(row.get("t_d_ms") for row in rows.values())
     run = next(iter(rows.values()))["run"]
-    table = Table(title=f"{run['data']}, {run['images']} images, top-1 accuracy in % with its 95 % interval")
+    table = Table(
+        title=f"{run['data']}, {run['images']} images, accuracy in % with 95 % intervals", caption=_same(sent)
+    )
     for name in names:
-        table.add_column(name, justify="left" if name in ("method", "channel") else "right")
-    heads = [*(ACCURACIES[view] for view in views), "bits on the air"]
-    for head in (*heads, *(f"{name.replace('_', ' ')} %" for name in shares), *["T_d ms, median"] * timed):
+        table.add_column(name, justify="left" if name in ("method", "channel") else "right", no_wrap=True)
+    for view in views:
+        table.add_column(ACCURACIES[view], justify="right", no_wrap=True)
+    for head in ("bits", *shares.values(), *["T_d ms"] * timed):
         table.add_column(head, justify="right")
     for cell, row in rows.items():
         settings = {"method": CLEAN} if cell not in sent else flat(cell)
@@ -65,6 +68,15 @@ def show(rows: Rows, console: Console) -> None:
             values.append(_median(row))
         table.add_row(*values)
     console.print(table)
+
+
+def _same(cells: Sequence[Cell]) -> str:
+    """The settings that all cells have in common, in words."""
+    if not cells:
+        return ""
+    varied = varying(cells)
+    same = {name: value for name, value in flat(cells[0]).items() if name not in varied and value is not None}
+    return ", ".join(f"{name} {_shown(value)}" for name, value in same.items())
 
 
 def write_csv(rows: Rows, path: Path) -> None:

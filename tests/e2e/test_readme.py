@@ -1,6 +1,7 @@
 """Commands of the README and of the documentation: their bash blocks are run as they stand."""
 
 import contextlib
+import csv
 import json
 import os
 import re
@@ -67,7 +68,7 @@ def json_documents(text: str) -> list[dict]:
 
 
 def test_every_block_is_tested_here():
-    assert len(BLOCKS) == 9
+    assert len(BLOCKS) == 11
 
 
 def test_make_test_is_the_suite_that_runs_this():
@@ -158,3 +159,25 @@ def test_own_pictures():
     )
     card = json.loads((REPOSITORY / "runs/own/weights/deit_tiny_patch16_224.json").read_text())
     assert (card["trained_on"], card["stopped_by"]["images"], card["held_out"]["images"]) == (18, 6, 6)
+
+
+def test_accuracy_over_snr():
+    output = run(block_with("semlink evaluate runs/fruit"), 240)
+    assert "fruit, 12 images, accuracy in % with 95 % intervals" in output
+    with (REPOSITORY / "runs/fruit/table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows] == ["clean", *["incremental"] * 4, *["top-k"] * 4]
+    assert [row["snr_db"] for row in rows] == ["", *["0.0", "6.0", "12.0", "18.0"] * 2]
+    assert float(rows[0]["single_accuracy"]) > 0.5, "the drawn fruits are known"
+    errors = [float(row["bit_errors"]) for row in rows[1:5]]
+    assert errors == sorted(errors, reverse=True)
+    assert (REPOSITORY / "runs/fruit/snr.png").stat().st_size > 1000
+
+
+def test_one_frame_step_by_step():
+    output = run(block_with("semlink encode chelsea runs/frame/sent.slk"), 120)
+    assert "runs/frame/arrived.slk: awgn, 8,500 of 301,056 bits flipped (2.82 %), 0 blocks lost" in output
+    (report,) = json_documents(output)
+    assert report["impairment"] == "packet_loss"
+    assert report["lost_blocks"]
+    assert output.count("Egyptian cat") >= 3

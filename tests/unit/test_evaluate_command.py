@@ -195,7 +195,7 @@ def test_snr_order_streams_and_plans_as_one_grid(pictures, tmp_path):
     assert [line["streams"] for line in lines] == ["", "", "", "2", "2"]
     assert float(lines[1]["bit_errors"]) == errors[0]
     assert figure.read_bytes().startswith(b"\x89PNG")
-    assert "bit errors %" in first.stdout
+    assert "errors %" in first.stdout
 
 
 def row_of(cell: FrameCell, accuracy: float) -> dict:
@@ -219,5 +219,6 @@ def test_the_table_has_what_differs_and_the_plot_goes_along_the_longest():
     summary.show(rows, console)
     text = console.export_text()
     assert "snr_db" in text
-    assert "gamma" not in text
+    assert "│ gamma" not in text
+    assert "method fixed, rho 0.25, gamma 1, design_ber 0, channel awgn" in " ".join(text.split())
     assert "50.0 (23.7 to 76.3)" in text, "Wilson's"

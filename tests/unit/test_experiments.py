@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import matplotlib.figure
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from experiments import study
+from experiments import ber, readme, study
 from experiments.__main__ import MEASURED, app
 from experiments.evaluation import measurement, run
 from experiments.evaluation.frame_cells import FrameCell
@@ -22,7 +23,9 @@ from experiments.evaluation.measurement import measure_cells
 from experiments.evaluation.rows import rows_of
 from experiments.study import RESULTS, Measured
 from experiments.tables import _differences
+from semlink.channel.awgn import Awgn
 from semlink.channel.bsc import BinarySymmetricChannel
+from semlink.channel.rayleigh import Rayleigh
 
 COMMITTED = [
     *((name, "eth80") for name in MEASURED),
@@ -117,15 +120,53 @@ def test_a_row_is_found_whatever_its_threshold_was_tuned_to(image_set, tmp_path)
 
 def test_every_committed_row_is_about_a_cell_that_can_be_asked_for():
     """But for eight about a server's receivers that were given up, see docs/tried.md."""
-    unknown = [row for path in RESULTS.glob("*.jsonl") for row in rows_of(path) if cell_of(row) is None]
+    files = [path for path in RESULTS.glob("*.jsonl") if path.name != "ber.jsonl"]
+    unknown = [row for path in files for row in rows_of(path) if cell_of(row) is None]
     assert len(unknown) == 8
     assert all(row["cell"].keys() >= {"receiver"} for row in unknown)
+
+
+def test_the_pages_show_the_committed_rows():
+    for page, lines in readme.tables().items():
+        shown = (RESULTS.parents[1] / page).read_text().splitlines()
+        assert lines
+        for line in lines:
+            assert line in shown, f"{page}: python -m experiments readme"
+
+
+class TestBitErrorRates:
+    @pytest.mark.usefixtures("nothing_is_measured")
+    def test_no_committed_point_is_measured_again(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(ber, "measure", None)
+        result = CliRunner().invoke(app, ["ber", "--out", str(tmp_path)])
+        assert result.exit_code == 0, result.exception
+        assert [path.name for path in tmp_path.iterdir()] == ["ber.png"]
+
+    def test_committed_points_are_every_modulation_and_agree_with_the_closed_forms(self):
+        rows = list(rows_of(RESULTS / "ber.jsonl"))
+        assert {(row["channel"]["type"], row["channel"]["order"]) for row in rows} == {
+            (kind, order) for kind in ("awgn", "rayleigh") for order in (4, 16, 64, 256)
+        }
+        inside = [row["low"] <= row["closed_form"] <= row["high"] for row in rows]
+        # Of 101 intervals of 95 %, fewer than 90 would contain the rate by chance once in 400.
+        assert len(rows) == 101
+        assert sum(inside) >= 90
+
+    @pytest.mark.parametrize("channel", [Awgn(order=16, snr_db=8.0), Rayleigh(order=256, snr_db=20.0)], ids=str)
+    def test_a_point_is_measured_over_the_channel_itself(self, channel):
+        row = ber.measure(channel, 5, frames=1)
+        deviation = np.sqrt(row["closed_form"] * row["design_effect"] / row["bits"])
+        assert row["ber"] == pytest.approx(row["closed_form"], abs=6 * deviation)
+        assert row["low"] < row["ber"] < row["high"]
+        assert row["design_effect"] >= 1
+        assert (row["design_effect"] > 1.2) == (channel.name == "rayleigh"), "its symbols' bits err together"
+        assert row == ber.measure(channel, 5, frames=1)
 
 
 class TestCommands:
     def test_without_a_name_there_is_a_list_with_a_line_each(self):
         listed = subprocess.run([sys.executable, "-m", "experiments"], capture_output=True, text=True, check=False)
-        for name in (*MEASURED, "figure7"):
+        for name in (*MEASURED, "figure7", "ber", "readme"):
             assert f" {name.replace('_', '-')} " in listed.stdout
         assert "Fig. 4: the vote of four views" in listed.stdout
 
