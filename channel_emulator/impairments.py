@@ -17,7 +17,6 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     TypeAdapter,
-    ValidationError,
     create_model,
     model_validator,
 )
@@ -27,7 +26,6 @@ from semlink.channel.base import Channel, channel_type, channels
 from semlink.channel.parameters import parameters
 from semlink.channel.presets import PRESETS
 from semlink.channel.recording_files import hold_recording
-from semlink.service.validation import mistake_text
 
 _at_start: dict[str, Any] = {}
 
@@ -179,11 +177,3 @@ class _Patch(BaseModel):
 
 _IMPAIRMENT: TypeAdapter[Impairment] = TypeAdapter(Impairment)
 ImpairmentPatch = create_model("ImpairmentPatch", __base__=_Patch, __doc__=_Patch.__doc__, **_patch_fields())
-
-
-def first_mistake(error: ValidationError) -> str:
-    """What was wrong first, and where."""
-    mistake = error.errors()[0]
-    where = ".".join(str(part) for part in mistake["loc"])
-    text = mistake_text(mistake)
-    return f"{where}: {text}" if where else text

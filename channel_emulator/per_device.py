@@ -5,8 +5,9 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
-from channel_emulator.impairments import Impairment, ImpairmentModel, ImpairmentPatch, first_mistake
+from channel_emulator.impairments import Impairment, ImpairmentModel, ImpairmentPatch
 from semlink.channel.base import Channel
+from semlink.service.validation import mistakes_text
 
 MAX_DEVICES = 1024
 """Most devices with an impairment of their own."""
@@ -119,5 +120,5 @@ def changed_by(patch: ImpairmentPatch, current: ImpairmentModel, where: str = ""
     try:
         changed: ImpairmentModel = patch.applied_to(current)
     except ValidationError as error:
-        raise PatchError(f"{where}{first_mistake(error)}") from None
+        raise PatchError(f"{where}{mistakes_text(error.errors())}") from None
     return changed

@@ -15,9 +15,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from channel_emulator.impairments import ImpairmentModel, ImpairmentPatch, first_mistake
+from channel_emulator.impairments import ImpairmentModel, ImpairmentPatch
 from channel_emulator.per_device import Impairments, ImpairmentsPatch, PatchError
 from semlink.service.settings import StartupError
+from semlink.service.validation import mistakes_text
 
 MAX_STEPS = 1000
 MAX_CHANGES = 2000
@@ -177,7 +178,7 @@ def _rows(reader: "csv.DictReader[str]") -> Iterator[tuple[Any, str, dict[str, A
         try:
             ImpairmentPatch.model_validate(changes)
         except ValidationError as error:
-            raise ValueError(f"row {reader.line_num}: {first_mistake(error)}") from None
+            raise ValueError(f"row {reader.line_num}: {mistakes_text(error.errors())}") from None
         yield at, device, changes
 
 
@@ -208,6 +209,6 @@ def read_scenario(file: Path) -> Scenario:
     except OSError as error:
         raise StartupError(f"cannot read {file} (--scenario): {error.strerror}") from None
     except ValidationError as error:
-        raise StartupError(f"{file} (--scenario) is no scenario: {first_mistake(error)}") from None
+        raise StartupError(f"{file} (--scenario) is no scenario: {mistakes_text(error.errors())}") from None
     except ValueError as error:
         raise StartupError(f"{file} (--scenario) is no scenario: {error}") from None
