@@ -161,8 +161,9 @@ def test_what_could_not_be_measured_is_said_before_anything_is(arguments, word, 
 
 
 @pytest.mark.slow
-def test_snr_order_streams_and_plans_as_one_grid(pictures, tmp_path):
+def test_snr_order_streams_and_plans_as_one_grid(pictures, tmp_path, monkeypatch):
     """With a table, a CSV file and a plot; the second time nothing is measured."""
+    monkeypatch.setenv("COLUMNS", "200")  # no heading of the table is cut
     out, table, figure = tmp_path / "rows.jsonl", tmp_path / "new" / "rows.csv", tmp_path / "figure.png"
     options = (
         "--channel awgn mimo-ofdm --snr 0 30 --order 4 --coding uncoded --streams 2 --plan fixed --method fixed "
@@ -180,8 +181,8 @@ def test_snr_order_streams_and_plans_as_one_grid(pictures, tmp_path):
         "fixed, ρ = 0.25, awgn, snr_db 0, order 4",
         "fixed, ρ = 0.25, awgn, snr_db 30, order 4",
         *(
-            f"fixed, importance, ρ = 0.25, mimo_ofdm, order 4, snr_db {snr}, streams 2, csi_error 0, "
-            "redraw_every_coherence False, coding uncoded"
+            f"fixed, importance, ρ = 0.25, mimo_ofdm, snr_db {snr}, streams 2, csi_error 0, "
+            "redraw_every_coherence False, order 4, coding uncoded"
             for snr in (0, 30)
         ),
     ]
