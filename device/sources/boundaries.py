@@ -4,10 +4,11 @@ import re
 from collections.abc import Callable, Generator, Iterator
 
 from device.sources.source import SourceError
+from semlink.vision.containers import MAX_DATA_CHUNKS, MAX_SEGMENTS
 from semlink.vision.images import MAX_IMAGE_BYTES
 
-MAX_SEGMENTS = 10_000
-"""Segments and fill bytes of a JPEG, or chunks of a PNG, after which the bytes count as no picture."""
+MAX_PARTS = MAX_SEGMENTS + MAX_DATA_CHUNKS
+"""Segments and fill bytes of a JPEG, or chunks of a PNG: with more, which decoders are not given, it is none."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _START = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP", re.DOTALL)
@@ -103,7 +104,7 @@ def _end_of_picture(data: bytearray) -> Generator[None, None, tuple[int, bool]]:
 
 def _jpeg(data: bytearray) -> _Scan:
     position = 2
-    for _ in range(MAX_SEGMENTS):
+    for _ in range(MAX_PARTS):
         yield from _until(data, position + 4 if len(data) > position + 4 else position + 2)
         if data[position] != _FILL:
             return None
@@ -127,7 +128,7 @@ def _jpeg(data: bytearray) -> _Scan:
 
 def _png(data: bytearray) -> _Scan:
     position = len(_PNG)
-    for _ in range(MAX_SEGMENTS):
+    for _ in range(MAX_PARTS):
         yield from _until(data, position + 8)
         length, name = int.from_bytes(data[position : position + 4]), data[position + 4 : position + 8]
         if length > MAX_IMAGE_BYTES or not name.isalpha():
