@@ -45,10 +45,11 @@ class Blocks:
         gains = np.asarray(self.gains, dtype=np.float64)
         if gains.ndim != 2 or gains.size == 0:
             raise ValueError(f"gains must have shape (N, K), not {gains.shape}")
-        if not (np.isfinite(gains) & (gains >= 0)).all() or not (gains[:, 0] > 0).all():
-            raise ValueError("gains must be finite and above 0")
-        if ((gains[:, 1:] > 0) & (gains[:, :-1] == 0)).any():
-            raise ValueError("gains of 0 may stand at the end of a block only, where they fill it up")
+        if not ((gains > 0) & np.isfinite(gains)).all():
+            if not (np.isfinite(gains) & (gains >= 0)).all() or not gains[:, 0].all():
+                raise ValueError("gains must be finite and above 0")
+            if ((gains[:, 1:] > 0) & (gains[:, :-1] == 0)).any():
+                raise ValueError("gains of 0 may stand at the end of a block only, where they fill it up")
         object.__setattr__(self, "gains", gains)
         for name in ("noise_power", "total_power", "values_per_segment"):
             if not 0 < getattr(self, name) < np.inf:
@@ -67,7 +68,8 @@ class Blocks:
     @cached_property
     def widths(self) -> NDArray[np.int64]:
         """(N,) gains of each block, without those that fill it up."""
-        return np.asarray(np.count_nonzero(self.gains, axis=1), np.int64)
+        widths: NDArray[np.int64] = (self.gains > 0).sum(axis=1)
+        return widths
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
@@ -109,7 +111,7 @@ class Blocks:
             shares=self.weights[chosen],
         )
 
-    @property
+    @cached_property
     def _mean_width(self) -> float:
         return float(np.count_nonzero(self.gains) / len(self.gains))
 
