@@ -216,10 +216,21 @@ class TestWaiting:
 
     def test_http_connections_are_bounded(self, start):
         server = start("--max-http-connections", 2)
+        server.let_go()
+        server.call(1, device_id="a", object_id="cup", expected_views=2).result(60)
         host, _, port = server.process.http_address.partition(":")
-        with socket.create_connection((host, int(port))), socket.create_connection((host, int(port))):
-            wait_until(lambda: not server.process.is_ready)
-        wait_until(lambda: server.process.is_ready)
+        waits = b"GET /v1/votes/cup?wait_seconds=60 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with contextlib.ExitStack() as stack:
+
+            def is_full() -> bool:
+                """With one more that waits for a vote; those that say nothing are closed meanwhile."""
+                waiting = stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
+                waiting.sendall(waits)
+                return server.http.get("/v1/votes/cup").status_code == 503
+
+            wait_until(is_full)
+            assert server.process.is_ready
+        wait_until(lambda: server.http.get("/v1/votes/cup").is_success)
 
 
 def test_one_id_for_a_request_and_all_that_is_logged_for_it(start):
