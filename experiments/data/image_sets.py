@@ -100,10 +100,13 @@ class ImageSet:
     def stratified(self, share: float, key: str, least_left: int = 1) -> set[str]:
         """Samples of a share of every class; see `experiments.data.hold_out.stratified`."""
         # By names that are the same wherever the folder lies.
-        names: dict[str, dict[str, str]] = {name: {} for name in self.classes}
+        count = Counter(self.classes)
+        # Two classes may share a name, as ImageNet's cranes do, the bird and the machine.
+        classes = [name if count[name] == 1 else f"{name} {label}" for label, name in enumerate(self.classes)]
+        names: dict[str, dict[str, str]] = {name: {} for name in classes}
         for example in self.examples:
             name = example.columns.get("object") or os.path.relpath(example.path, self.folder)
-            names[self.classes[example.label]][name] = example.sample
+            names[classes[example.label]][name] = example.sample
         chosen = stratified(names, share, key, least_left)
         return {names[of][name] for of, members in chosen.items() for name in members}
 

@@ -127,8 +127,6 @@ class _Labels:
         number = int(label)
         if (other := self._names.setdefault(number, name)) != name:
             raise ImageSetError(f"{where}: label {number} is {other!r} and {name!r}")
-        if (first := self._of_name.setdefault(name, number)) != number:
-            raise ImageSetError(f"{where}: class {name!r} has the labels {first} and {number}")
         return number
 
     def names(self) -> list[str]:

@@ -90,6 +90,14 @@ def test_no_committed_cell_is_measured_again(name, of, image_set, tmp_path):
 
 
 @pytest.mark.usefixtures("nothing_is_measured")
+@pytest.mark.parametrize("changed", [["--seed", "1"], ["--most-images", "16"]], ids=str)
+def test_another_seed_and_other_images_are_measured(changed, image_set, tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.data.image_sets.ImageSet.check_files", lambda _: None)
+    arguments = ["figure5", str(image_set("eth80")), "--out", str(tmp_path / "out"), *changed]
+    assert str(CliRunner().invoke(app, arguments).exception) == "it measures anew"
+
+
+@pytest.mark.usefixtures("nothing_is_measured")
 @pytest.mark.parametrize("name", ["ofdm_table1", "tables"])
 def test_committed_tables_are_those_of_the_committed_rows(name, image_set, tmp_path):
     """But for intervals, which depend on which images share an object."""
