@@ -42,8 +42,9 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="For channels without plans: allocation methods, and codecs to compare with: jpeg, webp, avif; "
-            "over channels with a ber also behind an LDPC code at the best rate: jpeg-ldpc, webp-ldpc, avif-ldpc "
-            "(these need the extra `dev`). The undamaged images are always measured too; clean: these alone.",
+            "over bsc, awgn and rayleigh also behind an LDPC code at the best tabulated rate: jpeg-ldpc, "
+            "webp-ldpc, avif-ldpc (these need the extra `ldpc`). The undamaged images are always measured too; "
+            "clean: these alone.",
             show_default="incremental",
         ),
     ] = None,

@@ -7,6 +7,7 @@ import typer
 
 from cli.channel import channel_command
 from cli.classify import classify
+from cli.comparison import compare
 from cli.demo import demo
 from cli.evaluation import evaluate, unpack
 from cli.frames import decode, encode
@@ -40,6 +41,7 @@ def _options(
 
 
 app.command(cls=WithLists)(demo)
+app.command()(compare)
 app.command()(encode)
 app.command()(decode)
 app.command(name="channel")(channel_command)

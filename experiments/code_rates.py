@@ -2,16 +2,17 @@
 
 python -m experiments.code_rates
 
-A rate of the ladder `RATES` is taken for a bit error rate μ and a length of code blocks where at most
-`MOST_FAILURES` of `TRIALS` random blocks are not decoded; with two of 2000 the block error rate is below 3.2e-3
-at a confidence of 95 % (Clopper-Pearson). Every rate that is found is written at once, and an interrupted run goes
-on behind it. `experiments.evaluation.ldpc.best_code` reads the table.
+A rate of the ladder `RATES` is taken for a bit error rate μ and a length of code blocks where at most two of 2000
+random blocks are not decoded, of half full blocks none of 1000: the block error rate is then below 3.2e-3 at a
+confidence of 95 % (Clopper-Pearson). Every rate that is found is written at once, and an interrupted run goes on
+behind it. `experiments.evaluation.ldpc.best_code` reads the table.
 """
 
 import json
 import math
 import os
 import time
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,22 +24,19 @@ from rich.console import Console
 from rich.progress import Progress
 from scipy.stats import beta
 
-from experiments.evaluation.ldpc import RATES, TABLE, Code, capacity, transmit
+from experiments.evaluation.ldpc import RATES, TABLE, Code, capacity, error_rate, segment, transmit
 from experiments.provenance import provenance
 from semlink.channel.awgn import Awgn
 from semlink.channel.base import Channel
 from semlink.channel.bsc import BinarySymmetricChannel
-from semlink.channel.qam import awgn_bit_error_rate, rayleigh_bit_error_rate
 from semlink.channel.rayleigh import Rayleigh
 
-TRIALS, MOST_FAILURES, BATCH = 2000, 2, 10
-CHECKED_BLOCKS, MOST_CHECKED_FAILURES = 400, 3
-"""Of a check over QAM: at the target of 1e-3, more than so many failures have a probability of 1e-3."""
+BATCH = 10
+CHECKED_BLOCKS, MOST_CHECKED_FAILURES = 200, 3
+"""Of a check over QAM: at a block error rate of 3.2e-3, more than so many failures have a probability of 0.004."""
 BIT_ERROR_RATES = (
-    0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.1, 0.12, 0.14, 0.16, 0.18,
+    0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.1, 0.12, 0.14,
 )  # fmt: skip
-LENGTHS = {True: (7700, 4224), False: (3500, 1912)}
-"""Information bits of a block by whether its code is from base graph 1: where it is nearly full, and half full."""
 ORDERS: tuple[Literal[4, 16, 64, 256], ...] = (4, 16, 64, 256)
 CHECKS = [
     *(Awgn(order=order, snr_db=snr_db) for order, snr_db in zip(ORDERS, (6.0, 12.0, 18.0, 22.0), strict=True)),
@@ -50,10 +48,34 @@ CHECKS = [
 """Channels of hard decisions on which the rate for their mean bit error rate is tried."""
 
 
-def block_code(rate: Fraction, size: int) -> Code:
-    """One block of a rate, `size` being the place in `LENGTHS`."""
-    k = LENGTHS[rate > Fraction(1, 3)][size]
-    return Code(1, k, math.floor(k / rate))
+@dataclass(frozen=True)
+class Lengths:
+    """How long the code blocks are that rates are tried with.
+
+    Attributes:
+        name: in the table.
+        trials: blocks that are tried.
+        most_failures: how many of them may fail.
+        information: bits of a block of base graph 1, for rates above 1/3, and of base graph 2.
+        budget: bits on the air that are cut into blocks, instead.
+    """
+
+    name: str
+    trials: int = 2000
+    most_failures: int = 2
+    information: tuple[int, int] = (0, 0)
+    budget: int = 0
+
+    def code(self, rate: Fraction) -> Code:
+        """One block of a rate."""
+        if self.budget:
+            return replace(segment(self.budget, rate), blocks=1)
+        k = self.information[rate <= Fraction(1, 3)]
+        return Code(1, k, math.floor(k / rate))
+
+
+NEARLY_FULL = Lengths("nearly full", information=(7700, 3500))
+HALF_FULL = Lengths("half full", 1000, 0, information=(4224, 1912))
 
 
 def failures(code: Code, channel: Channel, ber: float, trials: int, most: int, seed: int) -> tuple[int, int]:
@@ -67,24 +89,27 @@ def failures(code: Code, channel: Channel, ber: float, trials: int, most: int, s
     return failed, tried
 
 
-def find_rate(ber: float, size: int, highest: Fraction, seed: int, progress: Progress) -> dict[str, Any] | None:
+def find_rate(
+    ber: float, lengths: Lengths, highest: Fraction, seed: int, progress: Progress
+) -> dict[str, Any] | None:
     """The entry of a bit error rate: the highest rate up to `highest` that meets the criterion, if any."""
     channel = BinarySymmetricChannel(ber=ber)
     task = progress.add_task(f"μ = {ber:g}", total=None)
     above = None
     try:
         for rate in reversed([rate for rate in RATES if rate <= highest]):
-            code = block_code(rate, size)
+            code = lengths.code(rate)
             if code.k / code.n >= capacity(ber):
                 continue
             progress.update(task, description=f"μ = {ber:g}, {code.k} bits a block, rate {float(rate):.2f}")
-            failed, tried = failures(code, channel, ber, TRIALS, MOST_FAILURES, seed)
-            if failed <= MOST_FAILURES:
+            failed, tried = failures(code, channel, ber, lengths.trials, lengths.most_failures, seed)
+            if failed <= lengths.most_failures:
                 return {
                     "ber": ber,
                     "percent": int(100 * rate),
                     "k": code.k,
                     "n": code.n,
+                    "blocks": lengths.name,
                     "failures": failed,
                     "trials": tried,
                     "block_error_rate_below": float(f"{beta.ppf(0.95, failed + 1, tried - failed):.2g}"),
@@ -101,18 +126,25 @@ def main(
     ber: Annotated[
         list[float] | None, typer.Option(help="Bit error rates to add.  [default: those listed]")
     ] = None,
+    budget: Annotated[
+        int, typer.Option(min=0, help="Try the blocks of just so many bits on the air, not those of all budgets.")
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of blocks and errors.")] = 0,
 ) -> None:
     """Measures the code rates that are missing; some 20 minutes on one core for all of them."""
     torch.set_num_threads(1)
     table = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"rates": [], "checks": []}
     wanted = sorted(ber or BIT_ERROR_RATES)
+    if budget:
+        points = [(each, Lengths(f"of {budget} bits", budget=budget)) for each in wanted]
+    else:
+        points = [(each, NEARLY_FULL) for each in wanted]
+        points += [(each, HALF_FULL) for each in (wanted if ber else wanted[1::2])]
+    channels = [] if ber or budget else CHECKS
     with Progress(console=Console(stderr=True)) as progress:
-        points = [(each, 0) for each in wanted] + [(each, 1) for each in (wanted if ber else wanted[1::2])]
-        channels = [] if ber else CHECKS
         task = progress.add_task("code rates", total=len(points) + len(channels))
-        for each, size in points:
-            _add_rate(table, each, size, seed, out, progress)
+        for each, lengths in points:
+            _add_rate(table, each, lengths, seed, out, progress)
             progress.advance(task)
         for channel in channels:
             _add_check(table, channel, seed, out, progress)
@@ -120,20 +152,25 @@ def main(
     print(out)
 
 
-def _add_rate(table: dict[str, Any], ber: float, size: int, seed: int, out: Path, progress: Progress) -> None:
-    lengths = [graph[size] for graph in LENGTHS.values()]
-    entries = [entry for entry in table["rates"] if entry["k"] in lengths]
-    if any(entry["ber"] == ber for entry in entries):
+def _add_rate(
+    table: dict[str, Any], ber: float, lengths: Lengths, seed: int, out: Path, progress: Progress
+) -> None:
+    entries = table["rates"]
+    if any((entry["ber"], entry["blocks"]) == (ber, lengths.name) for entry in entries):
         return
-    # A channel with fewer errors allows at least as high a rate: what it allows bounds the search.
-    fewer = [entry["percent"] for entry in entries if entry["ber"] < ber]
+    # Fewer errors, or longer blocks, allow at least as high a rate: that bounds the search.
+    better = [
+        entry["percent"]
+        for entry in entries
+        if not lengths.budget and entry["ber"] <= ber and entry["blocks"] in (lengths.name, NEARLY_FULL.name)
+    ]
     started = time.perf_counter()
-    found = find_rate(ber, size, Fraction(min(fewer, default=int(100 * RATES[-1])), 100), seed, progress)
+    found = find_rate(ber, lengths, Fraction(min(better, default=int(100 * RATES[-1])), 100), seed, progress)
     if found is None:
         progress.console.print(f"μ = {ber:g}: no rate meets the criterion, not even {float(RATES[0]):.2f}")
         return
-    table["rates"].append(found | {"seconds": round(time.perf_counter() - started, 1)} | _described(seed))
-    table["rates"].sort(key=lambda entry: (-entry["k"], entry["ber"]))
+    entries.append(found | {"seconds": round(time.perf_counter() - started, 1)} | _described(seed))
+    entries.sort(key=lambda entry: (-entry["k"], entry["ber"]))
     _write(table, out)
 
 
@@ -143,19 +180,16 @@ def _add_check(table: dict[str, Any], channel: Channel, seed: int, out: Path, pr
     described = {"channel": channel.name, "order": channel.order, "snr_db": channel.snr_db}
     if any(described.items() <= check.items() for check in table["checks"]):
         return
-    mean_over_bits = awgn_bit_error_rate if isinstance(channel, Awgn) else rayleigh_bit_error_rate
-    ber = float(mean_over_bits(channel.order, 10 ** (channel.snr_db / 10)))
-    for entry in table["rates"]:
-        if entry["ber"] == min(other["ber"] for other in table["rates"] if other["ber"] >= ber):
-            task = progress.add_task(f"{channel}, {entry['k']} bits a block", total=None)
-            code = Code(1, entry["k"], entry["n"])
-            failed, tried = failures(code, channel, ber, CHECKED_BLOCKS, MOST_CHECKED_FAILURES, seed)
-            progress.remove_task(task)
-            table["checks"].append(
-                described
-                | {"ber": ber, "percent": entry["percent"], "k": code.k, "failures": failed, "trials": tried}
-                | _described(seed)
-            )
+    ber = error_rate(channel)
+    assert ber is not None
+    rates = [entry for entry in table["rates"] if entry["ber"] >= ber and entry["blocks"] == NEARLY_FULL.name]
+    entry = min(rates, key=lambda entry: entry["ber"])
+    task = progress.add_task(f"{channel}, {entry['k']} bits a block", total=None)
+    code = Code(1, entry["k"], entry["n"])
+    failed, tried = failures(code, channel, ber, CHECKED_BLOCKS, MOST_CHECKED_FAILURES, seed)
+    progress.remove_task(task)
+    found = {"ber": ber, "percent": entry["percent"], "k": code.k, "failures": failed, "trials": tried}
+    table["checks"].append(described | found | _described(seed))
     _write(table, out)
 
 

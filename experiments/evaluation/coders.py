@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from experiments.evaluation.ldpc import Code, transmit
-from semlink.channel.base import Arrival, Carried, Channel, Erring, RawBits
+from experiments.evaluation.ldpc import Code, decode, encode, error_rate
+from semlink.channel.base import Arrival, Carried, Channel, RawBits
 from semlink.channel.fading import FadingState
 from semlink.source.iaq import coder as iaq
 
@@ -105,13 +105,13 @@ def send_picture(
         budget: bits that may go on the air.
         channel: one that takes no plans.
         generator: the channel's randomness.
-        code: protects the file, filled up with zeros, over a channel whose bit error rate is given; its bits are
-            within the budget.
+        code: protects the file, filled up with zeros, over a channel with an `error_rate`; its bits are within the
+            budget.
         state: what the channel's `draw_state` gave.
 
     Raises:
         ValueError: no such codec, a budget below the smallest file or the code's bits, or a code over a channel
-            without a bit error rate.
+            without a bit error rate, or whose errors are not independent.
         ModuleNotFoundError: sionna, which the codes come from, is not installed.
     """
     if codec not in CODECS:
@@ -124,10 +124,10 @@ def send_picture(
         sent = RawBits(file)
         arrival = channel.transmit(sent, None, state, generator)
         bits, arrived, more = 8 * len(file), arrival.received(sent), shares_of(arrival, sent)
-    elif isinstance(channel, Erring):
-        bits, arrived = code.bits, _protected(file, code, channel, generator)
+    elif ber := error_rate(channel):
+        bits, (arrived, more) = code.bits, _protected(file, code, channel, ber, state, generator)
     else:
-        raise ValueError(f"code: it is for a channel whose bit error rate is given, not for {channel.name}")
+        raise ValueError(f"code: it is for a channel with independent errors, not for {channel.name}")
     try:
         with Image.open(io.BytesIO(arrived), formats=(CODECS[codec],)) as picture:
             # A damaged header may claim any size.
@@ -139,12 +139,23 @@ def send_picture(
         return Received(np.full_like(image, 128), bits, None, lost=True, more=more)
 
 
-def _protected(file: bytes, code: Code, channel: Erring, generator: np.random.Generator) -> bytes:
-    """What arrives of a file that is sent in code blocks."""
+def _protected(
+    file: bytes,
+    code: Code,
+    channel: Channel,
+    ber: float,
+    state: FadingState | None,
+    generator: np.random.Generator,
+) -> tuple[bytes, dict[str, float]]:
+    """What arrives of a file that is sent in code blocks, and `shares_of` what was on the air."""
     information = np.zeros(code.blocks * code.k, np.uint8)
     information[: 8 * len(file)] = np.unpackbits(np.frombuffer(file, np.uint8))
-    decoded = transmit(information.reshape(code.blocks, code.k), code, channel, channel.ber, generator)
-    return np.packbits(decoded.reshape(-1)[: 8 * len(file)]).tobytes()
+    coded = encode(information.reshape(code.blocks, code.k), code)
+    sent = RawBits(np.packbits(coded).tobytes(), coded.size)
+    arrival = channel.transmit(sent, None, state, generator)
+    coded.reshape(-1)[arrival.flips] ^= 1
+    decoded = decode(coded, code, ber).reshape(-1)
+    return np.packbits(decoded[: 8 * len(file)]).tobytes(), shares_of(arrival, sent)
 
 
 def _best_within(image: NDArray[np.uint8], codec: str, most_bytes: int) -> bytes:

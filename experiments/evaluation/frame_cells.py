@@ -11,7 +11,7 @@ from scipy.optimize import bisect
 from experiments.data.prepared import Prepared
 from experiments.evaluation.cells import Cell, Tuning, channel_title
 from experiments.evaluation.coders import CODECS, PROTECTED, Received, send_frame, send_picture
-from experiments.evaluation.ldpc import TARGET, Code, best_code
+from experiments.evaluation.ldpc import TARGET, Code, best_code, error_rate
 from semlink.channel.base import Channel, Erring
 from semlink.channel.none import NoImpairment
 from semlink.source.iaq import coder as iaq
@@ -65,8 +65,8 @@ class FrameCell(Cell):
             raise ValueError(f"rho must be within (0, 1], not {self.rho}")
         if self.channel.takes_plan:
             raise ValueError(f"{self.channel.name} takes frames with a plan")
-        if self.method in PROTECTED and not isinstance(self.channel, Erring):
-            raise ValueError(f"{self.method} crosses channels with a ber, which its code is chosen for")
+        if self.method in PROTECTED and error_rate(self.channel) is None:
+            raise ValueError(f"{self.method} crosses channels of independent errors, not {self.channel.name}")
 
     @property
     def title(self) -> str:
@@ -75,7 +75,7 @@ class FrameCell(Cell):
 
     def shared(self, tuning: Tuning) -> Found:
         """The code of protected pictures, and the threshold of the methods that have one."""
-        if self.method in PROTECTED and (ber := channel_ber(self.channel)) > 0:
+        if self.method in PROTECTED and (ber := error_rate(self.channel)):
             return Found(code=best_code(self._budget, ber))
         known = allocation_methods()
         if self.method in known and known[self.method].has_threshold:

@@ -68,7 +68,7 @@ def json_documents(text: str) -> list[dict]:
 
 
 def test_every_block_is_tested_here():
-    assert len(BLOCKS) == 11
+    assert len(BLOCKS) == 12
 
 
 def test_make_test_is_the_suite_that_runs_this():
@@ -89,6 +89,11 @@ def test_demo_arguments_are_understood():
     assert arguments is not None
     # The settings themselves are what tests/e2e/test_demo.py sends through the whole link.
     assert "--help" in run(f"semlink demo {arguments[1]} --help >/dev/null && echo --help", 60)
+
+
+def test_compare():
+    assert "AVIF + LDPC" in run(block_with("semlink compare chelsea"), 120)
+    assert (REPOSITORY / "runs" / "compare.webp").is_file()
 
 
 @pytest.mark.timeout(400)

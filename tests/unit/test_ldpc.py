@@ -1,5 +1,7 @@
+import json
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +11,25 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
 
-from experiments.evaluation import ldpc
+import experiments
+from experiments import code_rates
 from experiments.evaluation.belief_propagation import Decoder
-from experiments.evaluation.ldpc import RATES, Code, best_code, capacity, segment, transmit
+from experiments.evaluation.ldpc import (
+    RATES,
+    TABLE,
+    Code,
+    CodeRateError,
+    best_code,
+    capacity,
+    error_rate,
+    segment,
+    transmit,
+)  # fmt: skip
+from semlink.channel.awgn import Awgn
+from semlink.channel.base import RawBits, channel_type
 from semlink.channel.bsc import BinarySymmetricChannel
+from semlink.channel.rayleigh import Rayleigh
+from semlink.source.iaq.coder import HEADER_BITS
 
 pytestmark = pytest.mark.numeric
 
@@ -102,36 +119,102 @@ def test_capacity_of_no_channel(ber):
         capacity(ber)
 
 
-@pytest.fixture
-def few_trials(monkeypatch):
-    monkeypatch.setattr(ldpc, "TRIALS", 100)
-    best_code.cache_clear()
-    yield
-    best_code.cache_clear()
+RESULTS = Path(experiments.__file__).parent / "results"
 
 
-class TestBestCode:
-    def test_meets_the_target_below_capacity_and_no_higher_rate_does(self, few_trials):
-        budget, ber = 2_000, 0.05
+def committed_codes() -> list[tuple[int, float, Code]]:
+    """Budget, bit error rate and code of every committed row of a protected picture."""
+    rows = [json.loads(line) for file in sorted(RESULTS.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    return [
+        (
+            HEADER_BITS + int(8 * 224 * 224 * 3 * row["cell"]["rho"]),
+            row["cell"].get("ber") or row["cell"]["channel"]["ber"],
+            Code(*(row["code"][name] for name in ("blocks", "k", "n"))),
+        )
+        for row in rows
+        if row.get("code")
+    ]
+
+
+class TestTable:
+    def test_gives_the_codes_that_the_committed_rows_were_measured_with(self):
+        codes = committed_codes()
+        assert len({(budget, ber) for budget, ber, _ in codes}) >= 7
+        for budget, ber, code in codes:
+            assert best_code(budget, ber) == code
+
+    @given(st.floats(1e-6, 0.14), st.integers(100_000, 1_300_000))
+    def test_is_safe_between_its_entries(self, ber, budget):
         code = best_code(budget, ber)
-        assert code.bits <= budget
-        assert 0.4 < code.k / code.n < capacity(ber)
+        assert budget - code.blocks < code.bits <= budget
+        rate = Fraction(code.k, code.n)
+        assert rate < capacity(ber)
+        entries = json.loads(TABLE.read_text())["rates"]
+        safe = [entry for entry in entries if entry["ber"] >= ber and entry["k"] <= code.k]
+        assert rate - Fraction(1, code.n) <= Fraction(max(entry["percent"] for entry in safe), 100)
 
-        def lost(tried: Code) -> float:
-            sent = bits(300, tried.k)
-            return (over_bsc(sent, tried, ber, rng(5)) != sent).any(axis=1).mean()
+    def test_says_where_it_ends_and_what_to_run(self):
+        for budget, ber in ((151_432, 0.3), (2_000, 0.05)):
+            with pytest.raises(CodeRateError, match=rf"code_rates --ber {ber} --budget {budget}"):
+                best_code(budget, ber)
+        with pytest.raises(ValueError, match="ber must be within"):
+            best_code(151_432, 0)
 
-        assert lost(code) < 0.03
-        assert lost(segment(budget, Fraction(code.k, code.n).limit_denominator(100) + Fraction(3, 100))) > 0.03
+    def test_entries_say_how_they_were_found_and_meet_the_criterion(self):
+        table = json.loads(TABLE.read_text())
+        for entry in table["rates"]:
+            assert entry["block_error_rate_below"] < 3.3e-3
+            assert entry["failures"] <= 2
+            assert entry["next_rate"] is None or entry["next_rate"]["failures"] > entry["failures"]
+            assert {"command", "seed", "versions", "machine"} <= entry.keys()
+        assert {check["channel"] for check in table["checks"]} == {"awgn", "rayleigh"}
+        assert all(check["failures"] <= 3 for check in table["checks"])
 
-    def test_is_the_same_every_time_and_falls_as_errors_rise(self, few_trials):
-        first = best_code(800, 0.05)
-        best_code.cache_clear()
-        assert best_code(800, 0.05) == first
-        assert best_code(800, 0.01).k > first.k
 
-    def test_of_a_hopeless_channel_is_the_lowest_rate(self):
-        assert best_code(2_000, 0.4) == segment(2_000, RATES[0])
+@pytest.mark.parametrize("channel", [Awgn(order=16, snr_db=12.0), Rayleigh(order=64, snr_db=20.0)], ids=str)
+def test_error_rate_of_a_channel_is_what_it_does(channel):
+    sent = RawBits(rng(2).bytes(50_000))
+    flips = channel.transmit(sent, None, None, rng()).flips.size
+    expected = error_rate(channel) * sent.payload_bits
+    # Six standard errors, of symbols of which every bit may be wrong.
+    assert abs(flips - expected) < 6 * np.sqrt(expected * np.log2(channel.order))
+    assert error_rate(BinarySymmetricChannel(ber=0.125)) == 0.125
+    assert error_rate(channel_type("none")()) == 0
+    assert error_rate(channel_type("burst")(ber=0.01)) is None
+
+
+class TestSearch:
+    @pytest.fixture
+    def short(self, monkeypatch):
+        lengths = code_rates.Lengths("short", 60, 1, information=(1000, 800))
+        monkeypatch.setattr(code_rates, "NEARLY_FULL", lengths)
+        monkeypatch.setattr(code_rates, "HALF_FULL", code_rates.Lengths("shorter", 60, 1, information=(500, 400)))
+        return lengths
+
+    def test_finds_a_rate_that_is_decoded_where_the_next_is_not_and_goes_on_behind_it(self, short, tmp_path):
+        out = tmp_path / "table.json"
+        code_rates.main(out, ber=[0.05])
+        entries = json.loads(out.read_text())["rates"]
+        assert [(entry["k"], entry["ber"]) for entry in entries] == [(1000, 0.05), (500, 0.05)]
+        for entry in entries:
+            assert 0.35 < entry["k"] / entry["n"] < capacity(0.05)
+            assert entry["failures"] <= 1 < entry["next_rate"]["failures"]
+            assert entry["next_rate"]["percent"] == entry["percent"] + 1
+
+        def lost(percent: int) -> float:
+            code = short.code(Fraction(percent, 100))
+            sent = bits(100, code.k)
+            return (over_bsc(sent, code, 0.05, rng(5)) != sent).any(axis=1).mean()
+
+        assert lost(entries[0]["percent"] - 3) < 0.05 < lost(entries[0]["percent"] + 6)
+        before = out.read_bytes()
+        code_rates.main(out, ber=[0.05])
+        assert out.read_bytes() == before
+
+    def test_of_a_hopeless_channel_finds_none(self, short, tmp_path, capsys):
+        code_rates.main(tmp_path / "table.json", ber=[0.4])
+        assert "no rate meets the criterion" in capsys.readouterr().err
+        assert not (tmp_path / "table.json").exists()
 
 
 def test_without_sionna_it_says_what_to_install(monkeypatch):
