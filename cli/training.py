@@ -42,10 +42,10 @@ def train(
         int, typer.Option(min=1, help="Stop after so many passes without gain on the images to stop by.")
     ] = 3,
     batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="Adam's step size.")] = 1e-4,
+    learning_rate: Annotated[float, typer.Option(help="Adam's step size.")] = 1e-3,
     frozen_blocks: Annotated[
         int, typer.Option(min=0, max=12, help="Blocks left as they are, and computed once per image.")
-    ] = 8,
+    ] = 11,
     patch_dropout: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of patches a step leaves out.")
     ] = 0.0,

@@ -158,10 +158,12 @@ def test_own_pictures():
     command = block_with("semlink train runs/own/photos")
     # The last layer alone and few steps: plain colours need no more, and the minutes are for photos.
     shorter = "semlink train --frozen-blocks 12 --learning-rate 0.01 --min-steps 20 "
-    assert run(command.replace("semlink train ", shorter), 120) == (
+    output = run(command.replace("semlink train ", shorter), 120)
+    assert output.startswith(
         "runs/own/weights/deit_tiny_patch16_224.safetensors: 100.0% of 6 images, held out and undamaged, right "
         "(95 % interval 61.0% to 100.0%)\n"
     )
+    assert re.search(r"photos/red/0\.png │ +(0\.9..|1\.000) │ +2 │ red", output)
     card = json.loads((REPOSITORY / "runs/own/weights/deit_tiny_patch16_224.json").read_text())
     assert (card["trained_on"], card["stopped_by"]["images"], card["held_out"]["images"]) == (18, 6, 6)
 
