@@ -134,7 +134,7 @@ class RedisStore:
             self._metrics.store_up.set(0)
             if not self.is_away:
                 told = f"{type(error).__name__}: {error}"
-                log.error("redis is away: views of objects and votes are refused until it is back", error=told)
+                log.error("redis is away", error=told, refused="views of objects and waits for votes")
             self.is_away = True
             raise StoreAway from None
         if self.is_away:

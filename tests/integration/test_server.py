@@ -564,7 +564,7 @@ class TestProblems:
         problem(server.http.get(f"/v1/votes/{ids['object_id']}"), 404)
         assert post(server, stored(pictures[0], "PNG"), "image/png", **ids).json()["vote"]["views"] == 1
 
-    @pytest.mark.parametrize("path", ["/", "/v1", "/v1/classify/", "/v1/votes", "/v1/votes/unheard-of", "/%00%ff"])
+    @pytest.mark.parametrize("path", ["/", "/v1", "/v1/classify/", "/v1/vote", "/v1/votes/unheard-of", "/%00%ff"])
     def test_not_found(self, server, path):
         problem(server.http.get(path), 404)
 
@@ -733,7 +733,7 @@ class TestOpenApi:
                         assert list(response["content"]) == ["application/problem+json"]
         assert statuses == {400, 403, 404, 408, 409, 413, 415, 421, 422, 429, 503, 504}
         assert set(document["components"]["schemas"]["Problem"]["properties"]) == {
-            "type", "title", "status", "detail", "instance"
+            "type", "title", "status", "detail", "instance", "reason"
         }  # fmt: skip
 
     def test_bodies(self, document):
