@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from cli.channel_flags import ChannelFlags
 from cli.from_settings import ImageFolder, MostImages, WeightsFolder, explained, fail, takes
+from device.settings import WEIGHING
 from experiments.data import ImageSetError
 from experiments.data.image_sets import HOLD_OUT
 from semlink.access.mapping import SubcarrierMapping
@@ -103,6 +104,13 @@ def evaluate(
         fail(
             f"--modified is for channels with a ber, which a method can be told, not for {plain[0].name}", status=2
         )
+    methods = method or METHODS
+    if (gamma or modified) and not any(name in methods for name in WEIGHING):
+        fail(
+            f"{'--gamma' if gamma else '--modified'} is for --method {' or '.join(WEIGHING)}, "
+            f"not for {', '.join(methods)}",
+            status=2,
+        )
     with explained(ImageSetError, WeightsError, ValueError, ModuleNotFoundError, OSError):
         from experiments.evaluation import summary
         from experiments.evaluation.grid import grid
@@ -113,7 +121,7 @@ def evaluate(
             summary.check_plot(plot)
         cells = grid(
             channels,
-            methods=method or METHODS,
+            methods=methods,
             gammas=gamma or (1.0,),
             told=modified,
             plans=plan or PLANS,

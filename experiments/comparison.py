@@ -175,7 +175,7 @@ def draw(panels: Sequence[tuple[NDArray[np.uint8] | None, Sequence[str]]], path:
         else:
             sheet.paste(Image.fromarray(pixels), (left, top + CAPTION_HEIGHT))
     path.parent.mkdir(parents=True, exist_ok=True)
-    options: Mapping[str, int] = {"quality": 55, "method": 6} if path.suffix == ".webp" else {"compress_level": 9}
+    options: Mapping[str, int] = {"quality": 55, "method": 6} if path.suffix == ".webp" else {}
     sheet.save(path, PICTURES[path.suffix], **options)
 
 

@@ -135,6 +135,11 @@ class TestChannels:
         (["--channel", "awgn", "--modified"], "--modified is for channels with a ber"),
         (["--channel", "awgn", "--ber", "0.1"], "--ber is for --channel bsc or burst, not for awgn"),
         (["--snr", "200"], "--snr"),
+        (
+            ["--method", "top-k", "--gamma", "2"],
+            "--gamma is for --method incremental or water-filling, not for top-k",
+        ),
+        (["--method", "fixed", "--ber", "0.1", "--modified"], "--modified is for --method incremental"),
     ],
 )
 def test_an_option_that_does_not_apply_is_refused(arguments, word, tmp_path):
