@@ -167,7 +167,7 @@ def control(process: Running, hostile: Hostile, count: int) -> None:
 def check_problem(status: int, answer: bytes) -> None:
     assert 400 <= status < 500, (status, answer[:500])
     problem = json.loads(answer)
-    assert set(problem) == {"type", "title", "status", "detail", "instance"}
+    assert set(problem) == {"type", "title", "status", "detail", "instance", "reason"}
     assert problem["status"] == status
     assert problem["detail"]
     assert not any(word in problem["detail"] for word in PRIVATE), problem
