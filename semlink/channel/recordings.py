@@ -121,8 +121,8 @@ class SnrTrace:
     """SNR of successive frames: each value holds from its frame on until the next one's.
 
     >>> trace = SnrTrace([20.0, 5.0], [0, 3])
-    >>> [trace.at(frame) for frame in range(6)]
-    [20.0, 20.0, 20.0, 5.0, 20.0, 20.0]
+    >>> print(*(trace.at(frame) for frame in range(6)))
+    20.0 20.0 20.0 5.0 20.0 20.0
 
     Raises:
         ValueError: these are no SNRs of frames; the message says why.

@@ -200,7 +200,7 @@ class TestEitherDemo:
             {"impairment": "bsc", "ber": 0.01, "seed": 0},
             {
                 "impairment": "mimo-ofdm", "snr": 10, "streams": 4, "csi_error": 0, "pace": True, "order": 16,
-                "coding": "uncoded", "redraw_every_coherence": False, "seed": 7,
+                "coding": "uncoded", "redraw_every_coherence": False, "channel_file": None, "seed": 7,
             },
         ][which]  # fmt: skip
 
