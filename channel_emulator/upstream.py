@@ -9,9 +9,13 @@ from opentelemetry.trace import SpanKind
 from channel_emulator.settings import Settings
 from semlink.service import tracing
 from semlink.service.correlation import outgoing
+from semlink.service.interceptor import abort
 from semlink.service.tls import tls_hint
 
 log = structlog.get_logger(__name__)
+
+STATUS_DETAILS = "grpc-status-details-bin"
+"""Trailing metadata with a google.rpc.Status."""
 
 
 def patience(settings: Settings, context: grpc.aio.ServicerContext, wait_seconds: float = 0.0) -> float:
@@ -45,4 +49,8 @@ async def pass_on(
             details, note = f"upstream {settings.upstream} does not serve {method}: {details}", log.debug
         note("upstream failed", code=code.name, details=details)
         # With it travels what else the server says: when to try again, and the request's id.
-        await context.abort(code, details, tuple(error.trailing_metadata() or ()))
+        trailing = tuple(error.trailing_metadata() or ())
+        if STATUS_DETAILS not in dict(trailing):
+            context.set_trailing_metadata(trailing or context.trailing_metadata())
+            await abort(context, code, details or "", "upstream")
+        await context.abort(code, details, trailing)

@@ -21,7 +21,7 @@ import grpc
 import numpy as np
 import processes
 import pytest
-from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
@@ -481,6 +481,9 @@ def test_an_upstream_that_is_not_ready_is_named(emulator, upstream, frame):
 def assert_unavailable(error: grpc.RpcError, address: str) -> None:
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert f"upstream {address} is unavailable, try again" in error.details()
+    info = ErrorInfo()
+    assert rpc_status.from_call(error).details[0].Unpack(info)
+    assert info.reason == "upstream"
 
 
 def test_an_upstream_that_dies_under_a_call_is_told_and_found_again(emulator, upstream, frame):

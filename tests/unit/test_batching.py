@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import gc
+import math
 import threading
 import weakref
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 import server.batching
 from semlink.service.admission import CALLER, Caller
-from server.batching import Batcher
+from server.batching import Batcher, Decoded
 from server.metrics import Metrics
 from server.model import BatchResult, Prediction
 from server.refusals import Expired, Overloaded
@@ -220,6 +221,68 @@ class TestBatches:
             assert picture() is None
         finally:
             gc.enable()
+
+
+class TestPictures:
+    """They take a place before the model once they are decoded."""
+
+    @staticmethod
+    def submit(line: Line, gate: asyncio.Event, item: object) -> asyncio.Task:
+        async def decode() -> Decoded:
+            await gate.wait()
+            if isinstance(item, Exception):
+                raise item
+            return Decoded(item, 1.0, 2.0)
+
+        return asyncio.create_task(line.batcher.submit_picture(decode).wait(math.inf))
+
+    async def test_frames_do_not_wait_for_them(self):
+        line, gate = Line(queue_size=2), asyncio.Event()
+        pictures = [self.submit(line, gate, item) for item in (5, 6)]
+        with pytest.raises(Overloaded, match="2 requests wait"):
+            self.submit_now(line)
+        frame = line.ask(7)
+        await settle()
+        assert line.model.batches == [[7]]
+        await line.look()
+        assert label(frame) == 7
+        gate.set()
+        await settle()
+        while line.model.asked:
+            await line.look()
+        assert [label(picture) for picture in pictures] == [5, 6]
+
+    @staticmethod
+    def submit_now(line: Line) -> None:
+        line.batcher.submit_picture(lambda: asyncio.sleep(0))  # refused before it would be awaited
+
+    async def test_a_place_that_frames_took_meanwhile_is_refused(self):
+        line, gate = Line(queue_size=1), asyncio.Event()
+        picture = self.submit(line, gate, 5)
+        frames = [line.ask(1)]
+        await settle()
+        frames.append(line.ask(2))
+        gate.set()
+        await settle()
+        with pytest.raises(Overloaded, match="1 requests wait"):
+            picture.result()
+        while line.model.asked:
+            await line.look()
+        assert [label(frame) for frame in frames] == [1, 2]
+
+    async def test_what_cannot_be_decoded_fails_alone_and_whoever_leaves_is_not_decoded(self):
+        line, gate = Line(), asyncio.Event()
+        broken, gone, stays = (self.submit(line, gate, item) for item in (ValueError("no image"), 1, 2))
+        await settle()
+        gone.cancel()
+        await settle()
+        gate.set()
+        await settle()
+        await line.look()
+        with pytest.raises(ValueError, match="no image"):
+            broken.result()
+        assert label(stays) == 2
+        assert line.model.batches == [[2]]
 
 
 class TestLeaving:
