@@ -129,7 +129,7 @@ def spending(method: str, scores: NDArray, steps: int) -> float:
     """The threshold with which a method spends most bits on an image, and no more than the sum of all M_i allows.
 
     >>> spending("attention-threshold", np.array([0.1, 0.2, 0.7]), 16)
-    0.2
+    0.1
 
     Args:
         method: attention-threshold or attention-sum-threshold.
