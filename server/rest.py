@@ -183,7 +183,10 @@ def create_app(
             float, Query(ge=0, le=MAX_WAIT_SECONDS, description="wait so long for missing views")
         ] = 0,
     ) -> VoteStatusBody:
-        """The object's vote, or how many of its views are missing."""
+        """The object's vote, or how many of its views are missing.
+
+        Devices that were started with `--run RUN` view NAME@RUN; for NAME the latest run's vote is the answer.
+        """
         waiting = sessions.wait(object_id, wait_seconds, CALLER.get().owner)
         return VoteStatusBody(**_status(await _unless_gone(request, waiting)))
 

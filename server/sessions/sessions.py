@@ -30,6 +30,8 @@ BUSY_SECONDS = 0.05, 0.4
 SETTLE_PAUSE_SECONDS = 0.1
 PROBE_SECONDS = 2.0
 """Interval at which the store is asked whether it is there."""
+LATEST_VOTES = 100
+"""Votes among which the latest run of an object is searched for."""
 POLL_SECONDS = 0.05
 """Interval at which the store is asked for the votes that callers wait for."""
 
@@ -179,10 +181,14 @@ class Sessions:
             await asyncio.sleep(PROBE_SECONDS)
 
     async def _status(self, name: ObjectName) -> VoteStatus:
+        """Of an object or, where there is none of that name, the vote of its latest run: NAME@RUN."""
         (reply,) = await self._store.look_up([name])
-        if reply.outcome == "unknown":
-            raise UnknownObject(f"no view of object {name.object_id!r} has arrived, or it has been forgotten")
-        return reply.status
+        if reply.outcome != "unknown":
+            return reply.status
+        for taken in reversed(await self._store.votes(name.owner, "", LATEST_VOTES)):
+            if taken.object_id.rpartition("@")[0] == name.object_id:
+                return taken.vote
+        raise UnknownObject(f"no view of object {name.object_id!r} has arrived, or it has been forgotten")
 
     async def _await(self, name: ObjectName, vote: asyncio.Future[Vote], seconds: float) -> Vote:
         waiters = self._awaited.setdefault(name, set())

@@ -81,3 +81,16 @@ def test_without_a_key_there_is_nothing(server):
     assert server.http.get("/v1/votes").status_code == 401
     with pytest.raises(grpc.RpcError):
         server.link.WaitVote(WaitVoteRequest(object_id="cup"))
+
+
+def test_the_latest_run_answers_for_the_name(server):
+    def missing(name: str, object_id: str) -> object:
+        return server.http.get(f"/v1/votes/{object_id}", headers=bearer(name)).json().get("missing_views")
+
+    give_view(server, "site/camera-1", "car@monday", 1)
+    give_view(server, "mallory", "car@friday", 1)
+    assert missing("site/camera-1", "car") == 0
+    assert missing("mallory", "car@monday") is None  # nor anything of another owner's
+    assert missing("mallory", "ca") is None
+    give_view(server, "mallory", "car", 3)
+    assert missing("mallory", "car") == 2  # that very object, before any run of it
