@@ -35,7 +35,7 @@ BEGIN_SECONDS = 5.0
 """A process that has not begun with its picture within so long is replaced, and the picture given to another."""
 START_SECONDS = 30.0
 """Deadline of a process to start."""
-SLOW_SECONDS = 1.0
+SLOW_SECONDS = 0.5
 """Pictures that take longer go on with low priority: frames come first."""
 LOW_PRIORITY = 10
 STUCK_SECONDS = 5.0

@@ -1,6 +1,7 @@
 """REST API: the same answers as the gRPC service's, over HTTP with JSON."""
 
 import asyncio
+import traceback
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -12,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
 from semlink.frame import MAX_FRAME_BYTES
-from semlink.service.admission import CALLER, Admission
+from semlink.service.admission import CALLER, Admission, Refusal
 from semlink.service.correlation import RequestMiddleware
 from semlink.service.documents import install_documents
 from semlink.service.http_server import NAME, BodyLimits, HeadMiddleware, install_admission, install_metrics
@@ -161,7 +162,11 @@ def create_app(
             else:
                 answer = recognizer.picture(body, view, deadline)
             return _answer_body(await _unless_gone(request, answer))
-        except ImageError as error:
+        except (ImageError, Refusal) as error:
+            # Futures and frames hold each other, and these the picture: it must not wait for the collector.
+            traceback.clear_frames(error.__traceback__)
+            if isinstance(error, Refusal):
+                raise
             raise ProblemError(HTTPStatus.BAD_REQUEST, error.reason, str(error)) from None
         except ClientDisconnect:
             raise ProblemError(HTTPStatus.BAD_REQUEST, "body_broken", "the body broke off") from None

@@ -119,6 +119,19 @@ def test_a_million_segments_are_refused_and_harm_nobody(server):
             assert "more than 1000 segments" in each.result().json()["detail"]
 
 
+def test_refused_pictures_are_let_go_at_once(server_to_end):
+    """600 MB in all, of which some 400 waited for Python's collector of cycles."""
+    server = server_to_end
+    before = server.process.resident_mib
+
+    def refuse(_: int) -> int:
+        return server.http.post("/v1/classify", content=MILLION_SEGMENTS, headers=JPEG, timeout=120).status_code
+
+    with ThreadPoolExecutor(4) as clients:
+        assert set(clients.map(refuse, range(32))) == {400}
+    assert server.process.resident_mib < before + 300
+
+
 def test_large_pictures_leave_no_memory_behind_in_the_server(server):
     """Decoded, the picture takes 200 MB."""
     picture = large("PNG", compress_level=1)
