@@ -181,6 +181,7 @@ def test_demo_says_where_it_could_not_write(tmp_path):
         (["--method", "top-k", "--gamma", "2"], "--gamma is for --method incremental or water-filling, not top-k"),
         (["--rho", "0.5", "--total-bits", "100000"], "--rho has no effect beside --total-bits"),
         (["--pace"], "--pace is for --channel finite-blocklength or mimo-ofdm, not bsc"),
+        (["--channel", "mimo-ofdm", "--channel-file", "nowhere.npy"], "channel file nowhere.npy: No such file"),
     ],
 )
 def test_a_demo_that_contradicts_itself_is_refused_before_anything_starts(tmp_path, arguments, reason):
