@@ -173,7 +173,10 @@ def theorem_2_power(bits: ArrayLike, blocks: Blocks) -> Finish:
         raise ValueError(f"bits must be {blocks.count} numbers above 0")
     alpha = 1 - blocks.penalty / 2
     if alpha <= 0:
-        raise ValueError(f"penalty must be below 2, or the linear rate does not rise, not {blocks.penalty}")
+        raise ValueError(
+            f"the blocks are too short for Theorem 2, whose linear rate rises only for a penalty below 2, not "
+            f"{blocks.penalty:.3g}: take fewer blocks, or plan `exact`"
+        )
     mean = blocks.averaged()
     inverse_gain = mean.noise_power / mean.gains[:, 0] ** 2
     counted = blocks.weights * inverse_gain

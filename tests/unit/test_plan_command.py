@@ -205,11 +205,11 @@ def test_refuses_a_pickle(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "word"),
     [
-        (["--snr", "nan"], 2, "--snr: Input should be a finite number"),
+        (["--snr", "nan"], 2, "--snr: must be a finite number"),
         (["--importance", "missing.npy"], 1, "missing.npy"),
         (["--image", "nosuch"], 1, "nosuch"),
         (["--image", "chelsea", "--importance", "x"], 2, "--importance has no effect beside --image"),
-        (["--finite-blocklength", "--target-bler", 0], 2, "--target-bler: Input should be greater than 0"),
+        (["--finite-blocklength", "--target-bler", 0], 2, "--target-bler: must be greater than 0"),
         (["--target-bler", 0.1], 2, "--target-bler has no effect without --finite-blocklength"),
         (["--latency-weight", 2], 2, "--latency-weight is for --method exact, not ia-qsmpa"),
         (["--weights", "."], 2, "--weights has no effect without --image"),
