@@ -30,7 +30,7 @@ def show(summary: dict, console: Console) -> None:
     row("ρ", lambda view: f"{view['rho']:.4f}")
     row("true ratio", lambda view: f"{view['true_ratio']:.4f}")
     row("bits flipped", lambda view: f"{view['bits_flipped']:,}")
-    row("flips in %", lambda view: f"{100 * view['bits_flipped'] / max(view['payload_bits'], 1):.3g}")
+    row("flips in %", lambda view: f"{100 * view['bits_flipped'] / max(view['payload_bits'], 1):#.3g}")
     if all(view["transmission"] for view in views):
         _show_transmission([view["transmission"] for view in views], table)
     table.add_section()
