@@ -152,7 +152,7 @@ class TestEitherDemo:
         assert table["true ratio"] == [f"{view['true_ratio']:.4f}" for view in views]
         assert table["bits flipped"] == [f"{view['bits_flipped']:,}" for view in views]
         assert table["flips in %"] == [
-            f"{100 * view['bits_flipped'] / view['payload_bits']:.3g}" for view in views
+            f"{100 * view['bits_flipped'] / view['payload_bits']:#.3g}" for view in views
         ]
         assert table["its confidence"] == [f"{view['undamaged']['confidence']:.3f}" for view in views]
         settings = ["Four views over bsc, ber 0.01, seed 0", "Four views over mimo-ofdm, snr 10.0"][which]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -39,6 +40,17 @@ from semlink.vision.photos import find_photos
 ROOT = Path(__file__).parents[2]
 (CAT,) = find_photos(["chelsea"])
 DETAILS = "grpc-status-details-bin"
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def one_loop(anyio_backend) -> AsyncIterator[None]:
+    """One event loop for all tests here: gRPC may report the end of a cancelled call after its test."""
+    yield  # noqa: PT022 - while it is open, anyio keeps the loop
 
 
 class CountingLink(link_pb2_grpc.LinkServiceServicer):

@@ -111,13 +111,13 @@ def test_any_channel_has_a_plan_for_any_number_of_blocks(
     importance = draw_importance(seed, segments=count)
     error_rate = 1e-3 if finite else None
     make = partial(plan, importance, gains, 15.0, numerology=link, block_error_rate=error_rate)
-    narrowest = max(gains.size // count, 1)
-    if finite and method in BY_THEOREM_2 and dispersion_penalty(1e-3, narrowest * link.coherence_symbols) >= 2:
+    times = -(-count // gains.size)
+    shortest = times * gains.size // count * link.repeated(count).coherence_symbols
+    if finite and method in BY_THEOREM_2 and dispersion_penalty(1e-3, shortest) >= 2:
         with pytest.raises(ValueError, match="take fewer blocks, or plan `exact`"):
             make(method=method)
         method = "exact"
     made = make(method=method)
-    times = -(-count // gains.size)
     assert made.numerology.subcarriers == times * subcarriers
     assert made.power_of_subchannel.sum() <= link.total_power * times * (1 + 1e-9)
     power_is_spent = made.power_of_subchannel.sum() == pytest.approx(link.total_power * times)
