@@ -23,7 +23,7 @@ from semlink.source.registry import read_frame
 from semlink.v1.link_pb2 import ChannelReport, TransmissionPlan
 
 DEVICE = "device-1"
-"""Whose first frame it is, for the randomness of the channel."""
+"""Device id by which the channel's randomness is drawn; the frame is the first of that device."""
 
 
 @takes(channel=ChannelFlags())

@@ -12,9 +12,12 @@ PACKAGES = ("semlink", "numpy", "scipy", "torch", "timm", "pillow", "sionna-no-r
 
 
 def provenance() -> dict:
-    """The command of this process, the time, versions of what computes, and the machine."""
+    """The command of this process, the time, versions of what computes, and the machine.
+
+    Of absolute paths in the command only the last part is recorded: the folders are those of one machine.
+    """
     return {
-        "command": shlex.join([*_program(), *sys.argv[1:]]),
+        "command": shlex.join([*_program(), *map(_without_folders, sys.argv[1:])]),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
@@ -28,6 +31,10 @@ def _program() -> list[str]:
     if module.name == "__main__":  # of a folder that is run as it is
         return ["python", sys.argv[0]]
     return ["python", "-m", module.name.removesuffix(".__main__")]
+
+
+def _without_folders(argument: str) -> str:
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def _version(package: str) -> str | None:

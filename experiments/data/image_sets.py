@@ -23,7 +23,7 @@ ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 SHARE = "share"
 """Condition SHARE=VALUE: a share of every class, whole samples."""
 HOLD_OUT = f"{SHARE}=0.2"
-"""What is held out where nothing else is said."""
+"""Default hold-out: a fifth of every class."""
 Item = TypeVar("Item")
 
 

@@ -47,7 +47,7 @@ class Caller:
 NOBODY = Caller()
 """The caller where no key is needed."""
 CALLER: ContextVar[Caller] = ContextVar("CALLER", default=NOBODY)
-"""Who makes the call that this task serves; set by `Admission.admit`."""
+"""Caller of the call that this task serves; set by `Admission.admit`."""
 
 
 class Refusal(Exception):

@@ -30,7 +30,7 @@ HAS_ROOM = "semlink.has_room"
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _SENT_HEADERS = ("Authorization", "Content-Type", "Semlink-Header-Tag", "X-Request-Id")
 _SHOWN_HEADERS = ("Retry-After", "X-Request-Id")
-"""What pages of other origins may send, and read of an answer."""
+"""CORS: methods and request headers that pages of other origins may send, and answer headers they may read."""
 _SCHEME = "API key"
 _FOREIGN = problem_responses(
     forbidden="A page of another site made a browser send this (Origin).",

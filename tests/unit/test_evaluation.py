@@ -19,6 +19,7 @@ from experiments.evaluation.frame_cells import CLEAN, FrameCell, tune_threshold
 from experiments.evaluation.grid import MOST_CELLS, grid
 from experiments.evaluation.ldpc import Code, capacity
 from experiments.evaluation.run import Run
+from experiments.provenance import provenance
 from semlink.channel.awgn import Awgn
 from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.channel.burst import GilbertElliott
@@ -280,3 +281,9 @@ def test_a_run_writes_rows_and_goes_on_where_it_was(cats, tmp_path):
     assert 0.5 < protected["code"]["rate"] < capacity(0.01)
     assert protected["lost"] <= jpeg["lost"]
     assert 0.009 < protected["bit_errors"] < 0.011
+
+
+def test_a_recorded_command_names_no_folder_of_one_machine(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["semlink", "--out", "/somewhere/rows.jsonl", "runs/here.jsonl", "0.05"])
+    words = provenance()["command"].split()
+    assert words[-4:] == ["--out", "rows.jsonl", "runs/here.jsonl", "0.05"]
