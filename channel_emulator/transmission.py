@@ -39,6 +39,11 @@ class WholeFrame:
         """(1 + N,) bits of the header, and of each segment of the payload."""
         return np.concatenate([[self.frame.header_bits], self.frame.segment_bits])
 
+    @property
+    def importance(self) -> NDArray[np.float64]:
+        """(1 + N,) the header before everything, without which nothing else can be read."""
+        return np.concatenate([[1.0], self.frame.importance])
+
 
 def transmit(
     data: bytes,

@@ -77,6 +77,15 @@ class Frame(ABC):
     def segment_bits(self) -> NDArray[np.int64]:
         """(N,) bits of each segment of the payload, in their order in it."""
 
+    @property
+    def importance(self) -> NDArray[np.float64]:
+        """(N,) how much each segment matters, within [0, 1], as far as the frame says; here it says nothing: ones.
+
+        It is what carriers without the coder's own importance decide by, such as unequal error protection. They
+        use the order alone, so profiles need not agree on a scale.
+        """
+        return np.ones(self.segment_bits.size)
+
     @abstractmethod
     def with_payload(self, payload: bytes) -> Self:
         """The frame with another payload of the same length, such as a damaged one."""

@@ -48,6 +48,10 @@ class Carried(Protocol):
     def segment_bits(self) -> NDArray[np.int64]:
         """(N,) bits of each segment, in order; they add up to `payload_bits`."""
 
+    @property
+    def importance(self) -> NDArray[np.float64]:
+        """(N,) how much each segment matters, within [0, 1]; only the order counts."""
+
 
 def payload_values(frame: Carried) -> NDArray[np.uint8]:
     """(payload_bits,) values 0 and 1 of a payload."""
@@ -71,6 +75,11 @@ class RawBits:
     def segment_bits(self) -> NDArray[np.int64]:
         """(1,) all bits."""
         return np.array([self.payload_bits])
+
+    @property
+    def importance(self) -> NDArray[np.float64]:
+        """(1,) one."""
+        return np.ones(1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,6 +66,7 @@ class Segments:
     payload = bytes([0b11111111, 0b11110000])
     payload_bits = 12
     segment_bits = np.array([3, 4, 5])
+    importance = np.ones(3)
 
 
 @pytest.mark.parametrize(

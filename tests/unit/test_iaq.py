@@ -40,6 +40,19 @@ def test_spends_the_budget_on_the_best_allocation(photo, scores, rho):
     assert frame.header_bits == 904
 
 
+def test_a_frame_says_by_its_bit_map_which_patches_matter(photo, scores):
+    frame = IaqFrame.from_bytes(encode(photo, scores, rho=0.25).frame.to_bytes())
+    importance = frame.importance
+    assert importance.shape == (196,)
+    assert 0 <= importance.min() <= importance.max() <= 1
+    # Whoever has more bits got more attention: the encoder's own order, up to the patches that share a number of bits.
+    weights = importance_weights(scores)
+    order = np.argsort(importance, kind="stable")
+    assert (np.diff(importance[order]) >= 0).all()
+    for level in np.unique(importance)[1:]:
+        assert weights[importance == level].min() >= weights[importance < level].max()
+
+
 def test_defaults_are_the_papers(photo, scores):
     expected = encode(photo, scores, rho=0.25, gamma=1.0, design_ber=0.0).frame
     assert encode(photo, scores).frame.to_bytes() == expected.to_bytes()

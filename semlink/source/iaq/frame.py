@@ -142,6 +142,11 @@ class IaqFrame(Frame):
         """(N,) bits P²C·M_i of each patch, in raster order."""
         return self.geometry.values_per_patch * self.bits.astype(np.int64)
 
+    @property
+    def importance(self) -> NDArray[np.float64]:
+        """(N,) M_i / M_max: attention itself is not in the frame, but the encoder gave bits in its order."""
+        return self.bits / self.max_bits
+
     @cached_property
     def payload_bits(self) -> int:
         """Bits B = P²C·ΣM_i that carry pixels, without the padding; found without an array of `segment_bits`."""
