@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:  # torch takes seconds to load
     from timm.models import VisionTransformer
@@ -19,17 +19,40 @@ class EngineError(RuntimeError):
     """The model cannot be run so; the message says what to do."""
 
 
+@overload
 def load_engine(
     name: EngineName, model: "VisionTransformer", answer: Answer, *, threads: int = 0, batch: int | None = None
-) -> "Callable[[Tensor], Tensor]":
-    """A function of normalised images (B, 3, H, W) that gives their class attention or their logits, in float32.
+) -> "Callable[[Tensor], Tensor]": ...
+
+
+@overload
+def load_engine(
+    name: EngineName,
+    model: "VisionTransformer",
+    answer: Literal["tokens"],
+    *,
+    threads: int = 0,
+    batch: int | None = None,
+) -> "Callable[[Tensor], tuple[Tensor, Tensor]]": ...
+
+
+def load_engine(
+    name: EngineName,
+    model: "VisionTransformer",
+    answer: Answer | Literal["tokens"],
+    *,
+    threads: int = 0,
+    batch: int | None = None,
+) -> "Callable[[Tensor], Tensor] | Callable[[Tensor], tuple[Tensor, Tensor]]":
+    """A function of normalised images (B, 3, H, W) that gives what a vision transformer makes of them, in float32.
 
     It is warm: it has answered a picture, and as torch does. One caller at a time may use it.
 
     Args:
         name: which engine.
         model: as `semlink.vision.vit.load_vit` gives it.
-        answer: "attention" (B, N), see `semlink.vision.vit.class_attention`, or "logits" (B, classes).
+        answer: "attention" (B, N), see `semlink.vision.vit.class_attention`, "logits" (B, classes), or "tokens"
+            (B, N, D) and their attention (B, N), see `semlink.vision.vit.tokens_and_attention`.
         threads: CPU threads of the engine; 0: its own choice. Beside OpenVINO, torch keeps to one in this process.
         batch: B, if it is always the same; that runs somewhat faster.
 
@@ -38,14 +61,15 @@ def load_engine(
     """
     import torch
 
-    from semlink.vision.vit import class_attention
+    from semlink.vision.vit import class_attention, tokens_and_attention
 
-    def with_torch(images: "Tensor") -> "Tensor":
+    def with_torch(images: "Tensor") -> Any:
         if answer == "attention":
             return class_attention(model, images)
+        if answer == "tokens":
+            return tokens_and_attention(model, images)
         with torch.inference_mode():
-            logits: Tensor = model(images)
-        return logits
+            return model(images)
 
     picture = torch.randn(batch or 1, 3, *model.patch_embed.img_size, generator=torch.Generator().manual_seed(0))
     if name == "torch":
@@ -63,7 +87,7 @@ def load_engine(
     except (AttributeError, RuntimeError, ValueError) as error:
         raise EngineError(f"OpenVINO cannot run {model.origin.model}: {error}{instead}") from error
     # On a CPU below its least instruction set, OpenVINO answers nothing at all and says so nowhere.
-    difference = float((found - wanted).abs().max() / wanted.abs().max()) if found.shape == wanted.shape else inf
+    difference = _difference(found, wanted)
     if not difference <= TOLERANCE:
         raise EngineError(
             f"OpenVINO's {answer} of {model.origin.model} differ from torch's by {difference:.1e} of the largest"
@@ -72,9 +96,16 @@ def load_engine(
     return with_openvino
 
 
+def _difference(found: Any, wanted: Any) -> float:
+    """Largest difference of two answers, of the largest value; of two tensors each, the larger one's."""
+    if isinstance(wanted, tuple):
+        return max(_difference(*pair) for pair in zip(found, wanted, strict=True))
+    return float((found - wanted).abs().max() / wanted.abs().max()) if found.shape == wanted.shape else inf
+
+
 def _compiled(
-    model: "VisionTransformer", answer: Answer, threads: int, batch: int | None
-) -> "Callable[[Tensor], Tensor]":
+    model: "VisionTransformer", answer: Answer | Literal["tokens"], threads: int, batch: int | None
+) -> "Callable[[Tensor], Any]":
     import torch
 
     from semlink.vision.openvino_graph import openvino_graph  # first: it keeps OpenVINO from reporting
@@ -92,7 +123,9 @@ def _compiled(
         openvino.Core().compile_model(openvino_graph(model, answer, batch), "CPU", settings).create_infer_request()
     )
 
-    def run(images: "Tensor") -> "Tensor":
-        return torch.from_numpy(request.infer([images.numpy()], share_inputs=True)[0])
+    def run(images: "Tensor") -> Any:
+        outputs = request.infer([images.numpy()], share_inputs=True).to_tuple()
+        tensors = tuple(torch.from_numpy(output) for output in outputs)
+        return tensors if answer == "tokens" else tensors[0]
 
     return run

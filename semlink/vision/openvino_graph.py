@@ -2,33 +2,44 @@
 
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from timm.models import VisionTransformer
 from torch import Tensor
 
-from semlink.vision.vit import class_attention, class_logits
+from semlink.vision.vit import class_attention, class_logits, tokens_and_attention
 
 # OpenVINO reports every import to a web service, unless its telemetry package is missing: it does without.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 from openvino import Model, convert_model  # noqa: E402
 
+ANSWERS: dict[str, Callable[[VisionTransformer, Tensor], Tensor | tuple[Tensor, Tensor]]] = {
+    "attention": class_attention,
+    "logits": class_logits,
+    "tokens": tokens_and_attention,
+}
+"""Functions that a graph is made of, by the name of their answer."""
 
-def openvino_graph(model: VisionTransformer, answer: Literal["attention", "logits"], batch: int | None) -> Model:
-    """Graph of normalised images (B, 3, H, W) -> attention (B, N) or logits (B, classes).
+
+def openvino_graph(
+    model: VisionTransformer, answer: Literal["attention", "logits", "tokens"], batch: int | None
+) -> Model:
+    """Graph of normalised images (B, 3, H, W) -> attention (B, N), logits (B, classes), or tokens and attention.
 
     Args:
         model: a vision transformer with a class token; from then on its parameters have no gradients.
-        answer: that of `semlink.vision.vit.class_attention` or `class_logits`.
+        answer: that of `semlink.vision.vit.class_attention`, `class_logits` or `tokens_and_attention`, whose
+            graph has two outputs.
         batch: B, if it is always the same; that runs somewhat faster.
     """
     size = model.patch_embed.img_size
-    answer_of = class_attention if answer == "attention" else class_logits
+    answer_of = ANSWERS[answer]
     model.requires_grad_(False)  # or else the tracer takes no parameter for a constant
 
-    def answering(images: Tensor) -> Tensor:
+    def answering(images: Tensor) -> Tensor | tuple[Tensor, ...]:
         return answer_of(model, images)
 
     with warnings.catch_warnings(), torch.no_grad():

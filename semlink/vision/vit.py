@@ -100,8 +100,32 @@ def class_attention(model: VisionTransformer, images: Tensor) -> Tensor:
     Returns:
         (B, N) attention, each row sums to 1.
     """
+    return _last_attention(model, first_blocks(model, images, len(model.blocks) - 1))
+
+
+@torch.inference_mode()
+def tokens_and_attention(model: VisionTransformer, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Patch tokens z_1..z_N of the last block, before the final norm, and the class token's attention on them.
+
+    They are what transformer-aided selection sends and selects by (Mortaheb et al., arXiv 2405.01521, Sections
+    II-B and III). Both come of one pass; the attention is that of `class_attention`, bit by bit.
+
+    Args:
+        model: a timm vision transformer with a class token.
+        images: (B, 3, H, W) normalised images, see `normalise`.
+
+    Returns:
+        (B, N, D) tokens and (B, N) attention, whose rows sum to 1.
+    """
+    before = first_blocks(model, images, len(model.blocks) - 1)
+    tokens: Tensor = model.blocks[-1](before)
+    return tokens[:, model.num_prefix_tokens :], _last_attention(model, before)
+
+
+def _last_attention(model: VisionTransformer, tokens: Tensor) -> Tensor:
+    """(B, N) attention of `class_attention`, of the (B, 1+N, D) tokens that enter the last block."""
     last = model.blocks[-1]
-    tokens = last.norm1(first_blocks(model, images, len(model.blocks) - 1))
+    tokens = last.norm1(tokens)
     attention = last.attn
     query_weight, key_weight, _ = attention.qkv.weight.chunk(3)
     query_bias, key_bias, _ = attention.qkv.bias.chunk(3)

@@ -11,7 +11,7 @@ from semlink.source.iaq import coder as iaq
 from semlink.vision.engines import TOLERANCE, EngineError, load_engine
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
-from semlink.vision.vit import Origin, class_attention, load_vit, normalise
+from semlink.vision.vit import Origin, class_attention, load_vit, normalise, tokens_and_attention
 from semlink.vision.weights import DEVICE_MODEL, Weights
 
 pytestmark = pytest.mark.numeric
@@ -73,6 +73,14 @@ class TestOpenVino:
         for part, logits in zip(images.split([1, 3, 2]), wanted.split([1, 3, 2]), strict=True):
             torch.testing.assert_close(engine(part), logits, atol=CONFIDENCE, rtol=0)
 
+    @pytest.mark.parametrize("batch", [None, 1])
+    def test_tokens_are_torchs(self, tiny, images, batch):
+        engine = load_engine("openvino", tiny, "tokens", threads=1, batch=batch)
+        for part in images.split(batch or 4):
+            (tokens, attention), (wanted, wanted_attention) = engine(part), tokens_and_attention(tiny, part)
+            assert largest_difference(tokens, wanted) <= TOLERANCE
+            torch.testing.assert_close(attention, wanted_attention, atol=0, rtol=IMPORTANCE)
+
     def test_every_weight_counts(self):
         """Random biases, norms and embeddings: what is left out or takes another's place is seen."""
         model, images = small(), torch.randn(3, 3, 224, 224)
@@ -82,6 +90,10 @@ class TestOpenVino:
         assert largest_difference(found, logits) <= TOLERANCE
         attention = load_engine("openvino", model, "attention")(images)
         assert largest_difference(attention, class_attention(model, images)) <= TOLERANCE
+        tokens, attention = load_engine("openvino", model, "tokens")(images)
+        wanted, wanted_attention = tokens_and_attention(model, images)
+        assert largest_difference(tokens, wanted) <= TOLERANCE
+        assert largest_difference(attention, wanted_attention) <= TOLERANCE
 
     def test_bits_hardly_differ(self, tiny, pixels, images):
         """The bit map is transmitted: where rounding decides between equal gains, another patch may get a bit."""
@@ -124,6 +136,22 @@ class TestOpenVino:
         with pytest.raises(EngineError, match="--engine torch"):
             load_engine("openvino", small(**parts), "logits")
 
+    @pytest.mark.parametrize("wrong", [0, 1])
+    def test_tokens_of_another_model_are_refused(self, monkeypatch, wrong):
+        """Either of both answers is checked."""
+
+        def compiled(model, *_):
+            def run(images):
+                answers = list(tokens_and_attention(model, images))
+                answers[wrong] = answers[wrong].flip(-1)
+                return tuple(answers)
+
+            return run
+
+        monkeypatch.setattr("semlink.vision.engines._compiled", compiled)
+        with pytest.raises(EngineError, match="OpenVINO's tokens of small differ"):
+            load_engine("openvino", small(), "tokens")
+
     def test_no_answer_at_all_is_refused(self, monkeypatch):
         """As oneDNN gives where it is limited to SSE4.1."""
         monkeypatch.setattr("semlink.vision.engines._compiled", lambda *_: lambda images: torch.empty(0))
@@ -152,3 +180,5 @@ class TestTorch:
             assert largest_difference(logits, model(images[:2])) <= TOLERANCE
         attention = load_engine("torch", model, "attention")(images[:2])
         assert largest_difference(attention, class_attention(model, images[:2])) <= TOLERANCE
+        found, wanted = load_engine("torch", model, "tokens")(images[:2]), tokens_and_attention(model, images[:2])
+        torch.testing.assert_close(found, wanted, atol=0, rtol=0)

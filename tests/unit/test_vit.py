@@ -16,7 +16,14 @@ import semlink.vision.weights
 from semlink.vision.growth import grow_with_mirror
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
-from semlink.vision.vit import class_attention, class_logits, class_names, load_vit, normalise
+from semlink.vision.vit import (
+    class_attention,
+    class_logits,
+    class_names,
+    load_vit,
+    normalise,
+    tokens_and_attention,
+)
 from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL, WeightsError, find_weights
 
 pytestmark = pytest.mark.numeric
@@ -114,6 +121,31 @@ class TestClassAttention:
         for hook in hooks:
             hook.remove()
         assert ran == list(range(len(tiny.blocks) - 1))
+
+
+class TestTokens:
+    def test_are_what_enters_timms_final_norm(self, tiny, images):
+        seen = []
+        hook = tiny.norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+        with torch.inference_mode():
+            tiny(images)
+        hook.remove()
+        tokens, _ = tokens_and_attention(tiny, images)
+        assert tokens.shape == (len(PHOTOS), 196, 192)
+        torch.testing.assert_close(tokens, seen[0][:, 1:], atol=0, rtol=0)
+
+    def test_attention_is_class_attention(self, tiny, images):
+        _, attention = tokens_and_attention(tiny, images)
+        torch.testing.assert_close(attention, class_attention(tiny, images), atol=0, rtol=0)
+
+    def test_every_block_runs_once(self, tiny, images):
+        ran = []
+        hooks = [block.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, block in enumerate(tiny.blocks)]
+        with forbidden(tiny.norm, tiny.head):
+            tokens_and_attention(tiny, images[:1])
+        for hook in hooks:
+            hook.remove()
+        assert ran == list(range(len(tiny.blocks)))
 
 
 @torch.inference_mode()
