@@ -45,7 +45,7 @@ def test_a_frame_says_by_its_bit_map_which_patches_matter(photo, scores):
     importance = frame.importance
     assert importance.shape == (196,)
     assert 0 <= importance.min() <= importance.max() <= 1
-    # Whoever has more bits got more attention: the encoder's own order, up to the patches that share a number of bits.
+    # Whoever has more bits got more attention: the encoder's own order, up to patches of as many bits.
     weights = importance_weights(scores)
     order = np.argsort(importance, kind="stable")
     assert (np.diff(importance[order]) >= 0).all()

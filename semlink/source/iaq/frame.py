@@ -49,6 +49,11 @@ class Geometry:
         """Number of values of the image, N·P·P·C."""
         return self.patches * self.values_per_patch
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the image."""
+        return self.rows * self.patch_size, self.columns * self.patch_size, self.channels
+
 
 @dataclass(frozen=True, eq=False)
 class IaqFrame(Frame):
@@ -76,7 +81,7 @@ class IaqFrame(Frame):
     def __post_init__(self) -> None:
         """Raise FrameError unless every rule holds."""
         geometry = self.geometry
-        _check_geometry(geometry)
+        check_geometry(geometry)
         _check_max_bits(self.max_bits)
         if not 0 <= self.low <= self.high <= 255:
             raise FrameError("value_range", f"0 ≤ u_min ≤ u_max ≤ 255 must hold, not {self.low} and {self.high}")
@@ -113,7 +118,7 @@ class IaqFrame(Frame):
             FrameError: a rule of the format is broken.
             ValueError: `codes` has the wrong shape, or a code does not fit its bits.
         """
-        _check_geometry(geometry)
+        check_geometry(geometry)
         bits = np.asarray(bits)
         if bits.shape != (geometry.patches,) or bits.dtype.kind not in "iu" or bits.min() < 0 or bits.max() > 8:
             raise FrameError("bit_map", f"the bit map must be ({geometry.patches},) integers within 0..8")
@@ -134,8 +139,7 @@ class IaqFrame(Frame):
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the image."""
-        grid = self.geometry
-        return grid.rows * grid.patch_size, grid.columns * grid.patch_size, grid.channels
+        return self.geometry.shape
 
     @property
     def segment_bits(self) -> NDArray[np.int64]:
@@ -202,7 +206,8 @@ class IaqFrame(Frame):
         return cls(geometry, max_bits, low, high, np.packbits(bits), payload)
 
 
-def _check_geometry(geometry: Geometry) -> None:
+def check_geometry(geometry: Geometry) -> None:
+    """FrameError unless an image of this shape may be in a frame."""
     for name in ("rows", "columns", "patch_size"):
         if not 1 <= getattr(geometry, name) <= 255:
             raise FrameError("geometry", f"{name} must be 1 to 255, not {getattr(geometry, name)}")

@@ -1,0 +1,1 @@
+"""Transformer-aided selection (Mortaheb, Karakaya, Khojastepour, Ulukus, arXiv 2405.01521)."""
