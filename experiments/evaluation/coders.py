@@ -1,7 +1,6 @@
 """IAQ frame, or JPEG, WebP or AVIF file, of one image over a channel: what arrives of it, and at what cost."""
 
 import io
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,17 +12,13 @@ from PIL import Image
 from experiments.evaluation.ldpc import Code, decode, encode, error_rate
 from semlink.channel.base import Arrival, Carried, Channel, RawBits
 from semlink.channel.fading import FadingState
+from semlink.source.codec.stills import best_within
 from semlink.source.iaq import coder as iaq
 
 CODECS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
 """Codecs of Pillow, by the names they go by here."""
 PROTECTED = {f"{codec}-ldpc": codec for codec in CODECS}
 """The same behind an LDPC code, by the names that they go by then."""
-WORST_QUALITY, BEST_QUALITY = 1, 95
-TYPICAL_QUALITY, TYPICAL_GROWTH = 70, 0.04
-"""First quality of the search, and growth of the logarithm of a file's length with quality."""
-LONGEST_SIDES = (224, 192, 160, 128, 96, 64, 48, 32)
-"""Sides to which a picture is scaled down where even the worst quality is too long for its budget."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +113,7 @@ def send_picture(
         raise ValueError(f"codec must be one of {', '.join(CODECS)}, not {codec!r}")
     if code is not None and code.bits > budget:
         raise ValueError(f"budget: {budget} bits are fewer than the code's {code.bits}")
-    file = _best_within(image, CODECS[codec], budget // 8 if code is None else code.file_bytes)
+    file = _best_file(image, CODECS[codec], budget // 8 if code is None else code.file_bytes)
     more: dict[str, float] = {}
     if code is None:
         sent = RawBits(file)
@@ -158,41 +153,9 @@ def _protected(
     return np.packbits(decoded[: 8 * len(file)]).tobytes(), shares_of(arrival, sent)
 
 
-def _best_within(image: NDArray[np.uint8], codec: str, most_bytes: int) -> bytes:
-    """The file of the highest quality within the budget; scaled down only where it must be."""
-    whole = Image.fromarray(image)
-    for side in LONGEST_SIDES:
-        scale = side / max(whole.size)
-        picture = whole if scale >= 1 else whole.resize((round(whole.width * scale), round(whole.height * scale)))
-        if (best := _best_quality(picture, codec, most_bytes)) is not None:
-            return best
-    raise ValueError(f"budget: {8 * most_bytes} bits are too few for any {codec} of this image")
-
-
-def _best_quality(picture: Image.Image, codec: str, most_bytes: int) -> bytes | None:
-    """The file of the highest quality within the budget, if any; lengths nearly always rise with quality.
-
-    Narrows down where it lies between a quality that fits and one that does not, guided by a straight line through
-    the logarithms of lengths: AVIF is slow, and this takes fewer files than bisection.
-    """
-    best = None
-    low, high = WORST_QUALITY - 1, BEST_QUALITY + 1  # what is known to fit, and not to
-    excess: dict[int, float] = {}  # of a quality's length over the budget, as a logarithm
-    quality = TYPICAL_QUALITY
-    while high - low > 1:
-        file = _file(picture, codec, quality)
-        excess[quality] = math.log(len(file) / most_bytes)
-        if excess[quality] <= 0:
-            low, best = quality, file
-        else:
-            high = quality
-        if low in excess and high in excess:
-            step = (high - low) * excess[low] / (excess[low] - excess[high])
-            guess = low + round(step)
-        else:
-            guess = quality - math.ceil(excess[quality] / TYPICAL_GROWTH)
-        quality = min(max(guess, low + 1), high - 1)
-    return best
+def _best_file(image: NDArray[np.uint8], codec: str, most_bytes: int) -> bytes:
+    """The whole file, container included, of the highest quality within the budget."""
+    return best_within(Image.fromarray(image), most_bytes, lambda picture, quality: _file(picture, codec, quality))
 
 
 def _file(picture: Image.Image, codec: str, quality: int) -> bytes:

@@ -13,7 +13,7 @@ from cli.main import app
 from experiments.data import ImageSetError
 from experiments.data.image_sets import Example, load_image_set, view_groups
 from experiments.data.prepared import open_prepared, prepare
-from experiments.evaluation.coders import CODECS, _best_within, _file, send_frame, send_picture
+from experiments.evaluation.coders import CODECS, _best_file, _file, send_frame, send_picture
 from experiments.evaluation.evaluation import _votes
 from experiments.evaluation.frame_cells import CLEAN, FrameCell, tune_threshold
 from experiments.evaluation.grid import MOST_CELLS, grid
@@ -104,7 +104,7 @@ class TestPictures:
         files = [_file(picture, CODECS[codec], quality) for quality in range(1, 96)]
         # WebP's lengths do not quite rise: a few qualities further up there may be one that fits.
         longest = max((file for file in files if len(file) <= budget), key=len)
-        assert 0.97 * len(longest) <= len(_best_within(part, CODECS[codec], budget)) <= budget
+        assert 0.97 * len(longest) <= len(_best_file(part, CODECS[codec], budget)) <= budget
 
     @pytest.mark.parametrize("codec", CODECS)
     def test_a_code_corrects_what_spoils_the_plain_file(self, codec):
