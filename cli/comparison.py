@@ -46,8 +46,7 @@ def compare(
 
     Importance-aware quantization (IAQ), equal bits, top-k patches and thresholds of attention send frames; JPEG,
     WebP and AVIF send files, exposed to the channel's errors and behind an LDPC code of 5G at a rate that the
-    channel allows. All have the bits of a frame at --rho, and the same model says what it sees. Codes need the
-    extra `ldpc`.
+    channel allows. All have the bits of a frame at --rho, and the same model says what it sees.
     """
     from experiments.comparison import PICTURES
 

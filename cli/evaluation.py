@@ -44,8 +44,7 @@ def evaluate(
         typer.Option(
             help="For channels without plans: allocation methods, and codecs to compare with: jpeg, webp, avif; "
             "over bsc, awgn and rayleigh also behind an LDPC code at the best tabulated rate: jpeg-ldpc, "
-            "webp-ldpc, avif-ldpc (these need the extra `ldpc`). The undamaged images are always measured too; "
-            "clean: these alone.",
+            "webp-ldpc, avif-ldpc. The undamaged images are always measured too; clean: these alone.",
             show_default="incremental",
         ),
     ] = None,

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
 import typer
 from rich.console import Console
 from rich.progress import Progress
@@ -132,7 +131,6 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="Seed of blocks and errors.")] = 0,
 ) -> None:
     """Measures the code rates that are missing; some 20 minutes on one core for all of them."""
-    torch.set_num_threads(1)
     table = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"rates": [], "checks": []}
     wanted = sorted(ber or BIT_ERROR_RATES)
     if budget:

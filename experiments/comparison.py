@@ -192,6 +192,6 @@ def _picture(method: str, pixels: NDArray[np.uint8], budget: int, channel: Chann
             code = best_code(budget, ber)
         generator = np.random.default_rng((seed, 0))
         received = send_picture(pixels, codec, budget, channel, generator, code, _state(channel, seed))
-    except (ModuleNotFoundError, ValueError) as error:
+    except ValueError as error:
         return Sent(method, problem=str(error))
     return Sent(method, received, code=code)

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-PACKAGES = ("semlink", "numpy", "scipy", "torch", "timm", "pillow", "sionna-no-rt", "grpcio")
+PACKAGES = ("semlink", "numpy", "scipy", "torch", "timm", "pillow", "grpcio")
 
 
 def provenance() -> dict:

@@ -107,7 +107,6 @@ def send_picture(
     Raises:
         ValueError: no such codec, a budget below the smallest file or the code's bits, or a code over a channel
             without a bit error rate, or whose errors are not independent.
-        ModuleNotFoundError: sionna, which the codes come from, is not installed.
     """
     if codec not in CODECS:
         raise ValueError(f"codec must be one of {', '.join(CODECS)}, not {codec!r}")

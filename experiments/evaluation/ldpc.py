@@ -1,23 +1,18 @@
-"""LDPC codes of 5G NR over channels of hard decisions, at the best tabulated rate that the channel allows.
-
-Codes and their encoder (3GPP TS 38.212, 5.3.2 and 5.4.2) are sionna's.
-"""
+"""LDPC codes of 5G NR over channels of hard decisions, at the best tabulated rate that the channel allows."""
 
 import functools
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from experiments.evaluation.belief_propagation import Decoder
+from semlink.access import belief_propagation
+from semlink.access.ldpc import Ldpc
 from semlink.channel.awgn import Awgn
 from semlink.channel.base import Channel, RawBits
 from semlink.channel.bsc import BinarySymmetricChannel
@@ -151,9 +146,6 @@ def transmit(
 
     Returns:
         (B, k) bits; of blocks that were not decoded, what came nearest.
-
-    Raises:
-        ModuleNotFoundError: sionna is not installed.
     """
     sent = encode(information, code)
     arrived = sent.copy()
@@ -163,43 +155,19 @@ def transmit(
 
 
 def encode(information: NDArray[np.uint8], code: Code) -> NDArray[np.uint8]:
-    """(B, n) bits on the air of (B, k) bits; ModuleNotFoundError without sionna."""
-    with _one_thread():
-        encoder, _ = _codec(code.k, code.n)
-        sent: NDArray[np.uint8] = encoder(torch.from_numpy(information).float()).to(torch.uint8).numpy()
-        return sent
+    """(B, n) bits on the air of (B, k) bits."""
+    return Ldpc(code.k, code.n).encode(information)
 
 
 def decode(arrived: NDArray[np.uint8], code: Code, ber: float) -> NDArray[np.uint8]:
-    """(B, k) bits of (B, n) hard decisions that are wrong at a rate μ; ModuleNotFoundError without sionna."""
-    reliability = math.log1p(-ber) - math.log(ber)
-    with _one_thread():
-        _, decoder = _codec(code.k, code.n)
-        return decoder.decode((1 - 2 * torch.from_numpy(arrived).float()) * reliability).numpy()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keeps torch to one thread: layers are so small that several threads mostly wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    """(B, k) bits of (B, n) hard decisions that are wrong at a rate μ."""
+    reliability = np.float32(math.log1p(-ber) - math.log(ber))
+    return belief_propagation.decode(
+        Ldpc(code.k, code.n), reliability * (1 - 2 * arrived.astype(np.float32))
+    ).information
 
 
 @functools.cache
 def _table() -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = json.loads(TABLE.read_text(encoding="utf-8"))["rates"]
     return entries
-
-
-@functools.lru_cache(maxsize=4)
-def _codec(k: int, n: int) -> tuple[Any, Decoder]:
-    try:
-        from sionna.phy.fec.ldpc import LDPC5GEncoder
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("LDPC codes need sionna: pip install 'semlink[ldpc]'") from error
-    encoder = LDPC5GEncoder(k, n, device="cpu", precision="single")
-    return encoder, Decoder(encoder)

@@ -42,7 +42,6 @@ def measure_cells(run: Run, cells: Sequence[Cell]) -> Rows:
     Raises:
         ImageSetError: no such images, none to tune a threshold on, or the server's model has other classes.
         WeightsError: no usable weights.
-        ModuleNotFoundError: an LDPC code is asked for, and sionna is not installed.
     """
     images = run.images()
 
