@@ -23,9 +23,9 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from semlink.channel.base import Channel, channel_type, channels
-from semlink.channel.parameters import parameters
 from semlink.channel.presets import PRESETS
 from semlink.channel.recording_files import hold_recording
+from semlink.parameters import parameters
 
 _at_start: dict[str, Any] = {}
 

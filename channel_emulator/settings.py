@@ -1,22 +1,21 @@
 """Settings of the channel emulator; those of channels are made from the channels' own declarations."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import MISSING, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, create_model, model_validator
+from pydantic import Field, model_validator
 
 from semlink.channel.base import Channel, channel_type, channels
-from semlink.channel.parameters import Parameter, parameters
 from semlink.channel.presets import PRESETS
-from semlink.service.applicability import Only, flag_of
+from semlink.parameters import Only, flag_of, parameters
+from semlink.service.declared import declared_fields, with_fields
 from semlink.service.settings import Address, CallSettings, ListenSettings, Port
 
 START = "bsc"
 """Channel where none is named."""
-S = TypeVar("S", bound=BaseModel)
 
 
 def channel_fields(first: str = START) -> dict[str, Any]:
@@ -28,33 +27,11 @@ def channel_fields(first: str = START) -> dict[str, Any]:
     Raises:
         ValueError: two channels declare one flag in different ways.
     """
-    declared: dict[str, Parameter] = {}
-    users: dict[str, list[str]] = {}
     known = {name.replace("_", "-"): channel for name, channel in channels().items()}
-    for name, channel in known.items():
-        for each in parameters(channel):
-            if declared.setdefault(each.flag, each) != each:
-                raise ValueError(f"{name} and {users[each.flag][0]} declare --{each.flag} in different ways")
-            users.setdefault(each.flag, []).append(name)
     summaries = "; ".join(f"{name}: {_summary(channel)}" for name, channel in known.items())
-    fields: dict[str, Any] = {
-        "channel": (Literal[tuple(known)], Field(first, description=f"the damage to start with; {summaries}"))
-    }
-    for flag, each in declared.items():
-        initial = ... if each.initial is None and each.default is MISSING else each.initial
-        of_text: Any = Annotated[_of_text(each), Only("channel", tuple(users[flag]))]
-        fields[flag] = (of_text, Field(initial, description=f"{each.help} ({', '.join(users[flag])})"))
-    return fields
-
-
-def with_channels(settings: type[S]) -> type[S]:
-    """Adds the fields of `channel_fields` to a class of settings with a field `channel`; a decorator."""
-    return create_model(
-        settings.__name__,
-        __base__=settings,
-        __doc__=settings.__doc__,
-        __module__=settings.__module__,
-        **channel_fields(),
+    named = (Literal[tuple(known)], Field(first, description=f"the damage to start with; {summaries}"))
+    return {"channel": named} | declared_fields(
+        "channel", {name: parameters(channel) for name, channel in known.items()}
     )
 
 
@@ -62,15 +39,7 @@ def _summary(channel: type[Channel]) -> str:
     return (channel.__doc__ or "").partition("\n")[0].rstrip(".")
 
 
-def _of_text(parameter: Parameter) -> Any:
-    """Type of a parameter that may come as text, which a literal number is not."""
-    numbers = {str(choice): choice for choice in parameter.choices}
-    if not numbers:
-        return parameter.annotation
-    return Annotated[parameter.annotation, BeforeValidator(lambda value: numbers.get(value, value))]
-
-
-@with_channels
+@with_fields(channel_fields)
 class Settings(ListenSettings, CallSettings):
     """Stands between devices and server, and damages the frames on their way as a radio channel would.
 

@@ -11,10 +11,9 @@ from typing import Annotated, Any, get_args
 import typer
 
 from cli.from_settings import bound, fail, sentence
-from semlink.channel import parameters as declared
+from semlink import parameters as declared
 from semlink.channel.base import Channel, channel_type, channels
-from semlink.channel.parameters import parameters
-from semlink.service.applicability import flag_of
+from semlink.parameters import flag_of, parameters
 
 START = "bsc"
 """Channel where none is named."""

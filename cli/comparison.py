@@ -16,7 +16,7 @@ from rich.table import Table
 from cli.channel_flags import ChannelFlags
 from cli.classify import predicted
 from cli.from_settings import Settings, WeightsFolder, explained, fail, takes
-from device.settings import EncoderSettings
+from device.encoding import EncoderSettings
 from semlink.channel.base import Channel
 from semlink.vision.photos import find_photos
 from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL, WeightsError
@@ -52,7 +52,7 @@ def compare(
 
     if channel.takes_plan:
         fail(f"compare is for channels without plans; for {channel.name} there is semlink evaluate", status=2)
-    if encoder.rho == 0:
+    if encoder.coding["rho"] == 0:
         fail("--rho must be above 0", status=2)
     if out.suffix not in PICTURES:
         fail(f"--out must end in {' or '.join(PICTURES)}, not {out.suffix or 'nothing'}", status=2)
@@ -85,6 +85,7 @@ def comparison(
     from semlink.vision.vit import class_attention, load_vit, normalise
 
     torch.set_num_threads(1)  # a dozen pictures: several threads take as long, and on a busy machine much longer
+    settings = encoder.model_dump(include=set(ENCODER.names))
     pixels = model_pixels(open_image(find_photos([photo])[0]))
     device = load_vit(DEVICE_MODEL, weights=weights)
     attention = class_attention(device, normalise(device, pixels[None]))[0].numpy().astype(np.float64)
@@ -93,10 +94,8 @@ def comparison(
             pixels,
             attention,
             channel,
-            rho=encoder.rho,
-            gamma=encoder.gamma,
-            design_ber=encoder.design_ber,
             seed=seed,
+            **settings,
         )
     )
     arrived = [each.pixels for each in sent if each.pixels is not None]
@@ -109,9 +108,9 @@ def comparison(
     return {
         "photo": photo,
         "channel": channel_document(channel),
-        **encoder.model_dump(include=set(ENCODER.names)),
+        **settings,
         "seed": seed,
-        "budget_bits": HEADER_BITS + int(8 * pixels.size * encoder.rho),
+        "budget_bits": HEADER_BITS + int(8 * pixels.size * settings["rho"]),
         "model": str(server.origin),
         "undamaged": undamaged,
         "rows": rows,

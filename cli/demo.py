@@ -17,10 +17,10 @@ from channel_emulator.settings import channel_fields
 from cli.demo_table import show
 from cli.from_settings import Settings, WeightsFolder, explained, fail, refuse_without_effect, takes
 from cli.processes import ProcessError, Processes, when_interrupted
-from device.settings import EncoderSettings
+from device.encoding import EncoderSettings
 from semlink.access.planner import PlanMethod
 from semlink.channel.base import channels
-from semlink.service.applicability import Only
+from semlink.parameters import Only
 from semlink.vision.photos import PhotosError, find_photos
 
 VIEWS = 4
@@ -220,7 +220,7 @@ def _summarise(demo: Demo, views: list[dict[str, Any]]) -> dict[str, Any]:
             "impairment": demo.channel.channel, **demo.channel_settings, "seed": demo.channel.seed
         },
         "allocation": {
-            name: value for name, value in demo.encoder_settings.items() if name in demo.encoder.allocation
+            name: value for name, value in demo.encoder_settings.items() if name in demo.encoder.coding
         },
         "plan": demo.encoder.plan,
         **provenance(),

@@ -10,13 +10,13 @@ from rich.progress import Progress
 
 from cli.channel_flags import ChannelFlags
 from cli.from_settings import ImageFolder, MostImages, WeightsFolder, explained, fail, takes
-from device.settings import WEIGHING
 from experiments.data import ImageSetError
 from experiments.data.image_sets import HOLD_OUT
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod
 from semlink.channel.base import Channel, Erring
-from semlink.service.applicability import flag_of
+from semlink.parameters import flag_of
+from semlink.source.iaq.coder import WEIGHING
 from semlink.vision.weights import SERVER_MODEL, WeightsError
 
 METHODS = ("incremental",)

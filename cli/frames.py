@@ -7,7 +7,7 @@ import numpy as np
 import typer
 
 from cli.from_settings import Settings, WeightsFolder, explained, takes
-from device.settings import EncoderSettings
+from device.encoding import EncoderSettings
 from semlink.frame import MAX_FRAME_BYTES, Frame, FrameError
 from semlink.source.registry import read_frame
 from semlink.vision.photos import find_photos
@@ -35,7 +35,7 @@ def encode(
         pixels = model_pixels(open_image(find_photos([photo])[0]))
         model = load_vit(DEVICE_MODEL, weights=weights)
         attention = class_attention(model, normalise(model, pixels[None]))[0].numpy()
-        encoded = iaq.encode(pixels, attention, **encoder.allocation).frame
+        encoded = iaq.encode(pixels, attention, **encoder.coding).frame
         frame.parent.mkdir(parents=True, exist_ok=True)
         frame.write_bytes(encoded.to_bytes())
     typer.echo(

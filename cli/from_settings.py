@@ -14,7 +14,8 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperCommand
 
-from semlink.service.applicability import Applicable, Only, flag_of
+from semlink.parameters import Only, flag_of
+from semlink.service.applicability import Applicable
 from semlink.service.validation import mistake_text
 
 WeightsFolder = Annotated[

@@ -29,7 +29,8 @@ from semlink.channel.ofdm import Numerology
 from semlink.channel.rates import TARGET_BLOCK_ERROR_RATE
 from semlink.channel.recording_files import read_recording
 from semlink.channel.recordings import ChannelMatrices
-from semlink.service.applicability import Applicable, Only
+from semlink.parameters import Only
+from semlink.service.applicability import Applicable
 from semlink.source.iaq.importance import importance_weights
 from semlink.vision.weights import DEVICE_MODEL, WeightsError
 

@@ -9,15 +9,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from semlink.source.iaq import IaqFrame
-from semlink.source.iaq import coder as iaq
+from semlink.frame import Frame
+from semlink.source.registry import decode, read_frame
 from semlink.vision.images import IMAGE_SIZE
 
 COLUMNS = (
     "number", "object_id", "device_id", "expected_views", "request_id", "taken_at", "details", "frame",
     "attention", "pixels",
 )  # fmt: skip
-"""Names of what `to_row` gives; `details` is JSON, the last three are bytes."""
+"""Names of what `to_row` gives; `details` is JSON, the last three are bytes, none where there is no attention."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,28 +26,28 @@ class Encoded:
 
     Attributes:
         data: the frame's bytes, as they go on the air.
-        attention: (N,) attention on each patch.
+        attention: (N,) attention on each patch; None where the source coder takes none.
         original: 8-bit values of the view's pixels; None where a spool did not store them.
         attention_ms: time in the vision transformer, normalisation included.
-        encode_ms: time for allocating, quantizing and packing.
+        encode_ms: time in the source coder and for packing.
     """
 
     data: bytes
-    attention: NDArray[np.float32]
+    attention: NDArray[np.float32] | None
     original: NDArray[np.uint8] | None
     attention_ms: float
     encode_ms: float
 
     @cached_property
-    def frame(self) -> IaqFrame:
+    def frame(self) -> Frame:
         """The frame that `data` holds."""
-        return IaqFrame.from_bytes(self.data)
+        return read_frame(self.data)
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
         """(224, 224, 3) 8-bit pixels: the original's or, where there is none, what the frame shows."""
         if self.original is None:
-            return np.clip(np.rint(iaq.decode(self.frame)), 0, 255).astype(np.uint8)
+            return np.clip(np.rint(decode(self.frame)), 0, 255).astype(np.uint8)
         return self.original.reshape(IMAGE_SIZE, IMAGE_SIZE, 3)
 
 
@@ -105,7 +105,7 @@ def to_row(capture: Capture) -> tuple[Any, ...]:
         capture.taken_at,
         json.dumps(details),
         view.data,
-        view.attention.astype("<f4").tobytes(),
+        b"" if view.attention is None else view.attention.astype("<f4").tobytes(),
         None if original is None else original.tobytes(),
     )
 
@@ -116,7 +116,7 @@ def from_row(row: list[Any]) -> Capture:
     more = json.loads(details)
     view = Encoded(
         data=data,
-        attention=np.frombuffer(attention, "<f4").astype(np.float32),
+        attention=np.frombuffer(attention, "<f4").astype(np.float32) if attention else None,
         original=None if pixels is None else np.frombuffer(pixels, np.uint8),
         attention_ms=more["attention_ms"],
         encode_ms=more["encode_ms"],

@@ -149,7 +149,7 @@ class Device:
         request_id = begin_request(None, **ids)
         tracing.begin("frame", **ids)
         try:
-            view = await asyncio.to_thread(self._encode, picture)
+            view = await asyncio.to_thread(self._encode, picture, number)
         except ImageError as error:
             self.give_up("no view", error, photo=picture.name)
             return None
@@ -168,11 +168,11 @@ class Device:
     def _object_of(self, number: int) -> str:
         return self.settings.object_of(number, str(self._run) if self._run > 1 else "")
 
-    def _encode(self, picture: Picture) -> Encoded:
+    def _encode(self, picture: Picture, number: int) -> Encoded:
         viewpoint = VIEWPOINTS[self.settings.view - 1] if self.settings.view else None
         with tracing.span("capture"):
             pixels = take_view(picture.content, viewpoint)
-        return self.encoder.encode(pixels)
+        return self.encoder.encode(pixels, number)
 
     async def _send(self, capture: Capture, sender: Sender, tasks: asyncio.TaskGroup) -> None:
         try:

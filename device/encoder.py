@@ -1,6 +1,8 @@
-"""Encoder: attention of the device's vision transformer, then importance-aware quantization."""
+"""Encoder: a source coder, and before it the vision transformer where it takes attention or tokens."""
 
 import time
+from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,32 +10,75 @@ from numpy.typing import NDArray
 from device.capture import Encoded
 from device.settings import DeviceSettings
 from semlink.service import tracing
-from semlink.source.iaq import coder as iaq
+from semlink.source.registry import Seen
 from semlink.vision.engines import load_engine
-from semlink.vision.vit import load_vit, normalise
 
 
 class Encoder:
     """Turns views into frames."""
 
     def __init__(self, settings: DeviceSettings) -> None:
-        """Loads the vision transformer and warms it up.
+        """Loads the models and warms the vision transformer up, if the source coder takes anything of it.
 
         Raises:
             WeightsError: no usable weights.
             EngineError: the engine cannot run the model.
         """
-        self._settings = settings
-        self._model = load_vit(settings.model, weights=settings.weights)
-        self._attention = load_engine(settings.engine, self._model, "attention", threads=settings.threads, batch=1)
+        from semlink.vision.vit import load_vit
 
-    def encode(self, pixels: NDArray[np.uint8]) -> Encoded:
-        """Weighs the patches of a (224, 224, 3) view and quantizes them accordingly."""
+        self._settings, self._coder = settings, settings.coder
+        if self._coder.load is not None:
+            self._coder.load(settings.weights)
+        if self._coder.takes != "pixels":
+            self._model = load_vit(settings.model, weights=settings.weights)
+            self._engine: Any = load_engine(
+                settings.engine, self._model, self._coder.takes, threads=settings.threads, batch=1
+            )
+        elif settings.threads:
+            import torch
+
+            torch.set_num_threads(settings.threads)
+
+    def encode(self, pixels: NDArray[np.uint8], frame_id: int) -> Encoded:
+        """The frame of a (224, 224, 3) view; the same bytes whenever a view is encoded under the same id."""
         started = time.perf_counter()
-        attention = self._attention(normalise(self._model, pixels[None]))[0].numpy()
-        weighed = time.perf_counter()
-        data = iaq.encode(pixels, attention, **self._settings.allocation).frame.to_bytes()
+        seen = self._look(pixels)
+        looked = time.perf_counter()
+        data = self._coder.encode(pixels, seen, **self._coding(frame_id)).frame.to_bytes()
         done = time.perf_counter()
-        tracing.record("attention", started, weighed)
-        tracing.record("encode", weighed, done)
-        return Encoded(data, attention, pixels, 1e3 * (weighed - started), 1e3 * (done - weighed))
+        if seen is not None:
+            tracing.record("attention", started, looked)
+        tracing.record("encode", looked, done)
+        attention = seen.attention if isinstance(seen, Seen) else seen
+        return Encoded(data, attention, pixels, 1e3 * (looked - started), 1e3 * (done - looked))
+
+    def _look(self, pixels: NDArray[np.uint8]) -> Seen | NDArray[np.float32] | None:
+        """What the source coder takes."""
+        if self._coder.takes == "pixels":
+            return None
+        from semlink.vision.vit import normalise
+
+        answer = self._engine(normalise(self._model, pixels[None]))
+        if self._coder.takes == "attention":
+            attention: NDArray[np.float32] = answer[0].numpy()
+            return attention
+        tokens, attention = answer
+        return Seen(tokens[0].numpy(), attention[0].numpy())
+
+    def _coding(self, frame_id: int) -> dict[str, Any]:
+        """The coder's settings; seeds are those of this frame of this device."""
+        settings = self._settings.coding
+        for each in self._settings.coder.settings:
+            if each.is_seed:
+                settings[each.name] = frame_seed(settings[each.name], self._settings.device_id, frame_id)
+        return settings
+
+
+def frame_seed(seed: int, device_id: str, frame_id: int) -> int:
+    """Seed of one frame's randomness: another for each device and frame, the same when a frame is encoded anew.
+
+    >>> frame_seed(0, "device-1", 7) == frame_seed(0, "device-1", 7) != frame_seed(0, "device-2", 7)
+    True
+    """
+    digest = int.from_bytes(sha256(device_id.encode()).digest())
+    return int(np.random.SeedSequence([seed, digest, frame_id]).generate_state(1, np.uint64)[0])

@@ -1,5 +1,6 @@
-"""Picture of a view, in four panels: the photo, its attention, the bits of its patches, what was received."""
+"""Picture of a view, in panels: the photo, its attention, the bits of its patches, what was received."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from device.capture import Encoded
 from semlink.frame import Frame
+from semlink.source.iaq import IaqFrame
 from semlink.source.registry import decode
 
 CAPTION_HEIGHT = 24
@@ -17,7 +19,7 @@ COLOURS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [
 
 
 def draw_view(path: Path, view: Encoded, received: Frame, answer: str) -> None:
-    """Draws four panels side by side into the PNG at `path`.
+    """Draws panels side by side into the PNG at `path`: two, more where there are attention or bits of patches.
 
     Args:
         path: file to write.
@@ -25,16 +27,12 @@ def draw_view(path: Path, view: Encoded, received: Frame, answer: str) -> None:
         received: the frame as the server got it.
         answer: caption of the last panel: what the server saw in it.
     """
-    frame = view.frame
-    grid = (frame.geometry.rows, frame.geometry.columns)
-    attention = view.attention.reshape(grid)
-    bit_map = _bit_map(frame.bits.reshape(grid), frame.max_bits, frame.geometry.patch_size)
-    panels = [
-        (view.pixels, "photo"),
-        (_map(attention / attention.max(), view.pixels), "attention"),
-        (bit_map, f"bits, rho = {frame.rho:.3g}"),
-        (np.clip(np.rint(decode(received)), 0, 255).astype(np.uint8), f"received: {answer}"),
-    ]
+    panels = [(view.pixels, "photo")]
+    if view.attention is not None:
+        panels.append((_map(_grid(view.attention / view.attention.max()), view.pixels), "attention"))
+    if (bits := _bits(view)) is not None:
+        panels.append((bits, f"bits, rho = {view.frame.rho:.3g}"))
+    panels.append((np.clip(np.rint(decode(received)), 0, 255).astype(np.uint8), f"received: {answer}"))
     height, width, _ = view.pixels.shape
     sheet = Image.new("RGB", (len(panels) * (width + MARGIN) + MARGIN, height + CAPTION_HEIGHT + MARGIN), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
@@ -44,6 +42,23 @@ def draw_view(path: Path, view: Encoded, received: Frame, answer: str) -> None:
         pen.text((left, 4), caption, fill="black", font=font)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
+
+
+def _grid(values: NDArray) -> NDArray:
+    """(N,) values of patches in raster order -> their square grid."""
+    side = math.isqrt(values.size)
+    return values.reshape(side, side)
+
+
+def _bits(view: Encoded) -> NDArray[np.uint8] | None:
+    """The bits of each patch as a picture; None where the frame's segments are not the patches."""
+    frame, height = view.frame, view.pixels.shape[0]
+    if isinstance(frame, IaqFrame):
+        bits = _grid(frame.bits)
+        return _bit_map(bits / frame.max_bits, height, bits)
+    if view.attention is None or frame.segment_bits.size != view.attention.size:
+        return None
+    return _bit_map(_grid(frame.segment_bits / max(frame.segment_bits.max(), 1)), height)
 
 
 def _coloured(shares: NDArray) -> NDArray[np.uint8]:
@@ -60,14 +75,17 @@ def _map(shares: NDArray, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return (0.35 * grey + 0.65 * colours).astype(np.uint8)
 
 
-def _bit_map(bits: NDArray, max_bits: int, side: int) -> NDArray[np.uint8]:
-    """The bits as colours, with their numbers in the patches."""
-    colours = np.kron(_coloured(bits / max_bits), np.ones((side, side, 1), np.uint8))
+def _bit_map(shares: NDArray, height: int, numbers: NDArray | None = None) -> NDArray[np.uint8]:
+    """Shares of the most bits as colours, `height` pixels high; with numbers in the patches that have any."""
+    side = height // shares.shape[0]
+    colours = np.kron(_coloured(shares), np.ones((side, side, 1), np.uint8))
+    if numbers is None:
+        return colours
     image = Image.fromarray(colours)
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(10)
-    for (row, column), count in np.ndenumerate(bits):
+    for (row, column), count in np.ndenumerate(numbers):
         if count:
             middle = ((column + 0.5) * side, (row + 0.5) * side)
-            ink = "black" if count > max_bits / 2 else "white"
+            ink = "black" if shares[row, column] > 1 / 2 else "white"
             pen.text(middle, str(count), fill=ink, font=font, anchor="mm")
     return np.asarray(image)

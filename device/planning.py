@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from device.capture import Encoded
 from semlink.access.planner import PlanMethod, PredictedPlan, plan, unit_variance_range
 from semlink.channel.ofdm import Numerology, subchannel_gains
+from semlink.source.iaq import IaqFrame
 from semlink.source.iaq.coder import encode_with
 from semlink.source.iaq.importance import importance_weights
 from semlink.v1 import link_pb2 as pb
@@ -40,8 +41,11 @@ def plan_view(view: Encoded, state: pb.ChannelState, method: PlanMethod, rho: fl
     """Plans and encodes a view anew for a channel, by the attention that is known already.
 
     Raises:
-        PlanningError: the state makes no sense, or this method has no plan for it.
+        PlanningError: the state makes no sense, this method has no plan for it, or the view waited in a spool
+            since the device had another source coder.
     """
+    if view.attention is None or (view.original is None and not isinstance(view.frame, IaqFrame)):
+        raise PlanningError("the view is of another source coder, whose frames take no plans; see --source")
     started = time.perf_counter()
     try:
         numerology, channel = _channel(state)

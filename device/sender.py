@@ -59,7 +59,7 @@ class Sender:
 
         def calls_for_another_plan(error: BaseException) -> bool:
             is_aborted = isinstance(error, UplinkError) and error.code is grpc.StatusCode.ABORTED
-            return is_aborted and self._settings.plan is not None
+            return is_aborted and self._settings.planned is not None
 
         def note(state: RetryCallState) -> None:
             log.info("planning anew", reason=str(state.outcome.exception() if state.outcome else None))
@@ -90,7 +90,7 @@ class Sender:
         tracing.end()
 
     async def _send_once(self, capture: Capture) -> Sent:
-        planned = await self._plan(capture) if self._settings.plan else None
+        planned = await self._plan(capture) if self._settings.planned else None
         view = planned.view if planned else capture.view
         request = pb.ClassifyRequest(
             frame=view.data,
@@ -116,13 +116,15 @@ class Sender:
     async def _plan(self, capture: Capture) -> PlannedView | None:
         """The view under a plan, or None if no channel on the way takes plans."""
         settings = self._settings
-        assert settings.plan is not None
-        with tracing.span("plan", method=settings.plan):
+        assert settings.planned is not None
+        with tracing.span("plan", method=settings.planned):
             state = await self._uplink.channel_state(capture.device_id, capture.number)
             if state is None:
                 log.info("no channel takes plans, sending without")
                 return None
-            return await asyncio.to_thread(plan_view, capture.view, state, settings.plan, settings.rho)
+            return await asyncio.to_thread(
+                plan_view, capture.view, state, settings.planned, settings.coding["rho"]
+            )
 
     async def _draw(self, folder: Path, capture: Capture, sent: Sent) -> Path | None:
         """Draws the view into a picture; one that cannot be drawn is logged, and costs no answer."""

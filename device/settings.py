@@ -2,81 +2,23 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from device.encoding import LOOKING, EncoderSettings
 from device.sources.kinds import is_stream
-from semlink.access.planner import PlanMethod
-from semlink.channel.plan import MIN_BITS
-from semlink.service.applicability import Applicable, Only
+from semlink.parameters import Only
 from semlink.service.settings import Address, CallSettings, ProcessSettings
-from semlink.source.iaq.allocation.methods import allocation_method, allocation_methods
-from semlink.source.iaq.coder import HEADER_BITS
-from semlink.source.iaq.distortion import MAX_CONVEX_BIT_ERROR_RATE
 from semlink.vision.engines import EngineName
 from semlink.vision.weights import DEVICE_MODEL
-
-if TYPE_CHECKING:
-    MethodName = str
-else:
-    MethodName = Literal[*allocation_methods()]
 
 MAX_OBJECT_ID = 128
 """Characters of an object id that a server takes."""
 MAX_FRAME_ID = 2**64 - 1
 MIN_CLOCK_SECONDS = 0.1
 """Between rounds from the clock: those of cameras differ by milliseconds."""
-
-WEIGHING = tuple(name for name, method in allocation_methods().items() if method.weighs)
-"""Allocation methods that use γ and the bit error rate they are told."""
-
-
-class EncoderSettings(Applicable):
-    """Settings that decide which bits each patch gets; also those of `semlink encode` and `semlink demo`."""
-
-    method: MethodName = Field("incremental", description="how bits are allocated to the patches")
-    rho: Annotated[float, Only("total_bits", (None,))] = Field(
-        0.25, ge=0, le=1, description="compression ratio of the payload to the 8-bit image"
-    )
-    total_bits: int | None = Field(
-        None, ge=HEADER_BITS, description="budget for header and payload together, instead of --rho"
-    )
-    gamma: Annotated[float, Only("method", WEIGHING)] = Field(
-        1.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="how strongly attention steers the bits: shape of the weight (31)",
-    )
-    design_ber: Annotated[float, Only("method", WEIGHING)] = Field(
-        0.0, ge=0, le=MAX_CONVEX_BIT_ERROR_RATE, description="bit error rate that the allocation assumes"
-    )
-    threshold: float | None = Field(
-        None,
-        allow_inf_nan=False,
-        description="of attention, for the methods that go by one: attention-threshold, -sum-threshold",
-    )
-    plan: PlanMethod | None = Field(
-        None,
-        description="plan bits, subchannels and power of every frame for the channel it will meet, if that takes "
-        "plans (mimo-ofdm, finite-blocklength); see semlink plan --help. The plan's bits, at --rho, stand instead "
-        "of --method's",
-    )
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        allocation_method(self.method).check_threshold(self.threshold)
-        if self.plan is not None and self.total_bits is not None:
-            raise ValueError("--plan (or SEMLINK_PLAN) keeps to --rho: leave --total-bits out")
-        if self.plan is not None and self.rho < MIN_BITS / 8:
-            raise ValueError(f"--plan (or SEMLINK_PLAN) needs --rho of {MIN_BITS / 8} or more, not {self.rho}")
-        return self
-
-    @property
-    def allocation(self) -> dict[str, Any]:
-        """Keyword arguments of `semlink.source.iaq.coder.encode`."""
-        return self.model_dump(include={"method", "rho", "total_bits", "gamma", "design_ber", "threshold"})
 
 
 class DeviceSettings(EncoderSettings, CallSettings):
@@ -127,9 +69,13 @@ class DeviceSettings(EncoderSettings, CallSettings):
         description="rounds; 0: until stopped. Without it, 1; with --every, or pictures that come one after the "
         "other, until stopped or until there are no more",
     )
-    model: str = Field(DEVICE_MODEL, description="timm name of the vision transformer")
+    model: Annotated[str, Only("source", LOOKING)] = Field(
+        DEVICE_MODEL, description="timm name of the vision transformer"
+    )
     weights: Path | None = Field(None, description="folder with NAME.safetensors, looked into first")
-    engine: EngineName = Field("openvino", description="what runs the model: openvino, the faster one, or torch")
+    engine: Annotated[EngineName, Only("source", LOOKING)] = Field(
+        "openvino", description="what runs the model: openvino, the faster one, or torch"
+    )
     threads: int = Field(0, ge=0, description="CPU threads of the model; 0: the engine's choice")
     header_key_file: Path | None = Field(
         None,

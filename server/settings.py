@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from semlink.service.applicability import Only
+from semlink.parameters import Only
 from semlink.service.settings import ListenSettings, Port
 from semlink.vision.engines import EngineName
 from semlink.vision.weights import SERVER_MODEL

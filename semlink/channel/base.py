@@ -1,7 +1,7 @@
 """Channel: what every channel has in common, what arrives over one, and the registry of channels by name.
 
 A channel is a frozen dataclass in a file of its own, which registers it. Its parameters are declared once, as its
-fields (see `semlink.channel.parameters`); settings, flags and the control plane are made from them. To add one,
+fields (see `semlink.parameters`); settings, flags and the control plane are made from them. To add one,
 see docs/add-a-channel.md.
 """
 
@@ -18,10 +18,10 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 
 from semlink.channel.fading import FadingState
-from semlink.channel.parameters import Option, check_parameters
 from semlink.channel.plan import Plan
 from semlink.channel.recording_files import read_recording
 from semlink.channel.recordings import ChannelMatrices, Recording, SnrTrace
+from semlink.parameters import Option, check_parameters
 from semlink.registry import Registry
 
 

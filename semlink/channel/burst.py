@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from semlink.channel.base import Arrival, Carried, Erring, register
 from semlink.channel.bsc import QUICK_FLIPS, flip_positions
 from semlink.channel.fading import FadingState
-from semlink.channel.parameters import Option
 from semlink.channel.plan import Plan
+from semlink.parameters import Option
 
 
 @register

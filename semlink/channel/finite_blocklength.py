@@ -11,9 +11,9 @@ from annotated_types import Interval
 
 from semlink.channel.base import Arrival, register
 from semlink.channel.bsc import flip_positions
-from semlink.channel.parameters import Option
 from semlink.channel.planned import Link, PlannedChannel
 from semlink.channel.rates import TARGET_BLOCK_ERROR_RATE, bit_error_rate, dispersion_penalty
+from semlink.parameters import Option
 
 
 @register

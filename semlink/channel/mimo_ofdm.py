@@ -8,9 +8,9 @@ import numpy as np
 
 from semlink.channel.base import Arrival, Modulated, payload_values, register
 from semlink.channel.layout import BlockLayout
-from semlink.channel.parameters import Option
 from semlink.channel.planned import Link, PlannedChannel
 from semlink.channel.uncoded import send_over_matrices, send_over_subchannels
+from semlink.parameters import Option
 
 
 @register

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from semlink.channel.base import Arrival, Carried, Channel, register
 from semlink.channel.fading import FadingState
-from semlink.channel.parameters import Option
 from semlink.channel.plan import Plan
+from semlink.parameters import Option
 
 
 @register

@@ -18,9 +18,9 @@ from semlink.channel.base import Arrival, Carried, Channel, Noisy
 from semlink.channel.blocks import Blocks, gains_of_blocks, latencies_over_intervals
 from semlink.channel.fading import FadingState, MimoFadingState
 from semlink.channel.ofdm import Beamforming, Numerology, beamforming, equivalent_gains
-from semlink.channel.parameters import Option
 from semlink.channel.plan import Plan
 from semlink.channel.recordings import ChannelMatrices
+from semlink.parameters import Option
 
 MAX_STREAMS = 16
 """Most spatial streams: the state of the channel then still fits a message."""

@@ -15,7 +15,8 @@ import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, NoDecode, SettingsConfigDict, SettingsError
 
-from semlink.service.applicability import Applicable, Only, flag_of
+from semlink.parameters import Only, flag_of
+from semlink.service.applicability import Applicable
 from semlink.service.origin import checked_origin
 from semlink.service.validation import mistake_text
 

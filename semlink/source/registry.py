@@ -4,14 +4,16 @@ A source coder is a folder of `semlink/source`, and registers itself where its p
 docs/add-a-coder.md.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semlink.frame import FORMAT_RULES, Frame, FrameError, read_profile
+from semlink.parameters import Parameter, keywords
 from semlink.registry import Registry
 
 FrameT = TypeVar("FrameT", bound=Frame, covariant=True)
@@ -30,22 +32,66 @@ class CodedImage(Generic[FrameT]):
     importance: NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Tokens of a vision transformer, and the attention on them, as a coder gets them that takes "tokens".
+
+    Attributes:
+        tokens: (N, D) float32, the patch tokens behind the last block, before the final norm, in raster order.
+        attention: (N,) float32 attention of the class token on the N patches, heads averaged; sums to 1.
+    """
+
+    tokens: NDArray[np.float32]
+    attention: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class SourceCoder:
     """A source coder under its name.
 
     Attributes:
-        name: unique among the coders, such as "iaq".
+        name: unique among the coders, in snake case, such as "iaq"; flags write it with hyphens.
         frame_type: its frames; their profile is unique.
-        encode: (H, W, C) 8-bit pixels, (N,) importance of the image's patches and settings of the coder's own ->
-            `CodedImage`.
+        takes: what `encode` gets of the device's vision transformer: the class token's attention on the N patches
+            ("attention", an (N,) array), tokens and attention ("tokens", a `Seen`), or nothing ("pixels", None).
+        encode: (H, W, C) 8-bit pixels, what the coder `takes`, and settings of its own as keywords ->
+            `CodedImage`. The keywords declare those settings, see `settings`.
         decode: a frame of `frame_type`, its payload perhaps damaged -> (H, W, C) pixels within 0..255, unrounded.
+            A frame that is for other models than those at hand is a `FrameError`.
+        load: reads the models that `encode` and `decode` need, looking into a folder first if one is given; called
+            once at the start by who encodes or decodes. Raises what tells that a file is missing and what to do.
+        check: ValueError where settings, given as keywords, don't fit each other.
     """
 
     name: str
     frame_type: type[Frame]
+    takes: Literal["attention", "tokens", "pixels"]
     encode: Callable[..., CodedImage[Frame]]
     decode: Callable[[Any], NDArray[np.float64]]
+    load: Callable[[Path | None], None] | None = None
+    check: Callable[..., None] | None = None
+
+    @property
+    def flag(self) -> str:
+        """The name as flags write it."""
+        return self.name.replace("_", "-")
+
+    @property
+    def settings(self) -> tuple[Parameter, ...]:
+        """The coder's own settings: the keywords of `encode`, each Annotated with an `Option` and its range.
+
+        Raises:
+            TypeError: one is not.
+        """
+        return keywords(self.encode)
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """ValueError unless settings are within their ranges and fit each other."""
+        for parameter in self.settings:
+            if parameter.name in settings:
+                parameter.check(settings[parameter.name])
+        if self.check is not None:
+            self.check(**settings)
 
 
 _coders: Registry[SourceCoder] = Registry("source coder", "semlink.source")
@@ -93,9 +139,18 @@ def read_frame(data: bytes, *, most_bytes: int | None = None) -> Frame:
     raise FrameError("profile", f"frame profile {profile} is unknown; this reads {known}")
 
 
-def decode(frame: Frame) -> NDArray[np.float64]:
-    """(H, W, C) pixels of a frame of any profile, within 0..255, unrounded."""
+def coder_of(frame: Frame) -> SourceCoder:
+    """The source coder whose frame this is.
+
+    Raises:
+        ValueError: there is none.
+    """
     for coder in source_coders():
         if isinstance(frame, coder.frame_type):
-            return coder.decode(frame)
+            return coder
     raise ValueError(f"no source coder reads a {type(frame).__name__}")
+
+
+def decode(frame: Frame) -> NDArray[np.float64]:
+    """(H, W, C) pixels of a frame of any profile, within 0..255, unrounded; its coder's models are loaded."""
+    return coder_of(frame).decode(frame)

@@ -96,8 +96,8 @@ class CountingEncoder:
     def __init__(self, encoder):
         self.encoder, self.done = encoder, 0
 
-    def encode(self, pixels):
-        encoded = self.encoder.encode(pixels)
+    def encode(self, pixels, frame_id):
+        encoded = self.encoder.encode(pixels, frame_id)
         self.done += 1
         return encoded
 

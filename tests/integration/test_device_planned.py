@@ -185,7 +185,7 @@ async def test_no_emulator_on_the_way_takes_plans_either(encoder, reports):
 
 
 def test_a_state_that_makes_no_sense_is_refused(encoder):
-    view = encoder.encode(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8))
+    view = encoder.encode(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8), 0)
     good = {"subcarriers": 784, "streams": 1, "spacing_hz": 15e3, "total_power": 784, "coherence_symbols": 50}
     channel = np.ones(784, "<c8").tobytes()
     plan_view(view, pb.ChannelState(channel=channel, **good), PlanMethod.FIXED, 0.25)

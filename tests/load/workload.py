@@ -61,7 +61,7 @@ def make(folder: Path) -> None:
             pixels = take_view(path, viewpoint)
             jpeg = io.BytesIO()
             Image.fromarray(pixels).save(jpeg, "JPEG", quality=90)
-            (folder / f"{name}.slf").write_bytes(encoder.encode(pixels).data)
+            (folder / f"{name}.slf").write_bytes(encoder.encode(pixels, 0).data)
             (folder / f"{name}.jpg").write_bytes(jpeg.getvalue())
             entries.append({"name": name, "photo": photo, "viewpoint": number})
     (folder / CONTENTS).write_text(json.dumps(entries, indent=2) + "\n")

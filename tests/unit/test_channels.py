@@ -11,7 +11,7 @@ from channel_emulator import settings
 from channel_emulator.settings import channel_fields
 from semlink.channel.base import Arrival, Channel, RawBits, channel_type, channels, register
 from semlink.channel.mimo_ofdm import MimoOfdm
-from semlink.channel.parameters import Option, parameters
+from semlink.parameters import Option, parameters
 
 NAMES = list(channels())
 

@@ -262,7 +262,7 @@ def test_options_of_the_demo_reach_its_processes(monkeypatch, tmp_path, given, o
         assert (device.to, device.device_id, device.view) == ("channel:1", f"device-{number}", number)
         assert device.model_dump(include=set(of_devices)) == of_devices
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["allocation"].items() <= device.allocation.items()
+    assert summary["allocation"].items() <= device.coding.items()
     assert "rho" in summary["allocation"] or device.total_bits
     assert ("method" in summary["allocation"]) == (device.plan is None)
     assert summary["plan"] == device.plan

@@ -24,7 +24,7 @@ from semlink.channel.awgn import Awgn
 from semlink.channel.base import Arrival, Channel
 from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.channel.mimo_ofdm import MimoOfdm
-from semlink.channel.parameters import Option
+from semlink.parameters import Option
 from semlink.vision.weights import DEVICE_MODEL
 
 

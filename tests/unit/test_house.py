@@ -17,7 +17,7 @@ PACKAGES = ("semlink", *PROCESSES)
 ABOVE = ("benchmarks", "cli", "experiments")
 """What stands above the processes and may import all of them."""
 GENERATED = ROOT / "semlink" / "v1"
-MATHEMATICS = ("access", "channel", "checks", "decision", "frame", "registry", "source")
+MATHEMATICS = ("access", "channel", "checks", "decision", "frame", "parameters", "registry", "source")
 IN_FUNCTIONS = {"semlink/source/codec/stills.py": {"PIL"}}
 """What a file of mathematics imports where it is used, beside NumPy and SciPy."""
 LOOKS_AT_PICTURES = {"PIL", "openvino", "safetensors", "skimage", "tenacity", "timm", "torch", "torchvision"}

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, CliPositionalArg
 
 from channel_emulator.settings import Settings as ChannelSettings
 from device.settings import DeviceSettings
-from semlink.service.applicability import Only, flag_of
+from semlink.parameters import Only, flag_of
 from semlink.service.settings import read_settings
 from server.settings import ServerSettings
 
@@ -57,7 +57,7 @@ def sample(kind, name):
     field = kind.model_fields[name]
     inner = [each for each in typing.get_args(field.annotation) if each is not type(None)]
     if typing.get_origin(field.annotation) is typing.Literal:
-        value = next(each for each in inner if each != field.default)
+        value = next((each for each in inner if each != field.default), field.default)
         return str(value), value
     if name in ("to", "upstream"):
         return "there:7", "there:7"

@@ -1,9 +1,14 @@
 """Importance-aware quantization, end to end: pixels and attention into a frame, a frame into pixels."""
 
+from typing import TYPE_CHECKING, Annotated, Literal
+
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import ArrayLike, NDArray
 
-from semlink.source.iaq.allocation.methods import allocate
+from semlink.parameters import Only, Option
+from semlink.source.iaq.allocation.methods import allocate, allocation_method, allocation_methods
+from semlink.source.iaq.distortion import MAX_CONVEX_BIT_ERROR_RATE
 from semlink.source.iaq.frame import Geometry, IaqFrame, header_bits
 from semlink.source.iaq.patches import to_image, to_patches
 from semlink.source.iaq.quantizer import dequantize, quantize
@@ -14,17 +19,47 @@ MAX_BITS = 8
 HEADER_BITS = header_bits(Geometry(14, 14, PATCH_SIZE, 3), MAX_BITS)
 """Bits of the header of a 224 × 224 colour image's frame."""
 
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[*allocation_methods()]
+
+WEIGHING = tuple(name for name, method in allocation_methods().items() if method.weighs)
+"""Allocation methods that use γ and the bit error rate they are told."""
+
 
 def encode(
     image: NDArray[np.uint8],
     scores: ArrayLike,
     *,
-    method: str = "incremental",
-    rho: float = 0.25,
-    total_bits: int | None = None,
-    gamma: float = 1.0,
-    design_ber: float = 0.0,
-    threshold: float | None = None,
+    method: Annotated[MethodName, Option("how bits are allocated to the patches")] = "incremental",
+    rho: Annotated[
+        float,
+        Interval(ge=0, le=1),
+        Only("total_bits", (None,)),
+        Option("compression ratio of the payload to the 8-bit image"),
+    ] = 0.25,
+    total_bits: Annotated[
+        int | None,
+        Interval(ge=HEADER_BITS),
+        Option("budget for header and payload together, instead of --rho"),
+    ] = None,
+    gamma: Annotated[
+        float,
+        Interval(gt=0),
+        Only("method", WEIGHING),
+        Option("how strongly attention steers the bits: shape of the weight (31)"),
+    ] = 1.0,
+    design_ber: Annotated[
+        float,
+        Interval(ge=0, le=MAX_CONVEX_BIT_ERROR_RATE),
+        Only("method", WEIGHING),
+        Option("bit error rate that the allocation assumes"),
+    ] = 0.0,
+    threshold: Annotated[
+        float | None,
+        Option("of attention, for the methods that go by one: attention-threshold, -sum-threshold"),
+    ] = None,
 ) -> CodedImage[IaqFrame]:
     """Quantizes an image by the importance of its patches (IAQ, Section III, and IV-C for `design_ber` > 0).
 
@@ -68,6 +103,11 @@ def encode(
         max_bits=MAX_BITS,
     )
     return CodedImage(_frame(image, patches, bits, geometry), np.asarray(scores, np.float64))
+
+
+def check_settings(*, method: str = "incremental", threshold: float | None = None, **_: object) -> None:
+    """ValueError unless a threshold is given just where the method has one."""
+    allocation_method(method).check_threshold(threshold)
 
 
 def encode_with(image: NDArray[np.uint8], bits: NDArray[np.int64]) -> IaqFrame:

@@ -1,13 +1,17 @@
-"""Parameter of a channel: one declaration of type, range, default, help and flag, as a field of its dataclass.
+"""Parameter of a channel or a source coder: one declaration of type, range, default, help and flag.
 
     snr_db: Annotated[float, Interval(ge=-50, le=100), Option("SNR in dB", flag="snr")] = 20.0
 
-Settings, flags and the control plane's models are made from what `parameters` reads of such fields.
+It is a field of a channel's dataclass, or a keyword of a coder's `encode`. Settings, flags and the control plane's
+models are made from what `parameters` and `keywords` read of them.
 """
 
+import inspect
 import math
+from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
+from types import NoneType
 from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
 
 import annotated_types
@@ -25,6 +29,34 @@ class Option:
     """Default of the flag, where the field has none."""
     at_start: bool = False
     """Only those who start a process may set it: it is a flag, and not on the control plane."""
+    is_seed: bool = False
+    """Of a coder: a seed, which who encodes mixes with what names the frame, so that each frame has its own."""
+
+
+@dataclass(frozen=True)
+class Only:
+    """Declares in which company a setting has an effect; several of one setting must all hold.
+
+    rate_burst: Annotated[int, Only("rate_limit")] = 20
+    gamma: Annotated[float, Only("method", ("incremental", "water-filling"))] = 1.0
+    rho: Annotated[float, Only("total_bits", (None,))] = 0.25
+    """
+
+    other: str
+    """Name of another setting of the same model."""
+    values: tuple[Any, ...] = ()
+    """Values of it beside which the setting has an effect; none: whatever is not None, False, 0 or empty."""
+
+    def contradiction(self, settings: object) -> str:
+        """Why a setting has no effect, to be written behind its flag; empty where it has one."""
+        value, other = getattr(settings, self.other), flag_of(self.other)
+        if value in self.values if self.values else value:
+            return ""
+        if not self.values:
+            return f"has no effect without {other}"
+        if self.values == (None,):
+            return f"has no effect beside {other}"
+        return f"is for {other} {' or '.join(map(str, self.values))}, not {value}"
 
 
 @dataclass(frozen=True)
@@ -45,6 +77,8 @@ class Parameter:
     """What it means."""
     at_start: bool = False
     """Only those who start a process may set it."""
+    is_seed: bool = False
+    """It is mixed with what names the frame."""
 
     @property
     def choices(self) -> tuple[Any, ...]:
@@ -57,6 +91,8 @@ class Parameter:
         kind, *about = get_args(self.annotation)
         if value is None and self.default is None:
             return
+        if NoneType in get_args(kind):
+            (kind,) = (each for each in get_args(kind) if each is not NoneType)
         if self.choices:
             if value not in self.choices:
                 raise ValueError(f"{self.name} must be one of {', '.join(map(str, self.choices))}, not {value!r}")
@@ -83,26 +119,46 @@ def parameters(declaring: type[_Declares]) -> tuple[Parameter, ...]:
         TypeError: a field has no `Option`.
     """
     hints = get_type_hints(declaring, include_extras=True)
+    return tuple(
+        _declared(declaring.__name__, each.name, hints[each.name], each.default) for each in fields(declaring)
+    )
+
+
+@cache
+def keywords(function: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """The parameters that a function declares: its keyword-only arguments.
+
+    Raises:
+        TypeError: one of them has no `Option`, or no default.
+
+    >>> def encode(image, *, step: Annotated[int, annotated_types.Interval(ge=1), Option("grey levels")] = 4): ...
+    >>> [(each.name, each.default, each.help) for each in keywords(encode)]
+    [('step', 4, 'grey levels')]
+    """
     declared = []
-    for each in fields(declaring):
-        annotation = hints[each.name]
-        about = get_args(annotation) if get_origin(annotation) is Annotated else ()
-        option = next((part for part in about if isinstance(part, Option)), None)
-        if option is None:
-            raise TypeError(f"{declaring.__name__}.{each.name} must be Annotated with an Option")
-        initial = option.initial if each.default is MISSING else each.default
-        declared.append(
-            Parameter(
-                each.name,
-                option.flag or each.name,
-                annotation,
-                each.default,
-                initial,
-                option.help,
-                option.at_start,
-            )
-        )
+    for name, each in inspect.signature(function, eval_str=True).parameters.items():
+        if each.kind is inspect.Parameter.KEYWORD_ONLY:
+            if each.default is inspect.Parameter.empty:
+                raise TypeError(f"{function.__name__}: {name} must have a default")
+            declared.append(_declared(function.__name__, name, each.annotation, each.default))
     return tuple(declared)
+
+
+def _declared(where: str, name: str, annotation: Any, default: Any) -> Parameter:
+    about = get_args(annotation) if get_origin(annotation) is Annotated else ()
+    option = next((part for part in about if isinstance(part, Option)), None)
+    if option is None:
+        raise TypeError(f"{where}.{name} must be Annotated with an Option")
+    return Parameter(
+        name,
+        option.flag or name,
+        annotation,
+        default,
+        option.initial if default is MISSING else default,
+        option.help,
+        option.at_start,
+        option.is_seed,
+    )
 
 
 def check_parameters(declared: _Declares) -> None:
@@ -120,3 +176,12 @@ def _check_interval(name: str, value: Any, limits: annotated_types.Interval) -> 
     ):
         if not holds:
             raise ValueError(f"{name} must be {wanted}, not {value}")
+
+
+def flag_of(name: str) -> str:
+    """The flag of a setting.
+
+    >>> flag_of("design_ber")
+    '--design-ber'
+    """
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,70 @@
+"""Settings of an encoder: the source coder by its name, and those that the coders declare themselves."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from semlink.access.planner import PlanMethod
+from semlink.channel.plan import MIN_BITS
+from semlink.parameters import Only
+from semlink.service.applicability import Applicable
+from semlink.service.declared import declared_fields, with_fields
+from semlink.source.registry import SourceCoder, source_coder, source_coders
+
+START = "iaq"
+"""Source coder where none is named."""
+LOOKING = tuple(coder.flag for coder in source_coders() if coder.takes != "pixels")
+"""Source coders that a vision transformer looks for."""
+
+
+def source_fields() -> dict[str, Any]:
+    """Fields of settings, by their names: `source`, and every setting of every source coder.
+
+    Raises:
+        ValueError: two coders declare one flag in different ways.
+    """
+    declared = {coder.flag: coder.settings for coder in source_coders()}
+    named = Field(START, description="the source coder, which makes frames of pictures")
+    return {"source": (Literal[tuple(declared)], named)} | declared_fields("source", declared)
+
+
+@with_fields(source_fields)
+class EncoderSettings(Applicable):
+    """Settings that decide what is sent of a picture; also those of `semlink encode` and `semlink demo`."""
+
+    source: str = START
+    plan: Annotated[PlanMethod | None, Only("source", ("iaq",))] = Field(
+        None,
+        description="plan bits, subchannels and power of every frame for the channel it will meet, if that takes "
+        "plans (mimo-ofdm, finite-blocklength); see semlink plan --help. The plan's bits, at --rho, stand instead "
+        "of --method's",
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        coding = self.coding
+        self.coder.check_settings(coding)
+        if self.planned is None:
+            return self
+        if coding["total_bits"] is not None:
+            raise ValueError("--plan (or SEMLINK_PLAN) keeps to --rho: leave --total-bits out")
+        if coding["rho"] < MIN_BITS / 8:
+            raise ValueError(
+                f"--plan (or SEMLINK_PLAN) needs --rho of {MIN_BITS / 8} or more, not {coding['rho']}"
+            )
+        return self
+
+    @property
+    def coder(self) -> SourceCoder:
+        """The source coder."""
+        return source_coder(self.source.replace("-", "_"))
+
+    @property
+    def coding(self) -> dict[str, Any]:
+        """Keyword arguments of the coder's `encode`."""
+        return {each.name: getattr(self, each.flag) for each in self.coder.settings}
+
+    @property
+    def planned(self) -> PlanMethod | None:
+        """How frames are planned; None for those that aren't, as of a coder that takes no plans."""
+        return self.plan if self.source == "iaq" else None
