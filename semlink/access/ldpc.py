@@ -1,8 +1,8 @@
 """LDPC codes of 5G NR (3GPP TS 38.212, Sections 5.3.2 and 5.4.2.1): base graphs, lifting, encoder, rate matching.
 
-A code is quasi-cyclic: every entry of its base graph stands for a Z×Z identity matrix whose columns are shifted, or
-for zeros. Blocks of bits are therefore kept as (columns of the base graph, Z, number of blocks), in which a shifted
-identity is a roll along the middle axis. There is no CRC, no segmentation and no interleaver here.
+A code is quasi-cyclic: every entry of its base graph stands for a Z×Z identity matrix whose columns are shifted,
+or for zeros. Blocks of bits are therefore kept as (columns of the base graph, Z, number of blocks), in which a
+shifted identity is a roll along the middle axis. There is no CRC, no segmentation and no interleaver here.
 """
 
 import math
@@ -102,7 +102,7 @@ class Ldpc:
     @property
     def columns(self) -> int:
         """Columns that matter: each row past the core has one new bit, and is left out where that is not sent."""
-        last = 2 * self.lifting + self.fillers.stop - self.fillers.start + self.n
+        last: int = 2 * self.lifting + self.fillers.stop - self.fillers.start + self.n
         return max(-(-last // self.lifting), self.information_columns + _CORE)
 
     @cached_property
@@ -120,7 +120,8 @@ class Ldpc:
         """(n,) bits that go on the air, counted among all: the first two columns and the fillers do not."""
         bits = np.arange(2 * self.lifting, self.columns * self.lifting)
         fillers = self.fillers
-        return bits[(bits < fillers.start) | (bits >= fillers.stop)][: self.n]
+        sent: NDArray[np.int64] = bits[(bits < fillers.start) | (bits >= fillers.stop)][: self.n]
+        return sent
 
     def encode(self, information: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Bits on the air.
@@ -150,13 +151,13 @@ class Ldpc:
 
         def parity(row: int, below: int) -> NDArray[np.uint8]:
             """Sum of a row's bits in the columns below a number."""
-            total = np.zeros_like(bits[0])
+            total = np.zeros((z, len(information)), np.uint8)
             for column, shift in self.rows[row]:
                 if column < below:
                     total ^= np.roll(bits[column], -shift, axis=0)
             return total
 
-        # In the sum of the four core rows the double diagonal cancels, and of the column of weight 3 two entries do.
+        # In the sum of the core rows the double diagonal cancels, and of the column of weight 3 two entries do.
         core = [parity(row, first) for row in range(_CORE)]
         shifts = [entry.shift for row in self.rows[:_CORE] for entry in row if entry.column == first]
         odd = next(shift for shift in shifts if shifts.count(shift) % 2)

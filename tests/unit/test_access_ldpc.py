@@ -67,7 +67,7 @@ def test_decodes_what_sionna_decodes(k, n):
 
 @pytest.mark.parametrize(("k", "n", "share"), [(100, 200, 0.4), (300, 900, 0.6), (60, 75, 0.1)])
 def test_of_erasures_it_finds_what_peeling_finds(k, n, share):
-    """Over erasures belief propagation is peeling: a check with one unknown bit says it (Richardson and Urbanke)."""
+    """Over erasures belief propagation is peeling: a check with one unknown bit says it (Richardson, Urbanke)."""
     code, sent = Ldpc(k, n), bits(20, k)
     erased = np.random.default_rng(2).random((20, n)) < share
     decoded = decode(code, np.where(erased, 0, 30 * (1 - 2.0 * code.encode(sent))))

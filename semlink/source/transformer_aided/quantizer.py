@@ -1,8 +1,8 @@
 """Token quantizer: uniform, with a scale of its own for every channel of the tokens and every number of bits.
 
 The paper sends tokens as they come out of the transformer and counts patches, not bits (Mortaheb et al., arXiv
-2405.01521, Section III). At 32 bits a value a token of its model takes 12288 bits, and the 8 × 8 pixels that it stands
-for take 1536; one of DeiT-Tiny takes 6144, as many as its 16 × 16 pixels. Here a value has 2 to 8 bits.
+2405.01521, Section III). At 32 bits a value a token of its model takes 12288 bits, and the 8 × 8 pixels that it
+stands for take 1536; one of DeiT-Tiny takes 6144, as many as its 16 × 16 pixels. Here a value has 2 to 8 bits.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ class Scales:
     @property
     def dimension(self) -> int:
         """Channels D of a token."""
-        return self.low.shape[1]
+        return int(self.low.shape[1])
 
     @classmethod
     def read(cls, path: Path) -> Self:
