@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from cli.frames import read_at_most
+from cli.frames import decoded, read_at_most
 from cli.from_settings import WeightsFolder, explained
 from semlink.frame import MAGIC, MAX_FRAME_BYTES, FrameError
-from semlink.source.registry import decode, read_frame
+from semlink.source.registry import read_frame
 from semlink.vision.photos import find_photos
 from semlink.vision.weights import SERVER_MODEL, WeightsError
 
@@ -43,7 +43,7 @@ def classify(
     """
     with explained(WeightsError, FrameError, ValueError, OSError):
         paths = [path for each in inputs for path in _paths(each)]
-        pixels = [pixels_of(path) for path in paths]
+        pixels = [pixels_of(path, weights) for path in paths]
         answers = predicted(_load(model, weights), pixels, top)
     if as_json:
         for path, predictions in zip(paths, answers, strict=True):
@@ -62,12 +62,13 @@ def classify(
     Console().print(table)
 
 
-def pixels_of(path: Path) -> NDArray[Any]:
+def pixels_of(path: Path, weights: Path | None) -> NDArray[Any]:
     """(224, 224, 3) pixels within 0..255 of a frame file or of a picture file.
 
     Raises:
         OSError: the file cannot be read.
         FrameError: a frame that breaks a rule.
+        WeightsError: the models of the frame's coder are missing.
         ValueError: a picture that cannot be used, or a frame of an image of another size.
     """
     from semlink.vision.images import IMAGE_SIZE, MAX_IMAGE_BYTES, ImageError, model_pixels, open_image
@@ -83,7 +84,7 @@ def pixels_of(path: Path) -> NDArray[Any]:
         raise ValueError(
             f"{path}: the model takes {IMAGE_SIZE} x {IMAGE_SIZE} pixels in colour, not {frame.shape}"
         )
-    return decode(frame)
+    return decoded(frame, weights)
 
 
 def predicted(model: "VisionTransformer", pixels: list[NDArray[Any]], top: int) -> list[list[dict[str, Any]]]:

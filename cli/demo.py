@@ -17,7 +17,7 @@ from channel_emulator.settings import channel_fields
 from cli.demo_table import show
 from cli.from_settings import Settings, WeightsFolder, explained, fail, refuse_without_effect, takes
 from cli.processes import ProcessError, Processes, when_interrupted
-from device.encoding import EncoderSettings
+from device.encoding import PLANNING, EncoderSettings, source_fields
 from semlink.access.planner import PlanMethod
 from semlink.channel.base import channels
 from semlink.parameters import Only
@@ -27,9 +27,7 @@ VIEWS = 4
 START_SECONDS = 120.0
 ANSWER_SECONDS = 300.0
 
-ENCODER = Settings(
-    EncoderSettings, ("method", "rho", "total_bits", "gamma", "design_ber", "threshold", "plan"), "Encoder"
-)
+ENCODER = Settings(EncoderSettings, (*source_fields(), "plan"), "Encoder")
 CHANNEL = Settings(
     ChannelSettings,
     (*channel_fields(), "pace", "seed"),
@@ -100,6 +98,12 @@ def demo(
     ia-qsmpa by default.
     """
     takes_plans = channel.channel in PLANNED
+    if takes_plans and encoder.source not in PLANNING:
+        fail(
+            f"--channel {channel.channel} takes frames with plans, which --source {encoder.source} does not make: "
+            f"take --source {' or '.join(PLANNING)}, or a channel other than {' and '.join(PLANNED)}",
+            status=2,
+        )
     if encoder.plan and not takes_plans:
         fail(f"--plan is for --channel {' and '.join(PLANNED)}", status=2)
     if takes_plans and not encoder.plan:
@@ -219,10 +223,8 @@ def _summarise(demo: Demo, views: list[dict[str, Any]]) -> dict[str, Any]:
         "channel": {
             "impairment": demo.channel.channel, **demo.channel_settings, "seed": demo.channel.seed
         },
-        "allocation": {
-            name: value for name, value in demo.encoder_settings.items() if name in demo.encoder.coding
-        },
-        "plan": demo.encoder.plan,
+        "encoder": {name: value for name, value in demo.encoder_settings.items() if name != "plan"},
+        "plan": demo.encoder.planned,
         **provenance(),
     }  # fmt: skip
     (demo.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

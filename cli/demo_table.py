@@ -10,7 +10,7 @@ from rich.table import Table
 def show(summary: dict, console: Console) -> None:
     """Prints a demo's summary as a table, a column for each device so that it fits a terminal; then the vote."""
     views = summary["views"]
-    settings = summary["allocation"] | ({"plan": summary["plan"]} if summary["plan"] else {})
+    settings = summary["encoder"] | ({"plan": summary["plan"]} if summary["plan"] else {})
     table = Table(
         title=f"Four views over {_words(summary['channel'])}",
         caption=f"encoder: {_words(settings)}; server: {views[0]['model']}",
@@ -41,7 +41,8 @@ def show(summary: dict, console: Console) -> None:
     row("confidence", lambda view: f"{view['top1']['confidence']:.3f}")
     table.add_section()
     for step in ("attention", "encode", "channel", "server"):
-        table.add_row(f"{step} ms", *(f"{view['timings_ms'][step]:.1f}" for view in views))
+        if all(view["timings_ms"][step] is not None for view in views):  # some coders take no attention
+            table.add_row(f"{step} ms", *(f"{view['timings_ms'][step]:.1f}" for view in views))
     console.print(table)
     if late := [view["transmission"] for view in views if (view["transmission"] or {}).get("exceeds_coherence")]:
         console.print(

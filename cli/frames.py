@@ -5,20 +5,19 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from cli.from_settings import Settings, WeightsFolder, explained, takes
-from device.encoding import EncoderSettings
+from device.encoding import EncoderSettings, source_fields
 from semlink.frame import MAX_FRAME_BYTES, Frame, FrameError
-from semlink.source.registry import read_frame
+from semlink.source.registry import coder_of, read_frame
 from semlink.vision.photos import find_photos
-from semlink.vision.weights import DEVICE_MODEL, WeightsError
+from semlink.vision.weights import WeightsError
 
-ALLOCATION = Settings(
-    EncoderSettings, ("method", "rho", "total_bits", "gamma", "design_ber", "threshold"), "Encoder"
-)
+ENCODER = Settings(EncoderSettings, tuple(source_fields()), "Encoder")
 
 
-@takes(encoder=ALLOCATION)
+@takes(encoder=ENCODER)
 def encode(
     *,
     photo: Annotated[str, typer.Argument(help="A picture file, or the name of one of scikit-image's.")],
@@ -27,15 +26,13 @@ def encode(
     weights: WeightsFolder = None,
 ) -> None:
     """Encode a photo into a frame, as a device does."""
-    from semlink.source.iaq import coder as iaq
+    from device.encoder import Encoder
     from semlink.vision.images import model_pixels, open_image
-    from semlink.vision.vit import class_attention, load_vit, normalise
 
     with explained(WeightsError, ValueError, OSError):
         pixels = model_pixels(open_image(find_photos([photo])[0]))
-        model = load_vit(DEVICE_MODEL, weights=weights)
-        attention = class_attention(model, normalise(model, pixels[None]))[0].numpy()
-        encoded = iaq.encode(pixels, attention, **encoder.coding).frame
+        with_torch = Encoder(encoder, device_id="", weights=weights, engine="torch")
+        encoded = with_torch.encode(pixels, 0).frame
         frame.parent.mkdir(parents=True, exist_ok=True)
         frame.write_bytes(encoded.to_bytes())
     typer.echo(
@@ -57,15 +54,14 @@ def decode(
             ".bmp or .ppm, none of which loses anything."
         ),
     ],
+    weights: WeightsFolder = None,
 ) -> None:
     """Decode a frame into a picture, as the server sees it."""
     from PIL import Image
 
-    from semlink.source.registry import decode as decode_frame
-
-    with explained(FrameError, ValueError, OSError):
+    with explained(FrameError, ValueError, WeightsError, OSError):
         kind = _picture_format(picture)
-        pixels = np.rint(decode_frame(read_frame_file(frame))).astype(np.uint8)
+        pixels = np.rint(decoded(read_frame_file(frame), weights)).astype(np.uint8)
         picture.parent.mkdir(parents=True, exist_ok=True)
         # A grey picture has no third axis for Pillow.
         image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
@@ -81,6 +77,18 @@ def read_frame_file(path: Path) -> Frame:
         FrameError: it is no frame.
     """
     return read_frame(read_at_most(path, MAX_FRAME_BYTES + 1), most_bytes=MAX_FRAME_BYTES)
+
+
+def decoded(frame: Frame, weights: Path | None) -> NDArray[np.float64]:
+    """(H, W, C) pixels of a frame within 0..255, by its coder's models.
+
+    Raises:
+        FrameError: it is for other models.
+        WeightsError: the coder's models are missing.
+    """
+    coder = coder_of(frame)
+    coder.prepare(weights)
+    return coder.decode(frame)
 
 
 def read_at_most(path: Path, most_bytes: int) -> bytes:

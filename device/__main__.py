@@ -48,7 +48,7 @@ def main() -> None:
         from device.encoder import Encoder
         from device.store_and_forward import StoreAndForward
 
-        device = Device(settings, credentials, Encoder(settings), source, stop, key)
+        device = Device(settings, credentials, Encoder.of(settings), source, stop, key)
         forward = StoreAndForward(device, spool) if spool else device
     except (EngineError, PhotosError, SourceError, SpoolError, StartupError, WeightsError) as error:
         sys.exit(f"device: {error}")

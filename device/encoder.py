@@ -2,42 +2,71 @@
 
 import time
 from hashlib import sha256
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device.capture import Encoded
+from device.encoding import EncoderSettings
 from device.settings import DeviceSettings
 from semlink.service import tracing
 from semlink.source.registry import Seen
-from semlink.vision.engines import load_engine
+from semlink.vision.engines import EngineName, load_engine
+from semlink.vision.weights import DEVICE_MODEL
 
 
 class Encoder:
     """Turns views into frames."""
 
-    def __init__(self, settings: DeviceSettings) -> None:
+    def __init__(
+        self,
+        settings: EncoderSettings,
+        *,
+        device_id: str,
+        model: str = DEVICE_MODEL,
+        weights: Path | None = None,
+        engine: EngineName = "openvino",
+        threads: int = 0,
+    ) -> None:
         """Loads the models and warms the vision transformer up, if the source coder takes anything of it.
+
+        Args:
+            settings: the source coder, and its settings.
+            device_id: whose views they are.
+            model: timm name of the vision transformer.
+            weights: folder to look into first for models.
+            engine: what runs the vision transformer.
+            threads: CPU threads of the models; 0: the engine's choice.
 
         Raises:
             WeightsError: no usable weights.
             EngineError: the engine cannot run the model.
         """
-        from semlink.vision.vit import load_vit
-
-        self._settings, self._coder = settings, settings.coder
-        if self._coder.load is not None:
-            self._coder.load(settings.weights)
+        self._settings, self._coder, self._device_id = settings, settings.coder, device_id
+        self._coder.prepare(weights)
         if self._coder.takes != "pixels":
-            self._model = load_vit(settings.model, weights=settings.weights)
-            self._engine: Any = load_engine(
-                settings.engine, self._model, self._coder.takes, threads=settings.threads, batch=1
-            )
-        elif settings.threads:
+            from semlink.vision.vit import load_vit
+
+            self._model = load_vit(model, weights=weights)
+            self._engine: Any = load_engine(engine, self._model, self._coder.takes, threads=threads, batch=1)
+        elif threads:
             import torch
 
-            torch.set_num_threads(settings.threads)
+            torch.set_num_threads(threads)
+
+    @classmethod
+    def of(cls, settings: DeviceSettings) -> Self:
+        """The encoder of a device."""
+        return cls(
+            settings,
+            device_id=settings.device_id,
+            model=settings.model,
+            weights=settings.weights,
+            engine=settings.engine,
+            threads=settings.threads,
+        )
 
     def encode(self, pixels: NDArray[np.uint8], frame_id: int) -> Encoded:
         """The frame of a (224, 224, 3) view; the same bytes whenever a view is encoded under the same id."""
@@ -68,9 +97,9 @@ class Encoder:
     def _coding(self, frame_id: int) -> dict[str, Any]:
         """The coder's settings; seeds are those of this frame of this device."""
         settings = self._settings.coding
-        for each in self._settings.coder.settings:
+        for each in self._coder.settings:
             if each.is_seed:
-                settings[each.name] = frame_seed(settings[each.name], self._settings.device_id, frame_id)
+                settings[each.name] = frame_seed(settings[each.name], self._device_id, frame_id)
         return settings
 
 

@@ -15,6 +15,8 @@ START = "iaq"
 """Source coder where none is named."""
 LOOKING = tuple(coder.flag for coder in source_coders() if coder.takes != "pixels")
 """Source coders that a vision transformer looks for."""
+PLANNING = ("iaq",)
+"""Source coders whose bits a transmission plan can choose."""
 
 
 def source_fields() -> dict[str, Any]:
@@ -33,7 +35,7 @@ class EncoderSettings(Applicable):
     """Settings that decide what is sent of a picture; also those of `semlink encode` and `semlink demo`."""
 
     source: str = START
-    plan: Annotated[PlanMethod | None, Only("source", ("iaq",))] = Field(
+    plan: Annotated[PlanMethod | None, Only("source", PLANNING)] = Field(
         None,
         description="plan bits, subchannels and power of every frame for the channel it will meet, if that takes "
         "plans (mimo-ofdm, finite-blocklength); see semlink plan --help. The plan's bits, at --rho, stand instead "
@@ -67,4 +69,4 @@ class EncoderSettings(Applicable):
     @property
     def planned(self) -> PlanMethod | None:
         """How frames are planned; None for those that aren't, as of a coder that takes no plans."""
-        return self.plan if self.source == "iaq" else None
+        return self.plan if self.source in PLANNING else None

@@ -8,6 +8,7 @@ from typing import Any
 from device.capture import Capture, Encoded
 from device.planning import PlannedView
 from device.votes import VoteAnswer
+from semlink.source.registry import coder_of
 from semlink.v1 import link_pb2 as pb
 
 
@@ -50,6 +51,7 @@ def answer_report(
         "photo": capture.photo,
         "view": capture.viewpoint,
         "picture": str(picture) if picture else None,
+        "source": coder_of(frame).flag,
         "header_bits": frame.header_bits,
         "payload_bits": frame.payload_bits,
         "rho": frame.rho,
@@ -59,7 +61,7 @@ def answer_report(
         "transmission": None if planned is None else _transmission(planned, channel),
         "top1": {"label": top.label, "name": top.name, "confidence": top.confidence},
         "timings_ms": {
-            "attention": view.attention_ms,
+            "attention": None if view.attention is None else view.attention_ms,
             "encode": view.encode_ms,
             "plan": None if planned is None else planned.plan_ms,
             "channel": channel.channel_ms,

@@ -56,7 +56,7 @@ async def assembled(settings: ServerSettings) -> AsyncIterator[Assembly]:
     sessions = Sessions(_store(settings, metrics), settings.max_waiting_calls, metrics)
     sessions.start_probing()
     recognizer = Recognizer(settings, sessions, metrics, keys)
-    health.checks += sessions.problem, recognizer.pictures.problem
+    health.checks += sessions.problem, recognizer.pictures.problem, recognizer.decoders.problem
     try:
         link = LinkService(recognizer, sessions, metrics, timeout)
         app = create_app(recognizer, sessions, metrics, health, admission, timeout, settings.max_held_bytes)

@@ -18,7 +18,7 @@ CLASSIFY_PATH = "/v1/classify"
 PROTOCOLS = ("grpc", "http")
 OUTCOMES = ("answered", "refused", "overloaded", "expired", "cancelled", "unavailable", "failed")
 VOTES = ("unanimous", "majority", "plurality")
-REASONS = (*frame_rules(), "lost_patches", "tag")
+REASONS = (*frame_rules(), "lost_patches", "no_decoder", "tag")
 """Why a frame is rejected: rules of the format and of the server."""
 CALLER_GONE = 499
 """HTTP status of a response to a caller that has hung up."""

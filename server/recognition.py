@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from semlink.service import tracing
 from semlink.service.admission import CALLER
-from semlink.source import registry
 from server.batching import Batcher, Decoded, Pending, Recognition
+from server.decoders import SourceDecoders
 from server.frames import HeaderKeys, parse_frame
 from server.metrics import Metrics
 from server.model import ModelInput, load_model
@@ -64,6 +64,7 @@ class Recognizer:
     Attributes:
         is_loading: the model is being loaded, in a thread that can't be stopped.
         pictures: decodes them, in processes of its own.
+        decoders: of frames.
     """
 
     def __init__(
@@ -81,9 +82,10 @@ class Recognizer:
         self._description = ""
         self.is_loading = False
         self.pictures = PictureDecoders(metrics)
+        self.decoders = SourceDecoders()
 
     async def start(self) -> None:
-        """Loads the model, measures how long it takes for an image and for a batch, and starts the decoders.
+        """Loads the models, measures how long one takes for an image and for a batch, and starts the decoders.
 
         Raises:
             WeightsError, EngineError: see `load_model`.
@@ -96,6 +98,7 @@ class Recognizer:
         settings = self._settings
         try:
             model = load_model(settings)
+            self.decoders.load(settings.weights)
             batcher = Batcher(
                 model.predict,
                 self._thread,
@@ -133,13 +136,15 @@ class Recognizer:
             lost_patches: patches that the channel says it has lost, in any order; they may come twice.
 
         Raises:
-            Refusal: the frame is malformed or of another geometry than the model's, its tag is wrong, its view
-                can't be counted, the queue is full, Redis is away, or the deadline has passed.
+            Refusal: the frame is malformed or of another geometry than the model's, there is no decoder for it,
+                its tag is wrong, its view can't be counted, the queue is full, Redis is away, or the deadline has
+                passed.
         """
         self._metrics.received_bits.inc(8 * len(data))
         tracing.annotate(bits=8 * len(data))
         try:
             frame = parse_frame(data, lost_patches)
+            self.decoders.check(frame)
             tracing.annotate(rho=frame.rho)
             header = data[: frame.header_bits // 8]
             if self._header_keys is not None:
@@ -149,7 +154,11 @@ class Recognizer:
             raise
 
         def decode() -> ModelInput:
-            return ModelInput(registry.decode(frame.without(lost_patches)), request.top_k)
+            try:
+                return ModelInput(self.decoders.decode(frame.without(lost_patches)), request.top_k)
+            except BadFrame as refusal:
+                self._metrics.frames_rejected.labels(refusal.reason).inc()
+                raise
 
         def recognise() -> Pending:
             return self._ready_batcher().submit(decode, deadline)

@@ -16,6 +16,18 @@ class BadFrame(Refusal):
         self.reason = reason
 
 
+class NoDecoder(BadFrame):
+    """The frame is well-formed, and the models of its source coder are not at this server."""
+
+    reason = "no_decoder"
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, message: str) -> None:
+        """The message says which coder's."""
+        super().__init__(message, self.reason)
+
+
 class BadTag(Refusal):
     """The frame's header tag was not made with the key of its device.
 

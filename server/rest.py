@@ -128,7 +128,8 @@ def create_app(
             conflict="The device gave another view before, or the object's views are all in.",
             request_entity_too_large="The body is too long.",
             unsupported_media_type="The body is neither a frame nor a JPEG or PNG, or is encoded.",
-            unprocessable_entity="A query parameter is invalid, or the picture takes too long to be decoded.",
+            unprocessable_entity="A query parameter is invalid, the server lacks the models of the frame's source "
+            "coder, or the picture takes too long to be decoded.",
             too_many_requests="Too many requests wait for the model; Retry-After says for how many seconds.",
             service_unavailable="The model is still loading, Redis is away, or a decoder of pictures died.",
             gateway_timeout="There was no answer in the time that the server gives itself.",

@@ -85,6 +85,11 @@ class SourceCoder:
         """
         return keywords(self.encode)
 
+    def prepare(self, weights: Path | None) -> None:
+        """Loads the coder's models, if it has any; see `load`."""
+        if self.load is not None:
+            self.load(weights)
+
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """ValueError unless settings are within their ranges and fit each other."""
         for parameter in self.settings:

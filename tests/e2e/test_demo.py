@@ -189,12 +189,12 @@ class TestEitherDemo:
         assert summary["command"].startswith("semlink demo --out out")
         assert {"python", "numpy", "torch", "semlink"} <= set(summary["versions"])
         assert summary["plan"] == [None, "ia-qsmpa"][which]
-        assert summary["allocation"] == [
+        assert summary["encoder"] == [
             {
-                "method": "incremental", "rho": 0.25, "total_bits": None, "gamma": 1, "design_ber": 0,
-                "threshold": None,
+                "source": "iaq", "method": "incremental", "rho": 0.25, "total_bits": None, "gamma": 1,
+                "design_ber": 0, "threshold": None,
             },
-            {"rho": 0.125, "total_bits": None},  # the plan has the bits
+            {"source": "iaq", "rho": 0.125, "total_bits": None},  # the plan has the bits
         ][which]  # fmt: skip
         assert summary["channel"] == [
             {"impairment": "bsc", "ber": 0.01, "seed": 0},

@@ -42,7 +42,7 @@ class Server(link_pb2_grpc.LinkServiceServicer):
 
 @pytest.fixture(scope="module")
 def encoder():
-    return Encoder(DeviceSettings(to="nowhere:1", images=["chelsea"], object_id="none", threads=1))
+    return Encoder.of(DeviceSettings(to="nowhere:1", images=["chelsea"], object_id="none", threads=1))
 
 
 @asynccontextmanager

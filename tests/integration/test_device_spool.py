@@ -117,7 +117,7 @@ def path(tmp_path):
 
 @pytest.fixture(scope="module")
 def encoder():
-    return Encoder(DeviceSettings(to="nowhere:1", images=["chelsea"], object_id="none", threads=1))
+    return Encoder.of(DeviceSettings(to="nowhere:1", images=["chelsea"], object_id="none", threads=1))
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def make(folder: Path) -> None:
     from semlink.vision.photos import find_photos
 
     folder.mkdir(parents=True, exist_ok=True)
-    encoder = Encoder(DeviceSettings(to="127.0.0.1:1", images=list(PHOTOS), object_id="load", threads=1))
+    encoder = Encoder.of(DeviceSettings(to="127.0.0.1:1", images=list(PHOTOS), object_id="load", threads=1))
     entries = []
     for photo, path in zip(PHOTOS, find_photos(PHOTOS), strict=True):
         for number, viewpoint in enumerate(VIEWPOINTS, start=1):

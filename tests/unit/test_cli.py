@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import cli.demo
 from channel_emulator.settings import Settings as ChannelSettings
 from cli.demo import CHANNEL, ENCODER, VIEWS
-from cli.frames import ALLOCATION
+from cli.frames import ENCODER as ENCODING
 from cli.main import app
 from device.settings import DeviceSettings
 from semlink.service.settings import read_settings
@@ -262,15 +262,16 @@ def test_options_of_the_demo_reach_its_processes(monkeypatch, tmp_path, given, o
         assert (device.to, device.device_id, device.view) == ("channel:1", f"device-{number}", number)
         assert device.model_dump(include=set(of_devices)) == of_devices
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["allocation"].items() <= device.coding.items()
-    assert "rho" in summary["allocation"] or device.total_bits
-    assert ("method" in summary["allocation"]) == (device.plan is None)
+    assert summary["encoder"].items() <= (device.coding | {"source": device.source}).items()
+    assert summary["encoder"]["source"] == "iaq"
+    assert "rho" in summary["encoder"] or device.total_bits
+    assert ("method" in summary["encoder"]) == (device.plan is None)
     assert summary["plan"] == device.plan
     assert summary["channel"]["impairment"] == channel.channel
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"), [("demo", ENCODER), ("demo", CHANNEL), ("encode", ALLOCATION)], ids=str
+    ("name", "settings"), [("demo", ENCODER), ("demo", CHANNEL), ("encode", ENCODING)], ids=str
 )
 def test_options_are_the_settings_of_the_processes(name, settings):
     """With their defaults, in the order of the help, and every word of their descriptions."""

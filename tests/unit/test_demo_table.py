@@ -17,10 +17,10 @@ def view(number, **transmission):
     }  # fmt: skip
 
 
-def shown(views, channel, allocation, plan=None):
+def shown(views, channel, encoder, plan=None):
     summary = {
         "views": views, "vote": {"name": "lynx", "label": 287, "votes": 4, "views": 4}, "channel": channel,
-        "allocation": allocation, "plan": plan,
+        "encoder": encoder, "plan": plan,
     }  # fmt: skip
     console = Console(width=80, record=True, file=io.StringIO())
     show(summary, console)
@@ -31,10 +31,10 @@ def test_it_names_channel_settings_flips_and_the_undamaged_answers():
     text = shown(
         [view(number) for number in range(1, 5)],
         {"impairment": "bsc", "ber": 0.0125, "seed": 7},
-        {"method": "incremental", "rho": 0.25, "total_bits": None},
+        {"source": "iaq", "method": "incremental", "rho": 0.25, "total_bits": None},
     )
     assert "Four views over bsc, ber 0.0125, seed 7" in text
-    assert "encoder: method incremental, rho 0.25; server: a model" in text
+    assert "encoder: source iaq, method incremental, rho 0.25; server: a model" in " ".join(text.split())
     rows = {line.strip("│").split("│")[0].strip(): line for line in text.splitlines()}
     assert "1.25" in rows["flips in %"]
     assert "tabby" in rows["undamaged"]
