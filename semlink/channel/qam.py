@@ -1,4 +1,4 @@
-"""QAM with Gray labels, square: bits to points of unit mean energy and back by hard decision; bit error rates.
+"""QAM with Gray labels, square: bits to points of unit mean energy and back, hard or soft; bit error rates.
 
 The labelling is that of 3GPP TS 38.211, Section 5.1. The bits of a label, most significant first, belong to the
 real and the imaginary part by turns, and each part is a pulse amplitude with a reflected Gray code of its own, so
@@ -91,6 +91,54 @@ def demodulate_hard(symbols: NDArray[np.complex128], order: int) -> NDArray[np.u
     return np.unpackbits(labels[:, None] << np.uint8(8 - alphabet.bits), axis=1, count=alphabet.bits).ravel()
 
 
+def demodulate_soft(symbols: NDArray[np.complex128], order: int, noise_power: ArrayLike) -> NDArray[np.float32]:
+    """Log-likelihood ratios of bits in white Gaussian noise, exact for equiprobable bits: what a decoder takes.
+
+    >>> demodulate_soft(modulate(np.array([0, 1], np.uint8), 4), 4, 0.5)
+    array([ 4., -4.], dtype=float32)
+
+    Args:
+        symbols: (Q,) equalised, so that the points are those of `constellation`; finite.
+        order: number of points, one of 4, 16, 64, 256.
+        noise_power: variance of the complex noise after equalising, above 0; one for all, or (Q,).
+
+    Returns:
+        (Q·log2 order,) log P(0)/P(1).
+
+    Raises:
+        ValueError: an argument is not of this form.
+    """
+    alphabet = _alphabet(order)
+    noise = np.broadcast_to(np.asarray(noise_power, np.float64), np.shape(symbols))
+    if not ((noise > 0) & np.isfinite(noise)).all():
+        raise ValueError("noise_power must be finite and above 0")
+    parts = _parts(symbols)
+    ratios = np.empty((*parts.shape, alphabet.bits // 2), np.float32)
+    for part in (0, 1):
+        ratios[:, part] = amplitude_ratios(parts[:, part], order, noise)
+    return ratios.transpose(0, 2, 1).ravel()
+
+
+def amplitude_ratios(
+    received: NDArray[np.float64], order: int, noise_power: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(Q, log2(order)/2) log-likelihood ratios of the bits of one part of (Q,) symbols."""
+    amplitudes, labels = part_of_constellation(order)
+    metrics = -((received - amplitudes[:, None]) ** 2) / noise_power
+    return np.stack(
+        [_log_sum(metrics[labels[:, bit] == 0]) - _log_sum(metrics[labels[:, bit] == 1]) for bit in range(labels.shape[1])],
+        axis=1,
+    )
+
+
+def part_of_constellation(order: int) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """(√order,) amplitudes of one part, real or imaginary, and (√order, log2(order)/2) the bits of each."""
+    alphabet = _alphabet(order)
+    bits = alphabet.bits // 2
+    labels = np.unpackbits(np.arange(alphabet.levels, dtype=np.uint8)[:, None], axis=1)[:, 8 - bits :]
+    return _amplitude(labels.astype(np.int64)) * alphabet.half_step, labels
+
+
 def awgn_bit_error_rate(order: int, snr: ArrayLike) -> NDArray[np.float64]:
     """Exact bit error rate over additive white Gaussian noise, hard decisions.
 
@@ -179,6 +227,12 @@ def _amplitude(bits: NDArray[np.int64]) -> NDArray[np.int64]:
     for bit in range(bits.shape[1] - 2, -1, -1):
         amplitude = signs[:, bit] * ((1 << bits.shape[1] - 1 - bit) - amplitude)
     return amplitude
+
+
+def _log_sum(metrics: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithm of the sum of exponentials over the first axis."""
+    most: NDArray[np.float64] = metrics.max(axis=0)
+    return most + np.log(np.exp(metrics - most).sum(axis=0))
 
 
 def _parts(symbols: NDArray[np.complex128]) -> NDArray[np.float64]:
