@@ -40,6 +40,11 @@ class WholeFrame:
         return np.concatenate([[self.frame.header_bits], self.frame.segment_bits])
 
     @property
+    def values(self) -> int:
+        """Values of the image."""
+        return self.frame.values
+
+    @property
     def importance(self) -> NDArray[np.float64]:
         """(1 + N,) the header before everything, without which nothing else can be read."""
         return np.concatenate([[1.0], self.frame.importance])

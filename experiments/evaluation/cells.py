@@ -88,14 +88,12 @@ def channel_title(channel: Channel) -> str:
 
     >>> from semlink.channel.awgn import Awgn
     >>> channel_title(Awgn(snr_db=10.0))
-    'awgn, snr_db 10, order 64'
+    'awgn, snr_db 10, order 64, access qam'
     """
-    return ", ".join(
-        [
-            channel.name,
-            *(f"{name} {_shown(value)}" for name, value in asdict(channel).items() if value is not None),
-        ]
-    )
+    told = {
+        name: value for name, value in asdict(channel).items() if value is not None and name not in channel.idle
+    }
+    return ", ".join([channel.name, *(f"{name} {_shown(value)}" for name, value in told.items())])
 
 
 def _shown(value: object) -> str:

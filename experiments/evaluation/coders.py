@@ -115,7 +115,7 @@ def send_picture(
     file = _best_file(image, CODECS[codec], budget // 8 if code is None else code.file_bytes)
     more: dict[str, float] = {}
     if code is None:
-        sent = RawBits(file)
+        sent = RawBits(file, values=image.size)
         arrival = channel.transmit(sent, None, state, generator)
         bits, arrived, more = 8 * len(file), arrival.received(sent), shares_of(arrival, sent)
     elif ber := error_rate(channel):

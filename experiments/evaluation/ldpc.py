@@ -118,7 +118,7 @@ def error_rate(channel: Channel) -> float | None:
             return 0.0
         case BinarySymmetricChannel():
             return channel.ber
-        case Awgn() | Rayleigh() if channel.channel_file is None:
+        case Awgn() | Rayleigh() if channel.channel_file is None and channel.access == "qam":
             closed_form = awgn_bit_error_rate if isinstance(channel, Awgn) else rayleigh_bit_error_rate
             return float(closed_form(channel.order, 10 ** (channel.snr_db / 10)))
         case _:

@@ -1,4 +1,4 @@
-"""AWGN channel: bits as Gray-labelled QAM symbols over additive white Gaussian noise."""
+"""AWGN channel: complex symbols over additive white Gaussian noise."""
 
 import math
 from dataclasses import dataclass
@@ -6,55 +6,36 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semlink.channel.base import Arrival, Carried, Modulated, Noisy, payload_values, register
-from semlink.channel.fading import FadingState
-from semlink.channel.plan import Plan
-from semlink.channel.qam import bits_per_symbol, checked_bits, complex_normal, demodulate_hard, modulate
+from semlink.access.symbol_link import Received
+from semlink.channel.base import register
+from semlink.channel.over_symbols import OverSymbols
+from semlink.channel.qam import complex_normal
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class Awgn(Modulated, Noisy):
-    """Gray-labelled QAM over additive white Gaussian noise, hard decisions, no code."""
+class Awgn(OverSymbols):
+    """Symbols over additive white Gaussian noise; by default Gray-labelled QAM, hard decisions, no code."""
 
     name = "awgn"
 
-    def transmit(
-        self,
-        frame: Carried,
-        plan: Plan | None,
-        state: FadingState | None,
-        generator: np.random.Generator,
-    ) -> Arrival:
-        """See `Channel.transmit`."""
-        sent = payload_values(frame)
-        return Arrival(np.flatnonzero(awgn(sent, self.order, self.snr_met(state), generator) != sent))
+    def use(self, symbols: NDArray[np.complex128], snr_db: float, generator: np.random.Generator) -> Received:
+        """See `OverSymbols.use` and `awgn`."""
+        return awgn(symbols, snr_db, generator)
 
 
-def awgn(bits: NDArray[np.uint8], order: int, snr_db: float, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Bits as they arrive over additive white Gaussian noise, by hard decision.
+def awgn(symbols: NDArray[np.complex128], snr_db: float, generator: np.random.Generator) -> Received:
+    """Symbols as they arrive: y = x + n, n ~ CN(0, σ²), σ² = 10^(-SNR/10).
 
     Args:
-        bits: (bits,) values 0 and 1; the last symbol is filled up with zeros that nobody receives.
-        order: of the QAM, one of 4, 16, 64, 256.
+        symbols: (Q,) of unit mean energy.
         snr_db: E_s/N0, energy of a symbol over complex noise variance, in dB.
         generator: the source of all randomness: two normal draws for a symbol.
 
-    Returns:
-        (bits,) values 0 and 1.
-
     Raises:
-        ValueError: an argument is outside these ranges.
+        ValueError: the SNR is not finite.
     """
-    symbols = modulate_filled(bits, order)
-    symbols += complex_normal(symbols.size, generator) * noise_deviation(snr_db)
-    return demodulate_hard(symbols, order)[: bits.size]
-
-
-def modulate_filled(bits: NDArray[np.uint8], order: int) -> NDArray[np.complex128]:
-    """QAM symbols of bits, the last of them filled up with zeros."""
-    bits = checked_bits(bits)
-    return modulate(np.pad(bits, (0, -bits.size % bits_per_symbol(order))), order)
+    return Received(symbols + complex_normal(symbols.size, generator) * noise_deviation(snr_db))
 
 
 def noise_deviation(snr_db: float) -> float:

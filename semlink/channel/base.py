@@ -52,6 +52,10 @@ class Carried(Protocol):
     def importance(self) -> NDArray[np.float64]:
         """(N,) how much each segment matters, within [0, 1]; only the order counts."""
 
+    @property
+    def values(self) -> int:
+        """Values H·W·C of the picture that the bits stand for, by which a channel bandwidth ratio counts."""
+
 
 def payload_values(frame: Carried) -> NDArray[np.uint8]:
     """(payload_bits,) values 0 and 1 of a payload."""
@@ -65,6 +69,8 @@ class RawBits:
     payload: bytes
     payload_bits: int = -1
     """Bits that are exposed, from the first on; -1: all."""
+    values: int = 0
+    """Values H·W·C of the picture that the bytes stand for; 0: of none."""
 
     def __post_init__(self) -> None:
         """Counts the bits."""
@@ -94,6 +100,8 @@ class Arrival:
     """(N,) how long each segment is on the air; infinite: it never gets through. None: no time is known."""
     latencies: NDArray[np.float64] | None = None
     """(N,) by equation (24) or (38) of IA-QSMPA, possibly infinite; the largest is T_d."""
+    channel_uses: int | None = None
+    """Symbols that were on the air; None: the channel has none, or another measure of what it spent."""
 
     @property
     def never(self) -> NDArray[np.int64]:

@@ -126,7 +126,10 @@ def amplitude_ratios(
     amplitudes, labels = part_of_constellation(order)
     metrics = -((received - amplitudes[:, None]) ** 2) / noise_power
     return np.stack(
-        [_log_sum(metrics[labels[:, bit] == 0]) - _log_sum(metrics[labels[:, bit] == 1]) for bit in range(labels.shape[1])],
+        [
+            _log_sum(metrics[labels[:, bit] == 0]) - _log_sum(metrics[labels[:, bit] == 1])
+            for bit in range(labels.shape[1])
+        ],
         axis=1,
     )
 
@@ -136,7 +139,8 @@ def part_of_constellation(order: int) -> tuple[NDArray[np.float64], NDArray[np.u
     alphabet = _alphabet(order)
     bits = alphabet.bits // 2
     labels = np.unpackbits(np.arange(alphabet.levels, dtype=np.uint8)[:, None], axis=1)[:, 8 - bits :]
-    return _amplitude(labels.astype(np.int64)) * alphabet.half_step, labels
+    amplitudes = np.asarray(_amplitude(labels.astype(np.int64)) * alphabet.half_step, np.float64)
+    return amplitudes, labels
 
 
 def awgn_bit_error_rate(order: int, snr: ArrayLike) -> NDArray[np.float64]:
@@ -231,8 +235,9 @@ def _amplitude(bits: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _log_sum(metrics: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logarithm of the sum of exponentials over the first axis."""
-    most: NDArray[np.float64] = metrics.max(axis=0)
-    return most + np.log(np.exp(metrics - most).sum(axis=0))
+    most = metrics.max(axis=0)
+    total: NDArray[np.float64] = most + np.log(np.exp(metrics - most).sum(axis=0))
+    return total
 
 
 def _parts(symbols: NDArray[np.complex128]) -> NDArray[np.float64]:

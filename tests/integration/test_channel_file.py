@@ -10,7 +10,7 @@ from test_channel_planned import Upstream
 from device.capture import Encoded
 from device.planning import plan_view
 from semlink.access.planner import PlanMethod, draw_importance
-from semlink.channel.awgn import awgn
+from semlink.channel.qam import awgn_bit_error_rate
 from semlink.source.iaq.coder import encode_with
 from semlink.source.iaq.frame import IaqFrame
 from semlink.v1 import link_pb2 as pb
@@ -143,7 +143,6 @@ def test_a_trace_is_the_snr_of_successive_frames(upstream, tmp_path):
             ).channel.bits_flipped
             for frame_id in (0, 1, 2, 3, 5)
         ]
-    bits = np.zeros(196 * 768, np.uint8)
-    expected = np.count_nonzero(awgn(bits, 4, 0.0, np.random.default_rng(0)))
+    expected = awgn_bit_error_rate(4, 1.0) * 196 * 768
     assert flipped[0] == flipped[1] == flipped[3] == 0
     assert all(abs(each - expected) < 6 * np.sqrt(2 * expected) for each in (flipped[2], flipped[4]))

@@ -88,7 +88,7 @@ class TestPatch:
     def test_another_type_keeps_what_both_have(self, client):
         client.put(PATH, json={"default": ERRING})
         assert client.patch(PATH, json={"default": {"type": "awgn"}}).json()["default"] == {
-            "type": "awgn", "snr_db": 12.0, "order": 16
+            "type": "awgn", "snr_db": 12.0, "order": 16, "access": "qam", "cbr": "1/8"
         }  # fmt: skip
 
     def test_of_nothing_changes_nothing(self, client):

@@ -8,17 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from semlink.channel.awgn import awgn
+from semlink.channel.awgn import Awgn, awgn
+from semlink.channel.base import RawBits
 from semlink.channel.qam import (
     ORDERS,
     awgn_bit_error_rate,
     bits_per_symbol,
     constellation,
     demodulate_hard,
+    demodulate_soft,
     modulate,
     rayleigh_bit_error_rate,
 )
-from semlink.channel.rayleigh import rayleigh
+from semlink.channel.rayleigh import Rayleigh
 
 pytestmark = pytest.mark.numeric
 
@@ -32,6 +34,15 @@ def labels_as_bits(order: int) -> np.ndarray:
 
 def random_bits(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 2, count, dtype=np.uint8)
+
+
+def uncoded(kind: type[Awgn | Rayleigh], bits: np.ndarray, order: int, snr_db: float, seed: int) -> np.ndarray:
+    """(bits,) which of them arrive inverted."""
+    sent = RawBits(np.packbits(bits).tobytes(), bits.size)
+    flips = np.zeros(bits.size, bool)
+    channel = kind(order=order, snr_db=snr_db)
+    flips[channel.transmit(sent, None, None, np.random.default_rng(seed)).flips] = True
+    return flips
 
 
 def random_symbols(count: int, seed: int = 0) -> np.ndarray:
@@ -133,6 +144,29 @@ def test_error_rates_run_from_a_half_to_nothing(rate, order):
     assert 0 <= rates[-1] < 1e-9
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("noise", [0.02, 0.5])
+def test_soft_decisions_are_bayes_over_all_points(order, noise):
+    symbols = random_symbols(50)
+    likely = np.exp(-(np.abs(symbols[:, None] - constellation(order)) ** 2) / noise)
+    labels = labels_as_bits(order)
+    ratios = np.log(likely @ (labels == 0)) - np.log(likely @ (labels == 1))
+    # float32, and sums of exponentials of ratios up to some hundreds.
+    np.testing.assert_allclose(demodulate_soft(symbols, order, noise).reshape(ratios.shape), ratios, rtol=1e-4)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_soft_decisions_with_a_noise_power_for_each_symbol(order):
+    symbols, powers = random_symbols(20), np.random.default_rng(3).uniform(0.01, 2, 20)
+    each = [demodulate_soft(symbols[[i]], order, powers[i]) for i in range(20)]
+    np.testing.assert_allclose(demodulate_soft(symbols, order, powers), np.concatenate(each), rtol=1e-6)
+    # A symbol that a deep fade has buried says nothing, and breaks nothing.
+    np.testing.assert_allclose(demodulate_soft(symbols, order, 1e30), 0, atol=1e-9)
+    for wrong in (0.0, -1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="noise_power must be"):
+            demodulate_soft(symbols, order, wrong)
+
+
 def agrees(errors_of_groups: np.ndarray, bits_of_group: int, expected: float) -> bool:
     """Whether independent groups of bits show the expected error rate, within 4.5 standard errors."""
     rates = errors_of_groups / bits_of_group
@@ -146,7 +180,7 @@ def test_flips_over_awgn_are_as_frequent_as_the_closed_form_says(order, argument
     snr_db = 10 * math.log10(snr)
     expected = awgn_bit_error_rate(order, snr)
     bits = random_bits(bits_per_symbol(order) * 60_000, seed=1)
-    flips = bits != awgn(bits, order, snr_db, np.random.default_rng(order))
+    flips = uncoded(Awgn, bits, order, snr_db, order)
     assert agrees(flips.reshape(60_000, -1).sum(axis=1), bits_per_symbol(order), expected)
 
 
@@ -154,15 +188,14 @@ def test_flips_over_awgn_are_as_frequent_as_the_closed_form_says(order, argument
 @pytest.mark.parametrize("snr_db", [0, 15, 30])
 def test_flips_over_rayleigh_are_as_frequent_as_the_closed_form_says(order, snr_db):
     bits = random_bits(bits_per_symbol(order) * 70_000, seed=snr_db)
-    received = rayleigh(bits, order, snr_db, np.random.default_rng(order))
-    flips = (bits != received).reshape(70_000, -1).sum(axis=1)
+    flips = uncoded(Rayleigh, bits, order, snr_db, order).reshape(70_000, -1).sum(axis=1)
     assert agrees(flips, bits_per_symbol(order), rayleigh_bit_error_rate(order, 10 ** (snr_db / 10)))
 
 
-@pytest.mark.parametrize("send", [awgn, rayleigh])
-def test_the_seed_decides_which_bits_flip(send):
+@pytest.mark.parametrize("kind", [Awgn, Rayleigh])
+def test_the_seed_decides_which_bits_flip(kind):
     bits = random_bits(4000)
-    first, again, other = (send(bits, 16, 8, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (uncoded(kind, bits, 16, 8, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -170,8 +203,8 @@ def test_the_seed_decides_which_bits_flip(send):
 @given(orders, st.integers(0, 100), st.integers(0, 2**32))
 def test_any_number_of_bits_passes_a_clear_channel(order, count, seed):
     bits = random_bits(count, seed)
-    for send in (awgn, rayleigh):
-        np.testing.assert_array_equal(send(bits, order, 200, np.random.default_rng(seed)), bits)
+    for kind in (Awgn, Rayleigh):
+        assert not uncoded(kind, bits, order, 100.0, seed).any()
 
 
 @pytest.mark.parametrize("order", [0, 2, 8, 32, 1024, 4.5, "64", None])
@@ -206,4 +239,4 @@ def test_snrs_out_of_range_are_refused(snr):
         with pytest.raises(ValueError, match="snr"):
             rate(4, snr)
     with pytest.raises(ValueError, match="snr_db"):
-        awgn(random_bits(4), 4, math.nan, np.random.default_rng(0))
+        awgn(modulate(random_bits(4), 4), math.nan, np.random.default_rng(0))

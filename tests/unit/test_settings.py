@@ -134,6 +134,8 @@ def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(proce
     for each in kind.model_fields[name].metadata:
         if isinstance(each, Only) and each.contradiction(read_settings(kind, process, others)):
             others += [flag_of(each.other), str(each.values[0]) if each.values else sample(kind, each.other)[0]]
+    if name == "cbr":
+        others += ["--access", "ldpc-qam"]
     if name == "gap_ber":
         others += ["--ber", "0.2"]
     assert getattr(read_settings(kind, process, others), name) == value
