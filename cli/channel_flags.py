@@ -46,7 +46,7 @@ class ChannelFlags:
         told = typer.Option(help=f"The channel{many}: {known}.", show_default=START, rich_help_panel="Channel")
         yield self._parameter("channel", str, told)
         for flag, (parameter, users) in _declared().items():
-            kind, shown = _kind(parameter)
+            kind, shown = kind_of(parameter)
             if kind is bool and self.several:
                 kind, shown = str, "<true|false>"
             told = typer.Option(
@@ -103,7 +103,7 @@ def combinations(
         own: dict[str, Sequence[Any]] = {}
         for parameter in declared_here.values():
             if parameter.flag in values:
-                own[parameter.name] = [_read(parameter, value) for value in values[parameter.flag]]
+                own[parameter.name] = [read_value(parameter, value) for value in values[parameter.flag]]
             elif parameter.flag in initial or parameter.default is MISSING:
                 own[parameter.name] = [initial.get(parameter.flag, parameter.initial)]
         if (count := math.prod(map(len, own.values()))) > MOST_CHANNELS:
@@ -138,7 +138,7 @@ def _declared() -> dict[str, tuple[declared.Parameter, list[str]]]:
     return found
 
 
-def _kind(parameter: declared.Parameter) -> tuple[Any, str | None]:
+def kind_of(parameter: declared.Parameter) -> tuple[Any, str | None]:
     """Type of an option, and how its values are shown where they are only some."""
     if parameter.choices:
         return type(parameter.choices[0]), f"<{'|'.join(map(str, parameter.choices))}>"
@@ -147,7 +147,7 @@ def _kind(parameter: declared.Parameter) -> tuple[Any, str | None]:
     return (some[0] if some else kind), None
 
 
-def _read(parameter: declared.Parameter, value: Any) -> Any:
+def read_value(parameter: declared.Parameter, value: Any) -> Any:
     """A value as the channel takes it; true and false come as text in a list."""
     if get_args(parameter.annotation)[0] is bool and isinstance(value, str):
         if value.lower() not in ("true", "false"):

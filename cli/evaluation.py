@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from cli.channel_flags import ChannelFlags
 from cli.from_settings import ImageFolder, MostImages, WeightsFolder, explained, fail, takes
+from cli.source_flags import ChosenSources, SourceFlags
 from experiments.data import ImageSetError
 from experiments.data.image_sets import HOLD_OUT
 from semlink.access.mapping import SubcarrierMapping
@@ -26,7 +27,7 @@ CHANNELS = ChannelFlags(several=True, initial={"ber": 0.0})
 """Without any flag the channel is the binary symmetric one, and free of errors."""
 
 
-@takes(channels=CHANNELS)
+@takes(sources=SourceFlags(), channels=CHANNELS)
 def evaluate(
     *,
     data: ImageFolder,
@@ -38,6 +39,7 @@ def evaluate(
             '"semlink train" holds out where nothing else is said.'
         ),
     ] = HOLD_OUT,
+    sources: ChosenSources,
     channels: list[Channel],
     method: Annotated[
         list[str] | None,
@@ -66,7 +68,10 @@ def evaluate(
             help="For channels that take plans: subchannels of important patches.", show_default="importance"
         ),
     ] = None,
-    rho: Annotated[list[float], typer.Option(help="Compression ratios of the payload.")] = RATIOS,
+    rho: Annotated[
+        list[float] | None,
+        typer.Option(help="Compression ratios of the payload.", show_default=" ".join(map(str, RATIOS))),
+    ] = None,
     device_weights: WeightsFolder = None,
     server_model: Annotated[str, typer.Option(help="timm name of the server's model.")] = SERVER_MODEL,
     server_weights: Annotated[Path | None, typer.Option(help="Folder with its NAME.safetensors.")] = None,
@@ -92,7 +97,8 @@ def evaluate(
     planned = [channel for channel in channels if channel.takes_plan]
     plain = [channel for channel in channels if not channel.takes_plan]
     if not plain:
-        for name, given in {"method": method, "gamma": gamma, "modified": modified}.items():
+        of_plain = {"method": method, "gamma": gamma, "modified": modified, "source": sources.others}
+        for name, given in of_plain.items():
             if given:
                 fail(f"{flag_of(name)} is for channels without plans; {planned[0].name} has --plan", status=2)
     if not planned:
@@ -103,7 +109,12 @@ def evaluate(
         fail(
             f"--modified is for channels with a ber, which a method can be told, not for {plain[0].name}", status=2
         )
-    methods = method or METHODS
+    if not sources.iaq:
+        of_iaq = {"method": method, "gamma": gamma, "modified": modified, "rho": rho}
+        for name, given in of_iaq.items():
+            if given and not (name == "rho" and planned):
+                fail(f"{flag_of(name)} is for --source iaq, which is not among those given", status=2)
+    methods = (method or METHODS) if sources.iaq else ()
     if (gamma or modified) and not any(name in methods for name in WEIGHING):
         fail(
             f"{'--gamma' if gamma else '--modified'} is for --method {' or '.join(WEIGHING)}, "
@@ -125,7 +136,8 @@ def evaluate(
             told=modified,
             plans=plan or PLANS,
             mappings=mapping or (SubcarrierMapping.IMPORTANCE,),
-            rhos=rho,
+            rhos=rho or RATIOS,
+            sources=sources.others,
         )
         run = Run(
             data=data,

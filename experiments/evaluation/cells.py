@@ -53,6 +53,11 @@ class Cell(ABC):
         return getattr(self, name, getattr(self.channel, name, None))
 
     @property
+    def takes_tokens(self) -> bool:
+        """It sends tokens of the device's model, which are prepared only where one does."""
+        return False
+
+    @property
     @abstractmethod
     def title(self) -> str:
         """In words, for the progress bar."""

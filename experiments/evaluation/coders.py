@@ -31,6 +31,7 @@ class Received:
         bits_per_patch: (N,) payload bits M_i·P²·C of each patch; None for codecs, whose bits belong to no patch.
         lost: nothing could be decoded; the pixels are plain grey.
         more: what else there is to tell of it, by names that all images of a cell share.
+        payload_bits: bits of the payload, where they are not those of patches.
     """
 
     pixels: NDArray
@@ -38,6 +39,7 @@ class Received:
     bits_per_patch: NDArray[np.int64] | None
     lost: bool
     more: Mapping[str, float] = field(default_factory=dict)
+    payload_bits: int = 0
 
 
 def send_frame(

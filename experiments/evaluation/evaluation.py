@@ -103,7 +103,9 @@ def _measure(cell: Cell, shared: Any, images: list[int]) -> dict[str, list]:
         "confidence": best.values.tolist(),
         "margin": (first - second).tolist(),
         "bits": [each.bits for each in received],
-        "payload_bits": [0 if each.bits_per_patch is None else each.bits_per_patch.sum() for each in received],
+        "payload_bits": [
+            each.payload_bits if each.bits_per_patch is None else each.bits_per_patch.sum() for each in received
+        ],
         "object_bits": [
             np.nan if each.bits_per_patch is None else each.bits_per_patch @ prepared.cover[image]
             for each, image in zip(received, images, strict=True)

@@ -9,6 +9,7 @@ from typing import Any
 from experiments.evaluation.cells import DIGEST, Cell, digest_of
 from experiments.evaluation.frame_cells import CLEAN, FrameCell, channel_ber, weighs
 from experiments.evaluation.planned_cells import PlannedCell
+from experiments.evaluation.source_cells import Coding, SourceCell
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod
 from semlink.channel.base import Channel, channel_type
@@ -27,6 +28,7 @@ def grid(
     plans: Sequence[PlanMethod] = (),
     mappings: Sequence[SubcarrierMapping] = (SubcarrierMapping.IMPORTANCE,),
     rhos: Sequence[float],
+    sources: Sequence[tuple[str, Coding]] = (),
 ) -> list[Cell]:
     """Every combination, each once, after the clean cell.
 
@@ -39,9 +41,10 @@ def grid(
         plans: for channels that take plans, how frames are planned.
         mappings: for these too, which subchannels important patches get.
         rhos: ratios ρ.
+        sources: for channels without plans, names of source coders other than IAQ, and their settings.
 
     Raises:
-        ValueError: no such method, a setting out of its range, or more than `MOST_CELLS` cells.
+        ValueError: no such method or source coder, a setting out of its range, or more than `MOST_CELLS` cells.
     """
     sent_by = [method for method in methods if method != CLEAN]
     planned = [channel for channel in channels if is_planned(channel)]
@@ -49,6 +52,7 @@ def grid(
     _check_size(
         (1 + told) * math.prod(map(len, (sent_by, rhos, gammas, plain)))
         + math.prod(map(len, (plans, mappings, rhos, planned)))
+        + len(sources) * len(plain)
     )
     cells: dict[Cell, None] = {FrameCell(): None}
     for method, rho, gamma, channel in itertools.product(sent_by, rhos, gammas, plain):
@@ -56,6 +60,8 @@ def grid(
         cells[sent] = None
         if told and weighs(method) and (ber := channel_ber(channel)) > 0:
             cells[replace(sent, design_ber=ber)] = None
+    for (source, coding), channel in itertools.product(sources, plain):
+        cells[SourceCell(channel, source, coding)] = None
     for plan, rho, mapping, link in itertools.product(plans, rhos, mappings, planned):
         cells[PlannedCell(link, plan, rho, mapping)] = None
     return list(cells)
@@ -79,6 +85,8 @@ def cell_of(row: Mapping[str, Any]) -> Cell | None:
         channel = channel_type(parameters.pop("type"))(**parameters)
         if digest_of(channel) != digest:
             return None  # of a file that holds something else by now
+        if "coding" in settings:
+            return SourceCell(channel, settings["method"], tuple(settings["coding"].items()))
         return PlannedCell(channel, **settings) if is_planned(channel) else FrameCell(channel, **settings)
     except (KeyError, TypeError, ValueError):
         return None

@@ -101,7 +101,8 @@ def _rows(
         run.images().check_files()
         run.out.parent.mkdir(parents=True, exist_ok=True)
         with progress_bar() as progress:
-            folder = prepare(examples, DEVICE_MODEL, run.device_weights, run.cache, progress)
+            tokens = any(cell.takes_tokens for cell in pending)
+            folder = prepare(examples, DEVICE_MODEL, run.device_weights, run.cache, progress, tokens=tokens)
             for cell, fields in measure(pending, folder, progress):
                 row = {"cell": cell.settings, **fields, "run": key, "models": run.models(served=served)}
                 append_row(run.out, row | provenance())

@@ -30,6 +30,7 @@ def flat(cell: Cell) -> dict[str, Any]:
     """
     settings = cell.settings
     parameters = settings.pop("channel")
+    settings |= settings.pop("coding", {})
     return {**settings, "channel": parameters.pop("type"), **parameters}
 
 

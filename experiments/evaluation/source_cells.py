@@ -1,0 +1,119 @@
+"""Source cell: frames of any registered source coder, with its own settings, over a channel without plans."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.data.prepared import Prepared
+from experiments.evaluation.cells import Cell, Tuning, channel_title
+from experiments.evaluation.coders import Received, shares_of
+from semlink.source.registry import Seen, SourceCoder, source_coder
+
+Coding = tuple[tuple[str, Any], ...]
+"""Settings of a source coder, by name, in the order in which it declares them."""
+
+
+@dataclass(frozen=True)
+class SourceCell(Cell):
+    """One setting of the link with a source coder, by its settings alone. IAQ has cells of its own: `FrameCell`.
+
+    Attributes:
+        method: name of the source coder.
+        coding: its settings; those that are not given have their defaults.
+
+    Raises:
+        ValueError: there is no such coder or setting, one is out of its range, or the channel takes plans.
+    """
+
+    method: str
+    coding: Coding = ()
+
+    def __post_init__(self) -> None:
+        """Completes the settings, and refuses what no frame could be sent with."""
+        given = dict(self.coding)
+        coding = {each.name: given.pop(each.name, each.default) for each in self.coder.settings}
+        if given:
+            raise ValueError(f"{self.method} has no setting {', '.join(given)}")
+        self.coder.check_settings(coding)
+        if self.channel.takes_plan:
+            raise ValueError(f"{self.channel.name} takes frames with a plan")
+        object.__setattr__(self, "coding", tuple(coding.items()))
+
+    @property
+    def coder(self) -> SourceCoder:
+        """The source coder."""
+        return source_coder(self.method)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """See `Cell`; the coder's settings are one object in it."""
+        return super().settings | {"coding": dict(self.coding)}
+
+    def value(self, name: str) -> Any:
+        """See `Cell`; also a setting of the coder."""
+        return dict(self.coding).get(name, super().value(name))
+
+    @property
+    def title(self) -> str:
+        """In words, for the progress bar."""
+        return ", ".join(
+            [self.method, *(f"{name} {value}" for name, value in self.coding), channel_title(self.channel)]
+        )
+
+    @property
+    def takes_tokens(self) -> bool:
+        """See `Cell`."""
+        return self.coder.takes == "tokens"
+
+    def shared(self, tuning: Tuning) -> None:
+        """Nothing serves all images."""
+
+    def send(self, shared: None, prepared: Prepared, image: int, seed: int) -> Received:
+        """An image as it arrives, its header whole; cells of one seed meet the same errors image by image."""
+        coder, pixels = _ready(self.method), np.array(prepared.pixels[image])
+        frame = coder.encode(pixels, _seen(coder, prepared, image), **self._coding_of(image)).frame
+        state = self.channel.draw_state(lambda *of: np.random.default_rng((seed, image, 1, *of)), frame=image)
+        arrival = self.channel.transmit(frame, None, state, np.random.default_rng((seed, image)))
+        segments = frame.segment_bits
+        return Received(
+            coder.decode(frame.with_payload(arrival.received(frame)).without(arrival.missing)),
+            frame.header_bits + 8 * len(frame.payload),
+            segments if segments.size == prepared.attention[image].size else None,
+            lost=0 < arrival.missing.size == segments.size,
+            more=shares_of(arrival, frame),
+            payload_bits=frame.payload_bits,
+        )
+
+    def fields(self, shared: None, seen: Mapping[str, NDArray]) -> dict[str, Any]:
+        """Mean shares of inverted bits and of lost segments."""
+        return {name: float(seen[name].mean()) for name in ("bit_errors", "lost_blocks")}
+
+    def _coding_of(self, image: int) -> dict[str, Any]:
+        """The coder's settings for an image; a seed is another for each."""
+        coding = dict(self.coding)
+        for each in self.coder.settings:
+            if each.is_seed:
+                coding[each.name] = int(np.random.SeedSequence([coding[each.name], image]).generate_state(1)[0])
+        return coding
+
+
+@cache
+def _ready(name: str) -> SourceCoder:
+    """A coder whose models this process has loaded."""
+    coder = source_coder(name)
+    coder.prepare(None)
+    return coder
+
+
+def _seen(coder: SourceCoder, prepared: Prepared, image: int) -> Seen | NDArray[np.float32] | None:
+    if coder.takes == "pixels":
+        return None
+    attention = np.array(prepared.attention[image])
+    if coder.takes == "attention":
+        return attention
+    assert prepared.tokens is not None
+    return Seen(np.array(prepared.tokens[image]), attention)
