@@ -56,13 +56,15 @@ async def assembled(settings: ServerSettings) -> AsyncIterator[Assembly]:
     sessions = Sessions(_store(settings, metrics), settings.max_waiting_calls, metrics)
     sessions.start_probing()
     recognizer = Recognizer(settings, sessions, metrics, keys)
-    health.checks += sessions.problem, recognizer.pictures.problem, recognizer.decoders.problem
+    problems = recognizer.pictures.problem, recognizer.frames.problem, recognizer.decoders.problem
+    health.checks += sessions.problem, *problems
     try:
         link = LinkService(recognizer, sessions, metrics, timeout)
         app = create_app(recognizer, sessions, metrics, health, admission, timeout, settings.max_held_bytes)
         yield Assembly(recognizer, sessions, link, app, health, admission)
     finally:
         await recognizer.pictures.close()
+        await recognizer.frames.close()
         await sessions.close()
 
 

@@ -110,7 +110,7 @@ class _Entry(Generic[Item]):
 class Batcher(Generic[Item]):
     """Decodes images as they come, and runs the model on batches of those that wait when it is free.
 
-    A batch is not delayed until it is full. All runs in the event loop except the `decode` of a frame and
+    A batch is not delayed until it is full. All runs in the event loop except the `decode` of most frames and
     `predict`, which run in threads; `predict` never runs twice at once. Frames wait for the model from the
     beginning, pictures only once they have been decoded, which may take long.
 
@@ -188,6 +188,16 @@ class Batcher(Generic[Item]):
         entry = _Entry[Item](self._leave)
         self._waiting[entry] = None
         self._begin(entry, asyncio.get_running_loop().run_in_executor(self._decoders, _timed, decode))
+        return entry.pending
+
+    def submit_apart(
+        self, decode: Callable[[], Coroutine[Any, Any, Decoded[Item]]], deadline: float = math.inf
+    ) -> Pending:
+        """Queues a frame that `decode` has a process decode; else as `submit`."""
+        self.check_room(deadline)
+        entry = _Entry[Item](self._leave)
+        self._waiting[entry] = None
+        self._begin(entry, asyncio.create_task(decode()))
         return entry.pending
 
     def submit_picture(

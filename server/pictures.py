@@ -1,6 +1,7 @@
-"""Decoder pool: ordinary pictures become pixels in processes of their own, which may be killed at any time.
+"""Decoder pool: what libraries of codecs read becomes pixels in processes of their own, killed where need be.
 
-Frames never wait for them. A process that takes too long or that nothing is heard of is killed and replaced.
+One pool is for ordinary pictures, another for frames whose coder has them decoded apart: frames never wait for
+pictures. A process that takes too long or that nothing is heard of is killed and replaced.
 """
 
 import asyncio
@@ -28,7 +29,9 @@ log = structlog.get_logger(__name__)
 
 DECODERS = 2
 """Decoder processes."""
-FORMATS = ("JPEG", "PNG")
+PICTURES = ("JPEG", "PNG")
+"""Formats of ordinary pictures."""
+FRAMES = (picture_worker.FRAME,)
 MAX_SECONDS = 20.0
 """Longest time for one picture, beside MAX_CPU_SECONDS of computing in its process."""
 BEGIN_SECONDS = 5.0
@@ -46,12 +49,13 @@ class PictureDecoders:
     """Decoder pool of DECODERS processes.
 
     Attributes:
-        waiting: pictures without an answer.
+        waiting: pictures, or frames, without an answer.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
-        """Starts no process yet; see `start`."""
-        self._metrics = metrics
+    def __init__(self, metrics: Metrics, kinds: tuple[str, ...] = PICTURES) -> None:
+        """Of PICTURES or FRAMES. Starts no process yet: `start` does, or else the first one to decode."""
+        self._metrics, self._kinds = metrics, kinds
+        self._called = "frames" if kinds == FRAMES else "pictures"
         self._places = asyncio.Semaphore(DECODERS)
         self._idle: list[_Process] = []
         self._all: set[_Process] = set()
@@ -61,7 +65,6 @@ class PictureDecoders:
         self._cannot_start = ""
         self._moved = 0.0  # when a picture was answered, or the first one that waits came
         self.waiting = 0
-        metrics.pictures_waiting.set_function(lambda: self.waiting)
 
     async def start(self) -> None:
         """Starts the processes; where that fails, pictures are refused until it succeeds."""
@@ -78,19 +81,19 @@ class PictureDecoders:
             await asyncio.wait([asyncio.create_task(process.wait()) for process in self._all])
 
     def problem(self) -> str:
-        """Why pictures are not decoded now; empty where they are."""
+        """Why nothing is decoded now; empty where it is."""
         if self._cannot_start:
-            return f"pictures: no process that decodes them can be started: {self._cannot_start}"
+            return f"{self._called}: no process that decodes them can be started: {self._cannot_start}"
         since = asyncio.get_running_loop().time() - self._moved
         if self.waiting and since > STUCK_SECONDS:
-            return f"pictures: none was decoded for {since:.0f} s, and {self.waiting} wait"
+            return f"{self._called}: none was decoded for {since:.0f} s, and {self.waiting} wait"
         return ""
 
     async def decode(self, data: bytes) -> Decoded[NDArray[np.uint8]]:
-        """The (224, 224, 3) pixels that a model takes of a JPEG or PNG.
+        """The (224, 224, 3) pixels that a model takes of a JPEG or PNG, or of a frame.
 
         Raises:
-            ImageError: no such picture, or too large a one.
+            ImageError: no such picture, or too large a one; or a frame that can't be decoded.
             PictureTooSlow: decoding it takes too long.
             DecoderLost: its process died, or can't be started.
         """
@@ -157,7 +160,7 @@ class PictureDecoders:
             if self._is_closed or len(self._all) >= DECODERS:
                 return
             try:
-                process = await _Process.start()
+                process = await _Process.start(self._kinds)
                 self._all.add(process)
                 await process.come_up()
             except (EOFError, OSError, TimeoutError) as error:
@@ -185,13 +188,13 @@ class _Process:
         self.is_usable = True
 
     @classmethod
-    async def start(cls) -> Self:
-        """Starts one, which has yet to come up.
+    async def start(cls, kinds: tuple[str, ...]) -> Self:
+        """Starts one for PICTURES or FRAMES, which has yet to come up.
 
         Raises:
             OSError: the system allows no further process.
         """
-        arguments = ("-P", "-W", "ignore", "-m", picture_worker.__name__, *FORMATS)
+        arguments = ("-P", "-W", "ignore", "-m", picture_worker.__name__, *kinds)
         return cls(
             await asyncio.create_subprocess_exec(
                 sys.executable,

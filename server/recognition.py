@@ -12,12 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from semlink.service import tracing
 from semlink.service.admission import CALLER
+from semlink.source.registry import coder_of
+from semlink.vision.images import ImageError
 from server.batching import Batcher, Decoded, Pending, Recognition
 from server.decoders import SourceDecoders
 from server.frames import HeaderKeys, parse_frame
 from server.metrics import Metrics
 from server.model import ModelInput, load_model
-from server.pictures import PictureDecoders
+from server.pictures import FRAMES, PictureDecoders
 from server.refusals import BadFrame, BadTag, NotReady
 from server.sessions import Sessions, SubmittedView, VoteStatus
 from server.settings import ServerSettings
@@ -64,7 +66,8 @@ class Recognizer:
     Attributes:
         is_loading: the model is being loaded, in a thread that can't be stopped.
         pictures: decodes them, in processes of its own.
-        decoders: of frames.
+        frames: the same for the frames of source coders that are decoded apart; started by the first such frame.
+        decoders: of all other frames, in threads.
     """
 
     def __init__(
@@ -81,8 +84,9 @@ class Recognizer:
         self._batcher: Batcher[ModelInput] | None = None
         self._description = ""
         self.is_loading = False
-        self.pictures = PictureDecoders(metrics)
         self.decoders = SourceDecoders()
+        self.pictures, self.frames = PictureDecoders(metrics), PictureDecoders(metrics, FRAMES)
+        metrics.pictures_waiting.set_function(lambda: self.pictures.waiting)
 
     async def start(self) -> None:
         """Loads the models, measures how long one takes for an image and for a batch, and starts the decoders.
@@ -136,9 +140,9 @@ class Recognizer:
             lost_patches: patches that the channel says it has lost, in any order; they may come twice.
 
         Raises:
-            Refusal: the frame is malformed or of another geometry than the model's, there is no decoder for it,
-                its tag is wrong, its view can't be counted, the queue is full, Redis is away, or the deadline has
-                passed.
+            Refusal: the frame is malformed, of another geometry than the model's, or damaged beyond decoding,
+                there is no decoder for it, its tag is wrong, its view can't be counted, the queue is full, Redis
+                is away, or the deadline has passed.
         """
         self._metrics.received_bits.inc(8 * len(data))
         tracing.annotate(bits=8 * len(data))
@@ -160,7 +164,17 @@ class Recognizer:
                 self._metrics.frames_rejected.labels(refusal.reason).inc()
                 raise
 
+        async def decode_apart() -> Decoded[ModelInput]:
+            try:
+                decoded = await self.frames.decode(frame.without(lost_patches).to_bytes())
+            except ImageError as error:
+                self._metrics.frames_rejected.labels("undecodable").inc()
+                raise BadFrame(str(error), "undecodable") from None
+            return Decoded(ModelInput(decoded.item, request.top_k), decoded.began, decoded.ended)
+
         def recognise() -> Pending:
+            if coder_of(frame).decodes_apart:
+                return self._ready_batcher().submit_apart(decode_apart, deadline)
             return self._ready_batcher().submit(decode, deadline)
 
         return await self._answer(request, header, recognise, deadline)

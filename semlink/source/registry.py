@@ -60,6 +60,8 @@ class SourceCoder:
             A frame that is for other models than those at hand is a `FrameError`.
         load: reads the models that `encode` and `decode` need, looking into a folder first if one is given; called
             once at the start by who encodes or decodes. Raises what tells that a file is missing and what to do.
+        decodes_apart: `decode` hands the payload to a library that may crash or hang on a hostile one: who decodes
+            strangers' frames does it in a process that may be killed, which `semlink.vision.picture_worker` is.
         check: ValueError where settings, given as keywords, don't fit each other.
     """
 
@@ -70,6 +72,7 @@ class SourceCoder:
     decode: Callable[[Any], NDArray[np.float64]]
     load: Callable[[Path | None], None] | None = None
     check: Callable[..., None] | None = None
+    decodes_apart: bool = False
 
     @property
     def flag(self) -> str:

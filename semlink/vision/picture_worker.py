@@ -1,9 +1,11 @@
 """Decoder process: pictures from standard input to a model's pixels, within limits on memory and computing time.
 
 `python -m semlink.vision.picture_worker JPEG PNG` decodes hostile pictures in a process that may be killed at any
-time: it knows no secrets, loads no torch, and writes nothing but its answers. Of each answer the first byte is its
-kind: READY once, when the process has started; BEGUN when it has read the length of a picture; then PIXELS with
-(224, 224, 3) bytes, or REFUSED with the length (4 bytes) and the text of a JSON object `message`, `reason`.
+time; with `FRAME` instead of formats it decodes frames of those source coders that hand a payload to a codec's
+library, such as AVIF's. It knows no secrets, loads no torch, and writes nothing but its answers. Of each answer
+the first byte is its kind: READY once, when the process has started; BEGUN when it has read the length of a
+picture; then PIXELS with (224, 224, 3) bytes, or REFUSED with the length (4 bytes) and the text of a JSON object
+`message`, `reason`.
 """
 
 import contextlib
@@ -17,7 +19,11 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from semlink.vision.images import ImageError, model_pixels, open_image
+import numpy as np
+from numpy.typing import NDArray
+
+from semlink.frame import FrameError
+from semlink.vision.images import IMAGE_SIZE, ImageError, model_pixels, open_image
 
 MAX_MEMORY_BYTES = 1 << 30
 """Address space of the process; a progressive JPEG in CMYK of 50 million pixels takes 0.7 GB."""
@@ -25,6 +31,8 @@ MAX_CPU_SECONDS = 10
 """Computing time of one picture; a progressive JPEG of 50 million pixels takes some four."""
 MAX_HELD_BYTES = 192 << 20
 """Memory that the process may hold when it has answered; above, it ends, so that the memory comes back."""
+FRAME = "FRAME"
+"""In place of formats: frames."""
 READY, BEGUN, PIXELS, REFUSED = b"S", b"B", b"P", b"R"
 LENGTH_BYTES = 4
 """Of the length before each picture, and before each refusal; big-endian."""
@@ -55,13 +63,26 @@ def _answer(data: bytes, formats: tuple[str, ...]) -> bytes:
     limit = int(time.process_time()) + MAX_CPU_SECONDS + 1
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))  # then SIGXCPU ends the process
     try:
-        return PIXELS + model_pixels(open_image(data, formats)).tobytes()
-    except ImageError as error:
+        pixels = _frame(data) if formats == (FRAME,) else model_pixels(open_image(data, formats))
+        return PIXELS + pixels.tobytes()
+    except (FrameError, ImageError) as error:
         refusal = {"message": str(error), "reason": error.reason}
     except MemoryError:
         refusal = {"message": "the image needs more memory than there is", "reason": "picture_memory"}
     text = json.dumps(refusal).encode()
     return REFUSED + len(text).to_bytes(LENGTH_BYTES) + text
+
+
+def _frame(data: bytes) -> NDArray[np.uint8]:
+    from PIL import AvifImagePlugin
+
+    from semlink.source.registry import decode, read_frame
+
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # else one a core, each with address space of its own
+    frame = read_frame(data)
+    if frame.shape != (IMAGE_SIZE, IMAGE_SIZE, 3):
+        raise FrameError("sides", f"the model takes pictures of {IMAGE_SIZE} x {IMAGE_SIZE}, not {frame.shape}")
+    return np.clip(np.rint(decode(frame)), 0, 255).astype(np.uint8)
 
 
 def _write(answers: BinaryIO, data: bytes) -> None:

@@ -86,6 +86,11 @@ def rebuild(stripped: bytes) -> bytes:
     return beginning + meta(start) + _box(b"mdat", obus)
 
 
+def has_settings(settings: int) -> bool:
+    """Whether settings are some that a still may have: any, but a flag of chroma without chroma."""
+    return settings >> 6 != GREY or not settings & 1
+
+
 def _box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(content), kind) + content
 

@@ -79,10 +79,15 @@ def rebuild(stripped: bytes) -> bytes:
     return _start(Head.from_bytes(stripped)) + stripped[HEAD_BYTES:] + _END
 
 
+def has_settings(settings: int) -> bool:
+    """Whether the quality is within 1..100."""
+    return 1 <= settings & ~FULL_CHROMA <= 100
+
+
 def _start(head: Head) -> bytes:
     """All that is before the scan."""
-    quality = head.settings & 127
-    if not 1 <= quality <= 100:
+    quality = head.settings & ~FULL_CHROMA
+    if not has_settings(head.settings):
         raise ValueError(f"quality must be 1 to 100, not {quality}")
     sampling = 0x11 if head.settings & FULL_CHROMA else 0x22
     frame = struct.pack(">BHHB", 8, head.height, head.width, 3) + bytes([1, sampling, 0, 2, 0x11, 1, 3, 0x11, 1])

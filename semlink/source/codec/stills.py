@@ -8,12 +8,15 @@ import io
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semlink.source.codec import avif, jpeg, webp
+import semlink.source.codec.avif as avif
+import semlink.source.codec.jpeg as jpeg
+import semlink.source.codec.webp as webp
+from semlink.source.codec.head import Head
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,6 +37,7 @@ class Codec:
         format: Pillow's name for its files.
         strip: takes the container off a file that `write` has written.
         rebuild: makes the file anew, with the same pixels.
+        has_settings: whether a head's settings are some that the codec knows.
         options: of Pillow, beside quality: AV1 by one thread gives the same bytes on any number of cores.
     """
 
@@ -41,6 +45,7 @@ class Codec:
     format: str
     strip: Callable[[bytes], bytes]
     rebuild: Callable[[bytes], bytes]
+    has_settings: Callable[[int], bool]
     options: tuple[tuple[str, Any], ...] = ()
 
     def write(self, picture: "Image.Image", quality: int) -> bytes:
@@ -50,17 +55,21 @@ class Codec:
         return buffer.getvalue()
 
 
+AV1_OPTIONS = (("speed", 6), ("subsampling", "4:2:0"), ("max_threads", 1))
+"""Of Pillow. One thread gives the same bytes on any number of cores."""
+PADDING_BYTES = 4096
+"""Zeros behind the data of a still that is read. A decoder that runs out of data, as it does where some are lost
+or damaged, gives up on the whole picture; with zeros it shows what came before. They change no sound picture."""
 CODECS = {
     codec.name: codec
     for codec in (
-        Codec(
-            "avif", "AVIF", avif.strip, avif.rebuild, (("speed", 6), ("subsampling", "4:2:0"), ("max_threads", 1))
-        ),
-        Codec("webp", "WEBP", webp.strip, webp.rebuild),
-        Codec("jpeg", "JPEG", jpeg.strip, jpeg.rebuild),
+        Codec("avif", "AVIF", avif.strip, avif.rebuild, avif.has_settings, AV1_OPTIONS),
+        Codec("webp", "WEBP", webp.strip, webp.rebuild, webp.has_settings),
+        Codec("jpeg", "JPEG", jpeg.strip, jpeg.rebuild, jpeg.has_settings),
     )
 }
-"""By their names."""
+"""By their names, in the order of their numbers on the wire."""
+CodecName = Literal["avif", "webp", "jpeg"]
 
 
 def codec_of(name: str) -> Codec:
@@ -157,3 +166,34 @@ def _best_quality(
             guess = quality - math.ceil(excess[quality] / TYPICAL_GROWTH)
         quality = min(max(guess, low + 1), high - 1)
     return best
+
+
+def read(stripped: bytes, codec: Codec) -> NDArray[np.uint8]:
+    """(h, w, 3) pixels of a still, as far as its data go.
+
+    Args:
+        stripped: what `codec.strip` gave, its data perhaps cut off or damaged.
+        codec: that it is of.
+
+    Raises:
+        ValueError: nothing can be made of it.
+    """
+    from PIL import Image
+
+    head, file = Head.from_bytes(stripped), codec.rebuild(stripped + bytes(PADDING_BYTES))
+    try:
+        with Image.open(io.BytesIO(file), formats=(codec.format,)) as picture:
+            if picture.size != (head.width, head.height):
+                raise ValueError(f"a picture of {picture.size} pixels where {head.width, head.height} were told")
+            return np.asarray(picture.convert("RGB"))
+    except Exception as error:  # decoders raise nearly anything when fed damage
+        raise ValueError(str(error) or type(error).__name__) from None
+
+
+def scaled(still: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """(height, width, 3) pixels of a still, bicubic."""
+    from PIL import Image
+
+    if still.shape[:2] == (height, width):
+        return still
+    return np.asarray(Image.fromarray(still).resize((width, height), Image.Resampling.BICUBIC))

@@ -35,7 +35,7 @@ def strip(file: bytes) -> bytes:
     frame = file[_RIFF.size : _RIFF.size + length]
     if len(frame) != length or len(file) != _RIFF.size + length + length % 2:
         raise StripError(f"a VP8 frame of {length} bytes in a file of {len(file)}")
-    if not is_key_frame(frame[0]) or frame[_TAG_BYTES : _TAG_BYTES + 3] != _START_CODE:
+    if not has_settings(frame[0]) or frame[_TAG_BYTES : _TAG_BYTES + 3] != _START_CODE:
         raise StripError("a VP8 frame that is no key frame")
     width, height = struct.unpack_from("<HH", frame, _TAG_BYTES + 3)
     try:
@@ -63,6 +63,6 @@ def rebuild(stripped: bytes) -> bytes:
     return _RIFF.pack(b"RIFF", size, b"WEBP", b"VP8 ", len(frame)) + frame + bytes(padding)
 
 
-def is_key_frame(first: int) -> bool:
+def has_settings(settings: int) -> bool:
     """Whether a frame whose tag begins with this byte is a key frame that is shown, of a known version."""
-    return first & 0b1_0001 == 0b1_0000 and first >> 1 & 0b111 <= MAX_VERSION
+    return settings & 0b1_0001 == 0b1_0000 and settings >> 1 & 0b111 <= MAX_VERSION
