@@ -1,4 +1,4 @@
-"""Training from the command line: `semlink train` and `semlink link-train`."""
+"""Training from the command line: `semlink train`, `link-train`, `train-decoder` and `train-received`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +15,7 @@ from semlink.vision.images import ImageError
 from semlink.vision.weights import DEVICE_MODEL, WeightsError
 
 ModelFolder = Annotated[Path, typer.Argument(help="Folder for NAME.safetensors, its card and its checkpoint.")]
+DecoderFolder = Annotated[Path, typer.Argument(help="Folder for the decoder, its card and its checkpoint.")]
 ModelName = Annotated[str, typer.Option(help="timm name of the vision transformer.")]
 HoldOut = Annotated[
     str,
@@ -123,6 +124,42 @@ def link_train(
     _train(link_train, options, data, hold_out, most_images, out)
 
 
+def train_decoder(
+    data: ImageFolder,
+    out: DecoderFolder,
+    hold_out: HoldOut = HOLD_OUT,
+    start: Annotated[
+        Path | None, typer.Option(help="Folder of a token decoder to start from, instead of random weights.")
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the selected patches that attention chooses.")
+    ] = 0.85,
+    crops: Annotated[int, typer.Option(min=1, help="Views of each picture: its middle, and random crops.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")] = 2000,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="Adam's largest step size.")] = 5e-4,
+    most_images: MostImages = None,
+    seed: Seed = 0,
+    weights: WeightsFolder = None,
+) -> None:
+    """Train the decoder of transformer-aided selection for a device's model, which stays as it is.
+
+    The server paints pictures with it from the tokens of the patches that a device sends; labels are not used.
+    OUT gets token_decoder.safetensors, its card, and scales.npz with the scales of the quantizer. It goes on from
+    its checkpoint when it was interrupted, and keeps the tokens of all pictures in OUT/tokens, 225 kB a view; this
+    folder can be removed afterwards. Uses a GPU where there is one.
+    """
+    from experiments.training.decoder_training import DecoderOptions, train_decoder
+
+    options = DecoderOptions(DEVICE_MODEL, weights, start, alpha, crops, steps, batch, learning_rate, seed)
+    card = _card(train_decoder, options, data, hold_out, most_images, out)
+    errors = card["held_out"]["masked_mse"]["by_rate"]
+    typer.echo(
+        f"{out}/token_decoder.safetensors: masked mean squared error on {card['held_out']['pictures']} pictures, "
+        "held out: " + ", ".join(f"{error:.4f} at r = {rate}" for rate, error in errors.items())
+    )
+
+
 def _train(
     training: Callable[..., dict[str, Any]],
     options: Any,
@@ -132,18 +169,30 @@ def _train(
     out: Path,
 ) -> dict[str, Any]:
     """Trains on all images but those held out; prints the accuracy on these, undamaged; returns the card."""
-    with explained(ImageSetError, ImageError, WeightsError):
-        held_out, rest = load_image_set(data).where(hold_out)
-        if most_images is not None:
-            rest = rest.at_most(most_images)
-        with Progress(console=Console(stderr=True)) as progress:
-            card = training(options, rest, held_out, out, progress)
+    card = _card(training, options, data, hold_out, most_images, out)
     measured, right = card["held_out"], card.get("right", "right")
     typer.echo(
         f"{out}/{options.model}.safetensors: {measured['accuracy']:.1%} of {_counted(measured)}, held out and "
         f"undamaged, {right} (95 % interval {measured['low']:.1%} to {measured['high']:.1%})"
     )
     return card
+
+
+def _card(
+    training: Callable[..., dict[str, Any]],
+    options: Any,
+    data: Path,
+    hold_out: str,
+    most_images: int | None,
+    out: Path,
+) -> dict[str, Any]:
+    """Trains on all images but those held out; returns the card."""
+    with explained(ImageSetError, ImageError, WeightsError):
+        held_out, rest = load_image_set(data).where(hold_out)
+        if most_images is not None:
+            rest = rest.at_most(most_images)
+        with Progress(console=Console(stderr=True)) as progress:
+            return training(options, rest, held_out, out, progress)
 
 
 def _counted(measured: dict[str, Any]) -> str:

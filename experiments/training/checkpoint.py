@@ -1,6 +1,7 @@
 """Checkpoints, model cards and mixed precision: what training runs share."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from experiments.provenance import provenance
 
 log = structlog.get_logger(__name__)
 
+WARM_UP = 0.05
+"""Share of a run's steps in which the learning rate rises to its largest."""
+
 
 def device_and_precision() -> tuple[torch.device, torch.autocast]:
     """Where to train, and the context manager for forward passes and losses.
@@ -21,6 +25,11 @@ def device_and_precision() -> tuple[torch.device, torch.autocast]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     has_bfloat16 = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return device, torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16)
+
+
+def learning_rate_share(step: int, steps: int) -> float:
+    """Learning rate as a share of the largest: a short rise, then half a cosine down to zero."""
+    return min(1.0, (step + 1) / max(1.0, WARM_UP * steps)) * (1 + math.cos(math.pi * min(1.0, step / steps))) / 2
 
 
 def save_checkpoint(path: Path, options: Any, state: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ the model forget a thousand classes. In the end the weights from before and afte
 Robust fine-tuning of zero-shot models, arXiv 2109.01903), for the same reason.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import numpy as np
 import structlog
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from rich.progress import Progress
 from timm.models import VisionTransformer
 from torch import Tensor
@@ -25,10 +23,17 @@ from torch.nn.functional import layer_norm, mse_loss
 from experiments.data import ImageSetError
 from experiments.data.image_sets import ImageSet
 from experiments.evaluation.coders import send_frame
-from experiments.training.checkpoint import device_and_precision, load_checkpoint, save_checkpoint, write_card
+from experiments.training.checkpoint import (
+    device_and_precision,
+    learning_rate_share,
+    load_checkpoint,
+    save_checkpoint,
+    write_card,
+)
+from experiments.training.tokens import random_crop
 from experiments.training.train import measure, predicted
 from semlink.channel.bsc import BinarySymmetricChannel
-from semlink.vision.images import IMAGE_SIZE, open_image
+from semlink.vision.images import open_image
 from semlink.vision.storage import save_small
 from semlink.vision.vit import class_attention, class_names, first_blocks, load_vit, normalise
 from semlink.vision.weights import DEVICE_MODEL
@@ -39,8 +44,6 @@ KIND = "link-trained"
 LABELLED, AS_BEFORE = "as labelled", "as before it was adapted"
 CROPS = 12
 """Crops of each image; the clean models run once on each."""
-SMALLEST_CROP = 0.3
-"""Share of the photo's short side, squared, that a crop has at least."""
 RHOS = (1 / 16, 1 / 2)
 """The payload's ratio ρ is drawn between these, evenly on a logarithmic scale."""
 LARGEST_BER = 0.1
@@ -48,7 +51,6 @@ CLEAN_SHARE = 0.1
 """Share of the crops that the student too gets undamaged, so that its accuracy on these stays."""
 ERROR_FREE_SHARE = 0.4
 """Share of the damaged crops that are only quantized."""
-WARM_UP = 0.05
 ADAPTED_SHARE = 0.5
 """Share of the adapted weights in the final ones; the rest are the weights from before."""
 CHECKPOINT_STEPS = 100
@@ -146,7 +148,7 @@ def _adapt(
     for weight in parameters:
         weight.requires_grad_(True)
     optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, options.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_share(step, options.steps))
     step = 0
     if saved := load_checkpoint(checkpoint, run):
         student.load_state_dict(saved["model"])
@@ -185,11 +187,6 @@ def _adapt(
             save_checkpoint(checkpoint, run, state)
 
 
-def _rate(step: int, steps: int) -> float:
-    """Learning rate as a share of the largest: a short rise, then half a cosine down to zero."""
-    return min(1.0, (step + 1) / max(1.0, WARM_UP * steps)) * (1 + math.cos(math.pi * min(1.0, step / steps))) / 2
-
-
 @dataclass(frozen=True, eq=False)
 class _Pool:
     """Crops, and the clean models' attention and tokens of them."""
@@ -211,7 +208,7 @@ def _pool(
     crops, attention, tokens = [], [], []
     for example in progress.track(data.examples, description="teacher"):
         photo = open_image(example.path)
-        crops.append(np.stack([_crop(photo, generator) for _ in range(CROPS)]))
+        crops.append(np.stack([random_crop(photo, generator) for _ in range(CROPS)]))
         with torch.inference_mode(), precision:
             images = normalise(teacher, crops[-1]).to(where)
             tokens.append(first_blocks(teacher, images, options.blocks).half().cpu())
@@ -222,15 +219,6 @@ def _pool(
 def _normed(tokens: Tensor) -> Tensor:
     """(B, 1+N, D) tokens as the next block normalises them: a few channels are far larger than all others."""
     return layer_norm(tokens.float(), tokens.shape[-1:])
-
-
-def _crop(photo: Image.Image, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """A random square of a photo, half of them mirrored: (224, 224, 3)."""
-    side = min(photo.size) * math.sqrt(generator.uniform(SMALLEST_CROP, 1))
-    left, top = generator.uniform(0, photo.width - side), generator.uniform(0, photo.height - side)
-    box = (left, top, left + side, top + side)
-    pixels = np.asarray(photo.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC, box=box))
-    return pixels[:, ::-1] if generator.random() < 0.5 else pixels
 
 
 def _damaged(pixels: NDArray[np.uint8], attention: NDArray, generator: np.random.Generator) -> NDArray:

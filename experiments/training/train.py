@@ -156,8 +156,12 @@ def predicted(model: VisionTransformer, examples: Sequence[Example], progress: P
 def _embed(model: VisionTransformer, examples: Sequence[Example], blocks: int, progress: Progress) -> Tensor:
     """Tokens of each image and of its mirror image behind the frozen blocks: (B, 2, 1+N, D) float16."""
 
+    _, precision = device_and_precision()
+
     def embed(images: Tensor) -> Tensor:
-        return torch.stack([first_blocks(model, copy, blocks).half() for copy in (images, images.flip(-1))], dim=1)
+        with precision:
+            copies = [first_blocks(model, copy, blocks).half() for copy in (images, images.flip(-1))]
+        return torch.stack(copies, dim=1)
 
     return _map(embed, model, examples, "frozen blocks", progress)
 
