@@ -213,7 +213,7 @@ def fit_decoder(
         sent = selected(
             cache.attention[chosen], generator.choice(RATES, size=options.batch), options.alpha, generator
         )
-        arrived = _over_the_wire(tokens, scales, generator).to(where)
+        arrived = over_the_wire(tokens, scales, generator).to(where)
         mask = torch.from_numpy(sent).to(where)
         with precision:
             painted = decoder(arrived, mask)
@@ -246,9 +246,7 @@ def selected(
     return np.stack([select(row, float(rate), alpha, generator) for row, rate in pairs])
 
 
-def _over_the_wire(
-    tokens: Tensor, scales: Scales, generator: np.random.Generator
-) -> Tensor:
+def over_the_wire(tokens: Tensor, scales: Scales, generator: np.random.Generator) -> Tensor:
     """(B, N, D) tokens, each picture's at a random number of bits."""
     arrived = tokens.numpy()
     for picture, bits in zip(arrived, generator.choice(BITS, size=len(arrived)), strict=True):
