@@ -22,7 +22,7 @@ from timm.models import VisionTransformer
 from experiments.data.image_sets import Example, ImageSet
 from experiments.training.checkpoint import device_and_precision
 from semlink.vision.images import IMAGE_SIZE, model_pixels, open_image
-from semlink.vision.vit import normalise, tokens_and_attention
+from semlink.vision.vit import TOKEN_BLOCKS, normalise, tokens_and_attention
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ class CachedTokens:
     """What a vision transformer makes of pictures, and these; the arrays are memory-mapped and read only.
 
     Attributes:
-        tokens: (n, N, D) float16 patch tokens of the last block.
+        tokens: (n, N, D) float16 patch tokens, as a device sends them.
         attention: (n, N) float32 attention of the class token.
         pixels: (n, H, W, 3) uint8 pixels.
         labels: (n,) int64 classes of the pictures.
@@ -79,7 +79,7 @@ def cached_tokens(
         folder: gets a folder a cache.
         progress: progress bar.
     """
-    key = "\0".join((data.identity, model.origin.weights.sha256, str(crops), str(seed)))
+    key = "\0".join((data.identity, model.origin.weights.sha256, str(TOKEN_BLOCKS), str(crops), str(seed)))
     place = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
     place.mkdir(parents=True, exist_ok=True)
     count = len(data.examples) * crops

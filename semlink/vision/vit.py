@@ -22,6 +22,9 @@ from semlink.vision.weights import MAX_WEIGHTS_BYTES, Weights, WeightsError, fin
 
 log = structlog.get_logger(__name__)
 
+TOKEN_BLOCKS = 1
+"""Blocks behind which a device takes the tokens that it sends, measured; see `tokens_and_attention`."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -105,10 +108,14 @@ def class_attention(model: VisionTransformer, images: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def tokens_and_attention(model: VisionTransformer, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Patch tokens z_1..z_N of the last block, before the final norm, and the class token's attention on them.
+    """Patch tokens z_1..z_N behind the first TOKEN_BLOCKS blocks, and the class token's attention in the last.
 
     They are what transformer-aided selection sends and selects by (Mortaheb et al., arXiv 2405.01521, Sections
     II-B and III). Both come of one pass; the attention is that of `class_attention`, bit by bit.
+
+    The paper sends tokens of the last block. It has a model that was trained without labels; DeiT's last tokens
+    hold so little of the picture that hardly any class is recognised in what is painted from them
+    (docs/transformer-aided.md), and those behind its first block enough.
 
     Args:
         model: a timm vision transformer with a class token.
@@ -117,8 +124,10 @@ def tokens_and_attention(model: VisionTransformer, images: Tensor) -> tuple[Tens
     Returns:
         (B, N, D) tokens and (B, N) attention, whose rows sum to 1.
     """
-    before = first_blocks(model, images, len(model.blocks) - 1)
-    tokens: Tensor = model.blocks[-1](before)
+    tokens = first_blocks(model, images, TOKEN_BLOCKS)
+    before = tokens
+    for block in model.blocks[TOKEN_BLOCKS:-1]:
+        before = block(before)
     return tokens[:, model.num_prefix_tokens :], _last_attention(model, before)
 
 
