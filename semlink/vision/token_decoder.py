@@ -13,6 +13,7 @@ import hashlib
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -68,7 +69,7 @@ class TokenDecoder(nn.Module):
             nn.init.constant_(last.bias, 0.5)  # mid-grey
         self.layers = nn.Sequential(*layers, last, nn.PixelShuffle(ENLARGED_LAST))
         # Twice as fast on a CPU as channels first.
-        self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layers.to(memory_format=torch.channels_last)
 
     def forward(self, tokens: Tensor, sent: Tensor) -> Tensor:
         """Pictures from the tokens that were sent.
@@ -142,8 +143,10 @@ def load_decoder(folder: Path | None = None) -> TokenDecoder:
 
 
 @torch.inference_mode()
-def decoded_pixels(decoder: TokenDecoder, tokens: NDArray, sent: NDArray) -> NDArray:
+def decoded_pixels(
+    decoder: TokenDecoder, tokens: NDArray[np.float32], sent: NDArray[np.bool_]
+) -> NDArray[np.float32]:
     """(B, H, W, 3) float32 pixels in [0, 255] from (B, N, D) tokens and (B, N) bool of those that were sent."""
     pixels = decoder(torch.from_numpy(tokens).float(), torch.from_numpy(sent)).clamp_(0, 1).mul_(255)
-    painted: NDArray = pixels.permute(0, 2, 3, 1).numpy()
+    painted: NDArray[np.float32] = pixels.permute(0, 2, 3, 1).numpy()
     return painted
