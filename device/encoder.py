@@ -110,4 +110,4 @@ def frame_seed(seed: int, device_id: str, frame_id: int) -> int:
     True
     """
     digest = int.from_bytes(sha256(device_id.encode()).digest())
-    return int(np.random.SeedSequence([seed, digest, frame_id]).generate_state(1, np.uint64)[0])
+    return int(np.random.SeedSequence([seed, digest, frame_id]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -26,8 +26,13 @@ def source_fields() -> dict[str, Any]:
         ValueError: two coders declare one flag in different ways.
     """
     declared = {coder.flag: coder.settings for coder in source_coders()}
-    named = Field(START, description="the source coder, which makes frames of pictures")
+    summaries = "; ".join(f"{coder.flag}: {_summary(coder)}" for coder in source_coders())
+    named = Field(START, description=f"the source coder, which makes frames of pictures; {summaries}")
     return {"source": (Literal[tuple(declared)], named)} | declared_fields("source", declared)
+
+
+def _summary(coder: SourceCoder) -> str:
+    return (coder.encode.__doc__ or "").partition("\n")[0].rstrip(".")
 
 
 @with_fields(source_fields)

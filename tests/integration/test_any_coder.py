@@ -74,6 +74,20 @@ def test_its_frames_go_from_a_device_through_the_emulator_to_the_server(server, 
     assert 98 - report["bits_flipped"] <= np.sum(~grey) <= 98
 
 
+def test_a_frame_for_another_model_is_refused_while_it_is_decoded(server, tmp_path):
+    done = run("semlink", "encode", "chelsea", tmp_path / "x.slf", "--source", "grey", "--share", "0")
+    assert done.returncode == 0, done.stderr
+    view = {"object_id": "foreign", "device_id": "a", "frame": (tmp_path / "x.slf").read_bytes()}
+    for count in (1, 2):  # it is not counted as a view, so that it can come again
+        with pytest.raises(grpc.RpcError) as caught:
+            server.link.Classify(ClassifyRequest(**view), timeout=20)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert caught.value.details() == "frame: the frame is for another model (grid)"
+        assert server.metric('semlink_server_frames_rejected_total{reason="grid"}') == count
+    view["frame"] = encode(PIXELS, np.ones(196)).frame.to_bytes()
+    assert server.link.Classify(ClassifyRequest(**view), timeout=20).vote.votes == 1
+
+
 def test_its_settings_are_flags_beside_it_alone(tmp_path):
     wrong = run("semlink", "encode", "chelsea", tmp_path / "x", "--share", "0.5")
     assert (wrong.returncode, "--share is for --source grey, not iaq" in wrong.stderr) == (2, True)
