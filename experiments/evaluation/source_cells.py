@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from experiments.data.prepared import Prepared
 from experiments.evaluation.cells import Cell, Tuning, channel_title
 from experiments.evaluation.coders import Received, shares_of
+from semlink.frame import FrameError
 from semlink.source.registry import Seen, SourceCoder, source_coder
 
 Coding = tuple[tuple[str, Any], ...]
@@ -79,11 +80,16 @@ class SourceCell(Cell):
         state = self.channel.draw_state(lambda *of: np.random.default_rng((seed, image, 1, *of)), frame=image)
         arrival = self.channel.transmit(frame, None, state, np.random.default_rng((seed, image)))
         segments = frame.segment_bits
+        lost = 0 < arrival.missing.size == segments.size
+        try:
+            decoded = coder.decode(frame.with_payload(arrival.received(frame)).without(arrival.missing))
+        except FrameError:  # damaged beyond decoding
+            decoded, lost = np.full(frame.shape, 128.0), True
         return Received(
-            coder.decode(frame.with_payload(arrival.received(frame)).without(arrival.missing)),
+            decoded,
             frame.header_bits + 8 * len(frame.payload),
             segments if segments.size == prepared.attention[image].size else None,
-            lost=0 < arrival.missing.size == segments.size,
+            lost=lost,
             more=shares_of(arrival, frame),
             payload_bits=frame.payload_bits,
         )

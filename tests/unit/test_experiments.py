@@ -26,6 +26,7 @@ from experiments.tables import _differences
 from semlink.channel.awgn import Awgn
 from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.channel.rayleigh import Rayleigh
+from semlink.source.codec.stills import CODECS
 
 COMMITTED = [
     *((name, "eth80") for name in MEASURED),
@@ -174,7 +175,7 @@ class TestBitErrorRates:
 class TestCommands:
     def test_without_a_name_there_is_a_list_with_a_line_each(self):
         listed = subprocess.run([sys.executable, "-m", "experiments"], capture_output=True, text=True, check=False)
-        for name in (*MEASURED, "figure7", "ber", "readme"):
+        for name in (*MEASURED, "figure7", "ber", "containers", "readme"):
             assert f" {name.replace('_', '-')} " in listed.stdout
         assert "Fig. 4: the vote of four views" in listed.stdout
 
@@ -233,3 +234,16 @@ class TestPairs:
         assert new.endswith("| +55.6 | +0.0 to +100.0 | +50.0 | +0.0 to +100.0 |")
         assert old.endswith("| +55.6 | +0.0 to +100.0 | | |")
         assert "four views" not in _differences([(cell, self.OLD, self.ONE)], self.SAMPLES, "ahead by")[0]
+
+
+def test_the_table_of_containers_is_of_files_and_what_is_sent_of_them(tmp_path):
+    result = CliRunner().invoke(app, ["containers", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "containers.json").read_text())
+    assert written["versions"]["pillow"]
+    assert len(written["rows"]) == len(CODECS) * 4
+    for row in written["rows"]:
+        left_out = row["file_bytes"] - row["sent_bytes"]
+        assert {"avif": 260, "webp": 20, "jpeg": 600}[row["codec"]] < left_out < 650
+    page = (tmp_path / "containers.md").read_text().splitlines()
+    assert sum(line.startswith("| ") for line in page) == 2 + len(written["rows"])

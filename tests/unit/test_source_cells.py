@@ -166,3 +166,15 @@ def test_flags_without_their_coder_or_out_of_range_are_refused(toy, capsys, valu
     with pytest.raises(typer.Exit):
         SourceFlags().checked(values)
     assert word in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("codec", ["avif", "webp"])
+def test_stills_that_cannot_be_decoded_are_lost_and_grey(codec):
+    cell = SourceCell(BinarySymmetricChannel(ber=0.4), "codec", (("codec", codec), ("budget_bytes", 500)))
+    received = [cell.send(None, PREPARED, 0, seed=seed) for seed in range(20)]
+    assert any(each.lost for each in received)
+    for each in received:
+        assert each.bits <= 8 * 500
+        assert not each.lost or (each.pixels == 128).all()
+    clean = SourceCell(PacketLoss(loss=0.0), "codec", (("codec", codec), ("budget_bytes", 500)))
+    assert not clean.send(None, PREPARED, 0, seed=0).lost
