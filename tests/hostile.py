@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image
 
 from semlink.frame import FrameError
+from semlink.source.iaq.frame import Geometry
 from semlink.source.registry import read_frame
+from semlink.source.transformer_aided.frame import TokenFrame
 from semlink.v1.link_pb2 import ClassifyRequest, TransmissionPlan, WaitVoteRequest
 
-HEADER_BYTES = 113
-"""Of a frame of 14 x 14 patches with fields of 4 bits, its CRC-32 included."""
+CRC_BYTES = 4
 FRAME_TYPE = "application/vnd.semlink.frame"
 NAMES = (
     "",
@@ -37,16 +38,18 @@ class Hostile:
 
     def __init__(self, seed: int, frames: Sequence[bytes]) -> None:
         """`frames`: good ones, to start from."""
-        self.random, self._frames = Random(seed), frames
+        self._of_no_decoder = tokens()
+        self.random, self._frames = Random(seed), (*frames, self._of_no_decoder)
         pixels = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
         self._pictures = {kind: stored(pixels, kind) for kind in ("PNG", "JPEG")}
 
     def frame(self) -> bytes:
-        """Damaged, cut, drawn out, made up, or with a checksum that vouches for nonsense; never a good one."""
+        """Damaged, cut, drawn out, made up, vouched for, or of no decoder; never one for this server."""
         random, frame = self.random, bytearray(self.random.choice(self._frames))
-        match random.randrange(7):
+        header = read_frame(frame).header_bits // 8
+        match random.randrange(8):
             case 0:
-                self._flip(frame, HEADER_BYTES)
+                self._flip(frame, header)
             case 1:
                 del frame[random.randrange(len(frame)) :]
             case 2:
@@ -54,14 +57,16 @@ class Hostile:
             case 3:
                 frame = bytearray(random.randbytes(random.choice((0, 1, 11, 113, 5000))))
             case 4:
-                frame = bytearray(b"SL\1\0" + random.randbytes(random.choice((7, 200))))
+                frame = bytearray(frame[:4] + random.randbytes(random.choice((7, 11, 200))))
             case 5:
                 for _ in range(random.randint(1, 3)):
                     frame[random.randrange(2, 11)] = random.choice((0, 1, 2, 8, 9, 14, 127, 128, 255))
-                frame = vouched(frame)
+                frame = vouched(frame, header)
             case 6:
-                frame[11:109] = random.randbytes(98)
-                frame = vouched(frame)
+                frame[11 : header - CRC_BYTES] = random.randbytes(header - CRC_BYTES - 11)
+                frame = vouched(frame, header)
+            case 7:
+                return self._of_no_decoder
         return bytes(frame[:-1] if is_frame(frame) else frame)
 
     def classify_request(self) -> ClassifyRequest:
@@ -189,9 +194,17 @@ class Hostile:
         )
 
 
-def vouched(frame: bytearray) -> bytearray:
-    """With the checksum that its header ought to have; of 14 x 14 patches with 4-bit fields."""
-    return frame[:109] + struct.pack(">I", zlib.crc32(frame[:109])) + frame[113:]
+def vouched(frame: bytearray, header: int) -> bytearray:
+    """With the checksum that its header ought to have, which ends after so many bytes."""
+    fields = frame[: header - CRC_BYTES]
+    return fields + struct.pack(">I", zlib.crc32(fields)) + frame[header:]
+
+
+def tokens() -> bytes:
+    """Half of the tokens of a picture, in a good frame for a decoder that no server has."""
+    sent = np.arange(196) % 2 == 0
+    codes = np.random.default_rng(0).integers(0, 16, (98, 192)).astype(np.uint8)
+    return TokenFrame.from_codes(codes, sent, geometry=Geometry(14, 14, 16, 3), bits=4, decoder=b"none").to_bytes()
 
 
 def is_frame(data: bytes) -> bool:

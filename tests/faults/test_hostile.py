@@ -32,6 +32,7 @@ METHODS = (
     "Link/No",
 )
 REFUSED = {
+    grpc.StatusCode.FAILED_PRECONDITION,  # tokens, where there is no decoder of any
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.UNIMPLEMENTED,
