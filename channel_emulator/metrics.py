@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from channel_emulator.plan_messages import REASONS
+from semlink.access.symbol_link import ACCESS_REASONS
 from semlink.service.admission import refusal_counter
 from semlink.source.registry import frame_rules
 
@@ -18,8 +19,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.frames = Counter(
             "semlink_channel_frames",
-            "Frames by what became of them: answered by upstream; refused here as malformed or for their plan; "
-            "failed upstream or on the way there; cancelled by the device.",
+            "Frames by what became of them: answered by upstream; refused here as malformed, for their plan or by "
+            "the access scheme; failed upstream or on the way there; cancelled by the device.",
             ["outcome"],
             registry=self.registry,
         )
@@ -52,6 +53,15 @@ class Metrics:
         )
         for rule in REASONS:
             self.plans_refused.labels(rule)
+        self.access_refused = Counter(
+            "semlink_channel_access_refused",
+            "Frames that the access scheme does not take, by why: of another coder, of another interface, or no "
+            "networks run here.",
+            ["reason"],
+            registry=self.registry,
+        )
+        for reason in ACCESS_REASONS:
+            self.access_refused.labels(reason)
         self.air_seconds = Histogram(
             "semlink_channel_air_seconds",
             "Time that one planned frame is on the air.",

@@ -13,6 +13,7 @@ from channel_emulator.randomness import FrameRandomness
 from channel_emulator.settings import Settings
 from channel_emulator.transmission import transmit
 from channel_emulator.upstream import pass_on, patience
+from semlink.access.symbol_link import AccessRefused
 from semlink.channel.base import Channel
 from semlink.frame import FrameError
 from semlink.service import tracing
@@ -56,7 +57,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
             try:
                 with tracing.span("impair"):
                     request.frame, report = await self._impair(request)
-            except (FrameError, PlanRefused) as error:
+            except (FrameError, PlanRefused, AccessRefused) as error:
                 outcome = "refused"
                 log.info("frame refused", reason=str(error))
                 await self._refuse(error, context)
@@ -121,12 +122,18 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         randomness = FrameRandomness(self._settings.seed, request.device_id, request.frame_id)
         return transmit(request.frame, plan, channel, randomness, impair_header=self._settings.impair_header)
 
-    async def _refuse(self, error: FrameError | PlanRefused, context: grpc.aio.ServicerContext) -> None:
+    async def _refuse(
+        self, error: FrameError | PlanRefused | AccessRefused, context: grpc.aio.ServicerContext
+    ) -> None:
         """Aborts the call; whether another plan would help tells the code."""
         if isinstance(error, FrameError):
             self._metrics.frames_rejected.labels(error.reason).inc()
             message = f"frame: {error} ({error.reason})"
             await abort(context, grpc.StatusCode.INVALID_ARGUMENT, message, error.reason)
+        elif isinstance(error, AccessRefused):
+            self._metrics.access_refused.labels(error.reason).inc()
+            message = f"access: {error}"
+            await abort(context, grpc.StatusCode.FAILED_PRECONDITION, message, f"access_{error.reason}")
         else:
             self._metrics.plans_refused.labels(error.rule).inc()
             code = grpc.StatusCode.ABORTED if error.calls_for_another else grpc.StatusCode.INVALID_ARGUMENT
@@ -152,4 +159,5 @@ def _in_series(first: link_pb2.ChannelReport, second: link_pb2.ChannelReport) ->
     both.bits_flipped = first.bits_flipped + second.bits_flipped
     both.bits_exposed = first.bits_exposed + second.bits_exposed
     both.channel_ms = first.channel_ms + second.channel_ms
+    both.channel_uses = first.channel_uses + second.channel_uses
     return both

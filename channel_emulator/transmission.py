@@ -75,6 +75,7 @@ def transmit(
     Raises:
         FrameError: `data` is longer than `MAX_FRAME_BYTES`, or breaks a rule of the format.
         PlanRefused: there is no plan where there must be one, or it can't be carried out.
+        AccessRefused: the channel's access scheme does not take such frames.
     """
     started = time.perf_counter()
     frame = read_frame(data, most_bytes=MAX_FRAME_BYTES)
@@ -101,6 +102,7 @@ def transmit(
         blocks = arrival.lost - (exposed.segment_bits.size - frame.segment_bits.size)
         report.lost_blocks.extend(blocks[blocks >= 0])
         report.bits_lost = int(exposed.segment_bits[arrival.lost].sum())
+    report.channel_uses = arrival.channel_uses or 0
     if arrival.seconds is not None:
         report.block_air_ms.extend(1e3 * arrival.seconds)
         report.air_ms = 1e3 * arrival.air_seconds

@@ -105,7 +105,7 @@ def document(report: ChannelReport) -> dict[str, Any]:
         report, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
     # 64-bit integers are text in protobuf's JSON.
-    counts = ("bits_flipped", "bits_exposed", "bits_lost")
+    counts = ("bits_flipped", "bits_exposed", "bits_lost", "channel_uses")
     return told | {name: int(told[name]) for name in counts if name in told}
 
 
@@ -117,6 +117,8 @@ def sentence_of(report: ChannelReport) -> str:
         f"{report.bits_flipped:,} of {report.bits_exposed:,} bits flipped ({share:.3g} %)",
         f"{len(report.lost_blocks)} blocks lost",
     ]
+    if report.channel_uses:
+        words.append(f"{report.channel_uses:,} symbols on the air")
     if report.air_ms:
         words.append(f"{report.air_ms:.4g} ms on the air")
     if report.exceeds_coherence:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from semlink.access import belief_propagation
 from semlink.access.bicm import code_rate
 from semlink.access.ldpc import LONGEST_BLOCK, Ldpc, cut_into_blocks
-from semlink.access.symbol_link import AccessRefused, SymbolLink
+from semlink.access.symbol_link import SymbolLink
 from semlink.access.uncoded_qam import modulate_filled
 from semlink.channel.base import Arrival, Carried, payload_values
 from semlink.channel.packet_loss import lost_segments
@@ -106,12 +106,10 @@ def send(frame: Carried, link: SymbolLink) -> Arrival:
     """Sends a payload within the channel uses of the bandwidth ratio.
 
     Raises:
-        AccessRefused: the payload is of no picture, so that the ratio says nothing.
+        ValueError: the payload is of no picture, so that the ratio says nothing.
     """
     if not frame.values:
-        raise AccessRefused(
-            "values", "the channel bandwidth ratio is of a picture's values, and these bits have none"
-        )
+        raise ValueError("values: the channel bandwidth ratio is of a picture's values, and these bits have none")
     values, segment_bits = payload_values(frame), frame.segment_bits
     levels = protection(
         frame.importance,

@@ -53,10 +53,12 @@ class SymbolLink:
         return int(Fraction(self.cbr) * values)
 
 
-class AccessRefused(ValueError):
-    """A frame that an access scheme does not take. `reason` is one of a fixed set, fit for a metric's label."""
+ACCESS_REASONS = ("coder", "interface", "networks")
+"""Why an access scheme refuses a frame: it is of another coder, of another interface, or no networks run here."""
 
-    REASONS = ("values", "coder", "interface", "levels")
+
+class AccessRefused(ValueError):
+    """A frame that an access scheme does not take. `reason` is one of `ACCESS_REASONS`, a metric's label."""
 
     def __init__(self, reason: str, message: str) -> None:
         """`message`: a sentence on what is wrong."""

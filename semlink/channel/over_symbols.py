@@ -37,9 +37,9 @@ class OverSymbols(Modulated, Noisy):
 
     @property
     def idle(self) -> Mapping[str, str]:
-        """Also the bandwidth ratio, where a frame takes the symbols that its bits do."""
-        cbr = {"cbr": "with --access qam"} if self.access == "qam" else {}
-        return {**super().idle, **cbr}
+        """Also the bandwidth ratio, where the number of symbols follows from that of the bits."""
+        useless = {"cbr": "with --access qam"} if self.access == "qam" else {}
+        return {**super().idle, **useless}
 
     @abstractmethod
     def use(self, symbols: NDArray[np.complex128], snr_db: float, generator: np.random.Generator) -> Received:

@@ -68,7 +68,8 @@ class LinkServiceServicer:
         Errors:
         INVALID_ARGUMENT     the frame or a field is malformed; the message says which rule it broke
         ALREADY_EXISTS       this device has given another view of this object before
-        FAILED_PRECONDITION  the object has all its views, or expects another number of them
+        FAILED_PRECONDITION  the object has all its views, or expects another number of them; or the channel's
+        access scheme takes frames of another coder, or of another training, alone
         ABORTED              the channel takes frames with a plan, and this one has none, or one made for another
         state of the channel, or one under which some block would never get through: ask
         ChannelService for the state, plan anew, send again; not at once again and again

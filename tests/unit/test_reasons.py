@@ -8,6 +8,7 @@ from pathlib import Path
 
 import server.refusals  # noqa: F401  # defines refusals
 from channel_emulator.plan_messages import REASONS as PLAN_REASONS
+from semlink.access.symbol_link import ACCESS_REASONS
 from semlink.service.admission import Refusal
 from semlink.source.registry import frame_rules
 
@@ -45,6 +46,7 @@ def listed() -> set[str]:
 
 def test_the_page_lists_every_reason_and_no_other():
     known = {*refusals(), *frame_rules(), "lost_patches", *(f"plan_{rule}" for rule in PLAN_REASONS)}
+    known |= {f"access_{reason}" for reason in ACCESS_REASONS}
     known |= {"internal", "picture_malformed", "picture_memory"} | in_sources() | OF_STATUS
     assert {"media_type", "content_encoding", "body_broken", "picture_segments", "on_air_too_long"} <= in_sources()
     assert listed() == known
