@@ -36,16 +36,17 @@ NUMBERS = ("-1", "0", "1e999", "nan", "-inf", "9" * 400, str(2**64), "0x10", "1.
 class Hostile:
     """A source of hostile inputs, none of which is a frame that a server would look at."""
 
-    def __init__(self, seed: int, frames: Sequence[bytes]) -> None:
-        """`frames`: good ones, to start from."""
+    def __init__(self, seed: int, frames: Sequence[bytes], others: Sequence[bytes] = ()) -> None:
+        """`frames`: good ones, to start from, as `others` are, of other source coders."""
         self._of_no_decoder = tokens()
         self.random, self._frames = Random(seed), (*frames, self._of_no_decoder)
+        self._any = (*self._frames, *others)
         pixels = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
         self._pictures = {kind: stored(pixels, kind) for kind in ("PNG", "JPEG")}
 
     def frame(self) -> bytes:
         """Damaged, cut, drawn out, made up, vouched for, or of no decoder; never one for this server."""
-        random, frame = self.random, bytearray(self.random.choice(self._frames))
+        random, frame = self.random, bytearray(self.random.choice(self._any))
         header = read_frame(frame).header_bits // 8
         match random.randrange(8):
             case 0:
@@ -60,10 +61,12 @@ class Hostile:
                 frame = bytearray(frame[:4] + random.randbytes(random.choice((7, 11, 200))))
             case 5:
                 for _ in range(random.randint(1, 3)):
-                    frame[random.randrange(2, 11)] = random.choice((0, 1, 2, 8, 9, 14, 127, 128, 255))
+                    place = random.randrange(2, min(11, header - CRC_BYTES))
+                    frame[place] = random.choice((0, 1, 2, 8, 9, 14, 127, 128, 255))
                 frame = vouched(frame, header)
             case 6:
-                frame[11 : header - CRC_BYTES] = random.randbytes(header - CRC_BYTES - 11)
+                start = random.randrange(4, min(12, header - CRC_BYTES))
+                frame[start : header - CRC_BYTES] = random.randbytes(header - CRC_BYTES - start)
                 frame = vouched(frame, header)
             case 7:
                 return self._of_no_decoder

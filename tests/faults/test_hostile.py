@@ -47,13 +47,13 @@ def take_plans(emulator: Running) -> None:
     emulator.http.put("/v1/impairments/planned", json={"type": "mimo_ofdm"}).raise_for_status()
 
 
-def test_hostile_inputs(server, emulator, frames, pytestconfig):
+def test_hostile_inputs(server, emulator, frames, other_frames, pytestconfig):
     total = pytestconfig.getoption("--hostile-inputs")
     sent: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
     held = []
     for number in range(ROUNDS):
-        hostile = Hostile(number, frames)
+        hostile = Hostile(number, frames, other_frames)
         take_plans(emulator)  # which the round before may have changed
         for name, send, process, share in (
             ("gRPC, server", call, server, 0.35),
