@@ -13,7 +13,7 @@ from cli.evaluation import evaluate, unpack
 from cli.frames import decode, encode
 from cli.from_settings import WithLists
 from cli.plan import plan_command
-from cli.training import link_train, train, train_decoder
+from cli.training import link_train, train, train_decoder, train_received
 from semlink.service.logs import configure_logs
 from semlink.service.settings import ProcessSettings, read_settings
 
@@ -49,6 +49,7 @@ app.command(cls=WithLists)(classify)
 app.command()(train)
 app.command()(link_train)
 app.command()(train_decoder)
+app.command()(train_received)
 app.command(cls=WithLists)(evaluate)
 app.command()(unpack)
 app.command(name="plan")(plan_command)

@@ -160,6 +160,46 @@ def train_decoder(
     )
 
 
+def train_received(
+    data: ImageFolder,
+    out: ModelFolder,
+    model: ModelName = DEVICE_MODEL,
+    hold_out: HoldOut = HOLD_OUT,
+    decoder: Annotated[
+        Path | None, typer.Option(help="Folder of the token decoder.", show_default="the package's own")
+    ] = None,
+    beta: Annotated[
+        float, typer.Option(min=0, max=1, help="Weight β of the originals; received pictures get 1 - β.")
+    ] = 0.3,
+    alpha: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the selected patches that attention chooses.")
+    ] = 0.85,
+    frozen_blocks: Annotated[int, typer.Option(min=0, max=12, help="Blocks left as they are.")] = 6,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")] = 200,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures a step, each as original and as received.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Adam's largest step size.")] = 1e-4,
+    most_images: MostImages = None,
+    seed: Seed = 0,
+    weights: WeightsFolder = None,
+) -> None:
+    """Fine-tune a classifier on the pictures that transformer-aided selection leaves of labelled images.
+
+    The model knows the classes already, as one of `semlink train` does. Goes on from its checkpoint when it was
+    interrupted, and keeps the tokens of all pictures in OUT/tokens, 225 kB each; this folder can be removed
+    afterwards. Uses a GPU where there is one.
+    """
+    from experiments.training.received_training import ReceivedOptions, train_received
+
+    options = ReceivedOptions(
+        model, weights, decoder, beta, alpha, frozen_blocks, steps, batch, learning_rate, seed
+    )
+    received = _train(train_received, options, data, hold_out, most_images, out)["held_out_received"]
+    typer.echo(
+        f"as received at r = {received['rate']}: {received['accuracy']:.1%} of {_counted(received)} right "
+        f"(95 % interval {received['low']:.1%} to {received['high']:.1%})"
+    )
+
+
 def _train(
     training: Callable[..., dict[str, Any]],
     options: Any,

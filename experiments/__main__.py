@@ -106,33 +106,4 @@ def ber(out: Out = None, update: Update = False, seed: Seed = 0) -> None:
         ber.main(folder, [] if update else [RESULTS / "ber.jsonl"], seed)
 
 
-def containers(out: Out = None, update: Update = False) -> None:
-    """Its help is the module's summary."""
-    from experiments import containers
-
-    with explained(OSError):
-        containers.main(out_folder(out, update))
-
-
-def readme() -> None:
-    """Its help is the module's summary."""
-    from experiments import readme
-
-    readme.main()
-
-
-def summary_of(module: str) -> str:
-    """First line of a module's docstring, without importing what it needs."""
-    source = Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
-    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
-
-
-for name in MEASURED:
-    app.command(name.replace("_", "-"), help=summary_of(name))(measuring(name))
-app.command("figure7", help=summary_of("figure7"))(figure7)
-app.command("ber", help=summary_of("ber"))(ber)
-app.command("containers", help=summary_of("containers"))(containers)
-app.command("readme", help=summary_of("readme"))(readme)
-
-if __name__ == "__main__":
-    app()
+app.command("transformer-aided", help=summary_of("transformer_aided"))(transformer_aided)
