@@ -28,6 +28,7 @@ from experiments.transformer_aided_cells import (
     seen_pictures,
     token_sender,
 )
+from semlink.vision.vit import TOKEN_BLOCKS
 
 mpl.use("Agg")
 RATES = (0.25, 0.5, 0.75, 1.0)
@@ -186,10 +187,11 @@ def _table(rows: Rows, pictures: Pictures, name: str) -> str:
     lines = [
         f"# Transformer-aided selection on {name}",
         "",
-        f"{len(pictures.examples)} test images, none trained on, over an error-free channel. The paper's full size, "
-        "DINO's ViT-S/8 at 480 x 320 pixels, is not to be had; the encoder and both classifiers are DeiT-Tiny, the "
-        "decoder has 0.28 GMAC. Bits on air count header and mask. Intervals are of 95 %; differences are paired. "
-        "ON is a classifier trained on originals, RE the same one after fine-tuning with loss (3).",
+        f"{len(pictures.examples)} test images, none trained on, over an error-free channel. The paper's full "
+        "size, DINO's ViT-S/8 at 480 x 320 pixels, is not to be had; the encoder and both classifiers are "
+        f"DeiT-Tiny, whose tokens are taken behind block {TOKEN_BLOCKS}, and the decoder has 0.28 GMAC. Bits on "
+        "air count header and mask. Intervals are of 95 %; differences are paired. ON is a classifier trained on "
+        "originals, RE the same one after fine-tuning with loss (3).",
         "",
         f"Command: `{original['command']}`; seed {original['of']['seed']}; "
         f"{', '.join(f'{key} {value}' for key, value in original['versions'].items() if value)}; "
