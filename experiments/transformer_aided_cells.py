@@ -122,11 +122,11 @@ def gain(
     first: Mapping[str, Any], second: Mapping[str, Any], classifiers: tuple[str, str], pictures: Pictures
 ) -> dict[str, float | int]:
     """By how much more often the first row's classifier is right than the second's, paired; see `difference`."""
-    count = len(pictures.examples)
-    correct = [
-        from_hex(row["by"][name]["correct"], count) for row, name in zip((first, second), classifiers, strict=True)
-    ]
-    return difference(*correct, pictures.samples)
+    ours, theirs = (
+        from_hex(row["by"][name]["correct"], len(pictures.examples))
+        for row, name in zip((first, second), classifiers, strict=True)
+    )
+    return difference(ours, theirs, pictures.samples)
 
 
 def _measured(cell: Cell, pictures: Pictures, seed: int) -> dict[str, Any]:
