@@ -106,4 +106,59 @@ def ber(out: Out = None, update: Update = False, seed: Seed = 0) -> None:
         ber.main(folder, [] if update else [RESULTS / "ber.jsonl"], seed)
 
 
-app.command("transformer-aided", help=summary_of("transformer_aided"))(transformer_aided)
+def transformer_aided(
+    data: Annotated[
+        Path,
+        typer.Argument(help="Folder of an image set with a column split.", exists=True, file_okay=False),
+    ],
+    weights: Annotated[
+        Path, typer.Option(help="Folder of the model for its classes, with the folder token-decoder in it.")
+    ],
+    received: Annotated[Path, typer.Option(help="Folder of the classifier that semlink train-received wrote.")],
+    out: Out = None,
+    update: Update = False,
+    most_images: Annotated[int, typer.Option(min=1, help="At most so many test images.")] = 404,
+    seed: Seed = 0,
+) -> None:
+    """Its help is the module's summary."""
+    from experiments import transformer_aided
+
+    with explained(ImageSetError, WeightsError, OSError):
+        folder = out_folder(out, update)
+        transformer_aided.main(data.resolve(), weights, received, folder, most_images, seed)
+
+
+def token_blocks(
+    data: Annotated[
+        Path,
+        typer.Argument(help="Folder of photos of ImageNet-1k's classes.", exists=True, file_okay=False),
+    ],
+    out: Out = None,
+    update: Update = False,
+    most_images: Annotated[int, typer.Option(min=1, help="At most so many photos are measured.")] = 100,
+) -> None:
+    """Its help is the module's summary."""
+    from experiments import token_blocks
+
+    with explained(ImageSetError, WeightsError, OSError):
+        token_blocks.main(data.resolve(), out_folder(out, update), most_images)
+
+
+def readme() -> None:
+    """Its help is the module's summary."""
+    from experiments import readme
+
+    readme.main()
+
+
+def summary_of(module: str) -> str:
+    """First line of a module's docstring, without importing what it needs."""
+    source = Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+for name in MEASURED:
+    app.command(name.replace("_", "-"), help=summary_of(name))(measuring(name))
+app.command("figure7", help=summary_of("figure7"))(figure7)
+app.command("ber", help=summary_of("ber"))(ber)
+app.command("token-blocks", help=summary_of("token_blocks"))(token_blocks)

@@ -5,8 +5,10 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("semlink", "numpy", "scipy", "torch", "timm", "pillow", "grpcio")
 
@@ -22,6 +24,13 @@ def provenance() -> dict:
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
     }
+
+
+def described(measured: Mapping[str, Any]) -> str:
+    """Provenance in a sentence, of `provenance` or of a row that has it."""
+    versions = ", ".join(f"{name} {version}" for name, version in measured["versions"].items() if version)
+    machine = measured["machine"]
+    return f"Command: `{measured['command']}`; {versions}; {machine['processor']}, {machine['cores']} cores."
 
 
 def _program() -> list[str]:

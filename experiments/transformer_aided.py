@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from experiments.accuracy import save
 from experiments.data.image_sets import load_image_set
 from experiments.evaluation.intervals import percent
+from experiments.provenance import described
 from experiments.transformer_aided_cells import (
     BASELINES,
     ORIGINAL,
@@ -193,9 +194,7 @@ def _table(rows: Rows, pictures: Pictures, name: str) -> str:
         "air count header and mask. Intervals are of 95 %; differences are paired. ON is a classifier trained on "
         "originals, RE the same one after fine-tuning with loss (3).",
         "",
-        f"Command: `{original['command']}`; seed {original['of']['seed']}; "
-        f"{', '.join(f'{key} {value}' for key, value in original['versions'].items() if value)}; "
-        f"{original['machine']['processor']}, {original['machine']['cores']} cores.",
+        f"Seed {original['of']['seed']}. {described(original)}",
         "",
         "## Rates and shares (Fig. 6, 8 to 10)",
         "",
