@@ -4,7 +4,7 @@ Every way crosses an error-free channel, as in Mortaheb et al. (arXiv 2405.01521
 those of a frame or file, header and mask included.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,17 @@ class Pictures:
     classifiers: Mapping[str, VisionTransformer]
     decoder: Path
 
+    def part(self, step: int, classifier: str) -> "Pictures":
+        """Every so many-th picture, and one of the classifiers."""
+        return replace(
+            self,
+            name=f"{self.name}, one of {step}",
+            examples=self.examples[::step],
+            pixels=self.pixels[::step],
+            seen=self.seen[::step],
+            classifiers={classifier: self.classifiers[classifier]},
+        )
+
     @property
     def samples(self) -> list[str]:
         """What each picture shows; pictures of one sample are not independent."""
@@ -106,7 +117,7 @@ def seen_pictures(data: ImageSet, weights: Path, classifiers: Mapping[str, Path]
     return Pictures(data.name, data.examples, pixels, tuple(seen), models, weights / coder.FOLDER)
 
 
-def measure(cells: list[Cell], pictures: Pictures, seed: int, out: Path) -> dict[Cell, dict[str, Any]]:
+def measure(cells: Sequence[Cell], pictures: Pictures, seed: int, out: Path) -> dict[Cell, dict[str, Any]]:
     """Rows of cells: those that `out` has of the same pictures, models and seed; new ones are appended to it."""
     of = {"data": pictures.name, "images": len(pictures.examples), "seed": seed, "models": _models(pictures)}
     rows = {Cell(**row["cell"]): row for row in rows_of(out) if row["of"] == of}
