@@ -106,6 +106,14 @@ def ber(out: Out = None, update: Update = False, seed: Seed = 0) -> None:
         ber.main(folder, [] if update else [RESULTS / "ber.jsonl"], seed)
 
 
+def containers(out: Out = None, update: Update = False) -> None:
+    """Its help is the module's summary."""
+    from experiments import containers
+
+    with explained(OSError):
+        containers.main(out_folder(out, update))
+
+
 def transformer_aided(
     data: Annotated[
         Path,
@@ -114,7 +122,13 @@ def transformer_aided(
     weights: Annotated[
         Path, typer.Option(help="Folder of the model for its classes, with the folder token-decoder in it.")
     ],
-    received: Annotated[Path, typer.Option(help="Folder of the classifier that semlink train-received wrote.")],
+    received: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the classifier that semlink train-received wrote.",
+            show_default="only what needs none is measured, and nothing is drawn",
+        ),
+    ] = None,
     out: Out = None,
     update: Update = False,
     most_images: Annotated[int, typer.Option(min=1, help="At most so many test images.")] = 404,
@@ -161,4 +175,10 @@ for name in MEASURED:
     app.command(name.replace("_", "-"), help=summary_of(name))(measuring(name))
 app.command("figure7", help=summary_of("figure7"))(figure7)
 app.command("ber", help=summary_of("ber"))(ber)
+app.command("containers", help=summary_of("containers"))(containers)
 app.command("token-blocks", help=summary_of("token_blocks"))(token_blocks)
+app.command("transformer-aided", help=summary_of("transformer_aided"))(transformer_aided)
+app.command("readme", help=summary_of("readme"))(readme)
+
+if __name__ == "__main__":
+    app()

@@ -51,26 +51,29 @@ SHOWN = 6
 Rows = Mapping[Cell, dict[str, Any]]
 
 
-def main(data: Path, weights: Path, received: Path, out: Path, most_images: int, seed: int) -> None:
+def main(data: Path, weights: Path, received: Path | None, out: Path, most_images: int, seed: int) -> None:
     """Measures what is missing, draws, and writes the table.
 
     Args:
         data: image set with a column split.
         weights: folder of the device's model, with token-decoder in it; also of the first classifier.
-        received: folder of the classifier that was trained on received pictures.
+        received: folder of the classifier that was trained on received pictures; None: nothing is drawn yet.
         out: folder of rows, pictures and table.
         most_images: so many of the test images.
         seed: of the patches that are drawn at random.
     """
     test, _ = load_image_set(data).where("split=test")
-    classifiers = {ON_ORIGINALS: weights, ON_RECEIVED: received}
+    classifiers = {ON_ORIGINALS: weights} | ({} if received is None else {ON_RECEIVED: received})
     pictures = seen_pictures(test.at_most(most_images), weights, classifiers)
     name = f"transformer-aided-{data.name}"
     rows_file = out / f"{name}.jsonl"
-    rows = measure(paper_cells(), pictures, seed, rows_file)
-    rows |= measure(beside_cells(), pictures.part(1, ON_ORIGINALS), seed, rows_file)
+    rows = measure([*paper_cells(), *beside_cells()], pictures.part(1, ON_ORIGINALS), seed, rows_file)
     chosen_by = [cell for cells in choices().values() for cell in cells]
     chosen = measure(chosen_by, pictures.part(CHOSEN_BY_EVERY, ON_ORIGINALS), seed, rows_file)
+    if received is None:
+        return
+    for cell, row in measure(paper_cells(), pictures.part(1, ON_RECEIVED), seed, rows_file).items():
+        rows[cell]["by"] |= row["by"]
     _draw_errors(rows, out / f"{name}-figure6.png")
     _draw_pictures(pictures, seed, out / f"{name}-figure7.png")
     _draw_accuracies(rows, out / f"{name}-figure8-10.png")

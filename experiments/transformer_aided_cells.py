@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from semlink.source.transformer_aided.frame import TokenFrame
 from timm.models import VisionTransformer
 
 from experiments.data.image_sets import Example, ImageSet
@@ -24,6 +23,7 @@ from experiments.provenance import provenance
 from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.source.registry import Seen
 from semlink.source.transformer_aided import coder
+from semlink.source.transformer_aided.frame import TokenFrame
 from semlink.source.transformer_aided.quantizer import Scales, dequantize
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.token_decoder import SCALES_NAME, decoded_pixels, load_decoder, scales_digest

@@ -18,7 +18,6 @@ import structlog
 import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
-from semlink.source.transformer_aided.coder import GEOMETRY, NOT_SENT
 from timm.models import VisionTransformer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -35,6 +34,7 @@ from experiments.training.checkpoint import (
 from experiments.training.decoder_training import RATES, over_the_wire, selected
 from experiments.training.tokens import CachedTokens, batch_of, cached_tokens
 from experiments.training.train import measure
+from semlink.source.transformer_aided.coder import GEOMETRY, NOT_SENT
 from semlink.source.transformer_aided.quantizer import Scales
 from semlink.vision.storage import save_small
 from semlink.vision.token_decoder import SCALES_NAME, TOKEN_DECODER, TokenDecoder, decoded_pixels, load_decoder
