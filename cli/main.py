@@ -12,6 +12,7 @@ from cli.demo import demo
 from cli.evaluation import evaluate, unpack
 from cli.frames import decode, encode
 from cli.from_settings import WithLists
+from cli.learned_training import train_learned_source
 from cli.plan import plan_command
 from cli.training import link_train, train, train_decoder, train_received
 from semlink.service.logs import configure_logs
@@ -50,6 +51,7 @@ app.command()(train)
 app.command()(link_train)
 app.command()(train_decoder)
 app.command()(train_received)
+app.command()(train_learned_source)
 app.command(cls=WithLists)(evaluate)
 app.command()(unpack)
 app.command(name="plan")(plan_command)

@@ -1,0 +1,70 @@
+"""Learned coder's training from the command line: `semlink train-learned-source`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from cli.from_settings import ImageFolder, MostImages, explained
+from cli.training import HoldOut, Seed
+from experiments.data import ImageSetError
+from experiments.data.image_sets import load_image_set
+from semlink.vision.images import ImageError
+
+SourceFolder = Annotated[
+    Path, typer.Argument(help="Folder for source.safetensors, interface.npy, their card and checkpoint.")
+]
+Size = Annotated[Literal["small", "paper"], typer.Option(help="Widths and depths of the networks.")]
+
+
+def train_learned_source(
+    data: ImageFolder,
+    out: SourceFolder,
+    interface: Annotated[
+        Literal["learned", "prescribed"],
+        typer.Option(
+            help="Flip probabilities trained with the networks, or fixed in levels, as Split DeepJSCC has them."
+        ),
+    ] = "learned",
+    size: Size = "small",
+    strength: Annotated[
+        float, typer.Option(min=0, help="λ of the regularization: how much flips are wanted; learned only.")
+    ] = 300.0,
+    low: Annotated[
+        float, typer.Option(min=1e-6, max=0.499, help="Least flip probability; prescribed only.")
+    ] = 0.005,
+    high: Annotated[
+        float, typer.Option(min=1e-6, max=0.499, help="Largest flip probability; prescribed only.")
+    ] = 0.15,
+    images: Annotated[int, typer.Option(min=1, help="Pictures in all passes together.")] = 300_000,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Adam's largest step size.")] = 1e-3,
+    hold_out: HoldOut = "split=test",
+    most_images: MostImages = None,
+    seed: Seed = 0,
+) -> None:
+    """Train the learned coder's source mapper and demapper, and the importance of their bits, on 32 x 32 pictures.
+
+    DATA has a manifest.csv or one folder a class. What is held out is measured once, at the end; a small share of
+    every class of the rest chooses the weights that stay. Goes on from its checkpoint when it was interrupted.
+    Uses a GPU where there is one.
+    """
+    from experiments.training.learned_source import LearnedSourceOptions
+    from experiments.training.learned_source import train_learned_source as training
+
+    options = LearnedSourceOptions(
+        "source", size, interface, strength, low, high, images, batch, learning_rate, seed
+    )
+    with explained(ImageSetError, ImageError):
+        held_out, rest = load_image_set(data).where(hold_out)
+        if most_images is not None:
+            rest = rest.at_most(most_images)
+        with Progress(console=Console(stderr=True)) as progress:
+            card = training(options, rest, held_out, out, progress)
+    measured = card["held_out"]
+    typer.echo(
+        f"{out}/source.safetensors, interface {card['id']}: {measured['psnr_db']:.2f} dB on {measured['images']} "
+        f"pictures held out, {measured['psnr_db_flipped']:.2f} dB with bits flipped as the interface says"
+    )
