@@ -12,6 +12,7 @@ from cli.demo import demo
 from cli.evaluation import evaluate, unpack
 from cli.frames import decode, encode
 from cli.from_settings import WithLists
+from cli.learned_channel_training import train_learned_channel
 from cli.learned_training import train_learned_source
 from cli.plan import plan_command
 from cli.training import link_train, train, train_decoder, train_received
@@ -49,6 +50,7 @@ app.command(name="channel")(channel_command)
 app.command(cls=WithLists)(classify)
 app.command()(train)
 app.command()(link_train)
+app.command()(train_learned_channel)
 app.command()(train_decoder)
 app.command()(train_received)
 app.command()(train_learned_source)
