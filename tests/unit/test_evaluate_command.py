@@ -19,6 +19,7 @@ from experiments.evaluation import summary
 from experiments.evaluation.frame_cells import FrameCell
 from experiments.evaluation.grid import cell_of, grid
 from experiments.evaluation.rows import rows_of
+from experiments.evaluation.source_cells import SourceCell
 from semlink.channel import base
 from semlink.channel.awgn import Awgn
 from semlink.channel.base import Arrival, Channel
@@ -202,6 +203,29 @@ def test_snr_order_streams_and_plans_as_one_grid(pictures, tmp_path, monkeypatch
     assert float(lines[1]["bit_errors"]) == errors[0]
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert "errors %" in first.stdout
+
+
+@pytest.mark.slow
+def test_a_source_coder_and_its_settings_as_one_grid(pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # no heading of the table is cut
+    out = tmp_path / "rows.jsonl"
+    options = (
+        "--source codec iaq --codec webp --budget-bytes 2000 4000 --method fixed --rho 0.25 "
+        f"--processes 1 --server-model {DEVICE_MODEL}"
+    )
+    asked = [pictures, out, *options.split(), "--cache", tmp_path / "cache"]
+    first, again = run(*asked), run(*asked)
+    assert first.exit_code == 0, first.exception or first.output
+    assert "4 cells of 2 images, 0 of them measured already" in first.stderr
+    assert "4 cells of 2 images, 4 of them measured already" in again.stderr
+    rows = {cell_of(row): row for row in rows_of(out)}
+    small, large = (
+        rows[SourceCell(BinarySymmetricChannel(ber=0.0), "codec", (("codec", "webp"), ("budget_bytes", budget)))]
+        for budget in (2000, 4000)
+    )
+    assert 0 < small["rho"] < small["true_ratio"] < large["true_ratio"] <= 4000 / (224 * 224 * 3)
+    assert small["object_share"] is None
+    assert "budget_bytes" in first.stdout
 
 
 def row_of(cell: FrameCell, accuracy: float) -> dict:
