@@ -37,7 +37,7 @@ class Seen:
     """Tokens of a vision transformer, and the attention on them, as a coder gets them that takes "tokens".
 
     Attributes:
-        tokens: (N, D) float32, the patch tokens behind the last block, before the final norm, in raster order.
+        tokens: (N, D) float32, patch tokens of `semlink.vision.vit.tokens_and_attention`, in raster order.
         attention: (N,) float32 attention of the class token on the N patches, heads averaged; sums to 1.
     """
 
