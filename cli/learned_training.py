@@ -30,14 +30,19 @@ def train_learned_source(
     ] = "learned",
     size: Size = "small",
     strength: Annotated[
-        float, typer.Option(min=0, help="λ of the regularization: how much flips are wanted; learned only.")
-    ] = 300.0,
+        float | None,
+        typer.Option(
+            min=0, help="λ of the regularization: how much flips are wanted; learned only.  [default: 300]"
+        ),
+    ] = None,
     low: Annotated[
-        float, typer.Option(min=1e-6, max=0.499, help="Least flip probability; prescribed only.")
-    ] = 0.005,
+        float | None,
+        typer.Option(min=1e-6, max=0.499, help="Least flip probability; prescribed only.  [default: 0.001]"),
+    ] = None,
     high: Annotated[
-        float, typer.Option(min=1e-6, max=0.499, help="Largest flip probability; prescribed only.")
-    ] = 0.15,
+        float | None,
+        typer.Option(min=1e-6, max=0.499, help="Largest flip probability; prescribed only.  [default: 0.061]"),
+    ] = None,
     images: Annotated[int, typer.Option(min=1, help="Pictures in all passes together.")] = 300_000,
     batch: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Adam's largest step size.")] = 1e-3,
@@ -54,8 +59,21 @@ def train_learned_source(
     from experiments.training.learned_source import LearnedSourceOptions
     from experiments.training.learned_source import train_learned_source as training
 
+    only = {"strength": strength} if interface == "prescribed" else {"low": low, "high": high}
+    for name, value in only.items():
+        if value is not None:
+            raise typer.BadParameter(f"--{name} has no effect beside --interface {interface}")
     options = LearnedSourceOptions(
-        "source", size, interface, strength, low, high, images, batch, learning_rate, seed
+        "source",
+        size,
+        interface,
+        300.0 if strength is None else strength,
+        0.001 if low is None else low,
+        0.061 if high is None else high,
+        images,
+        batch,
+        learning_rate,
+        seed,
     )
     with explained(ImageSetError, ImageError):
         held_out, rest = load_image_set(data).where(hold_out)

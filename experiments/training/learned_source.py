@@ -12,10 +12,9 @@ Loss (15): the mean squared error of pixels on the scale 0..255, as in the autho
 The paper prints λ in (9) and again in (15); it is taken once. The levels are a choice of ours: the baseline's own
 are not in the paper that compares with it.
 
-Where this departs from the paper: Adam with a short rise and half a cosine instead of a constant 1e-4, since
-there are few passes over the pictures here and 250 there; a faster step for μ; horizontal flips; the weights
-that stay are chosen on pictures of the training split that are not trained on; the authors' code takes the test
-set.
+Where this departs from the paper: Adam with a short rise and half a cosine instead of a constant 1e-4, since there
+are few passes over the pictures here and 250 there; a faster step for μ; horizontal flips. The weights that stay
+are chosen on pictures of the training split that are not trained on; the authors' code takes the test set.
 """
 
 import math

@@ -4,6 +4,7 @@ import io
 import itertools
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from semlink.source.learned.interface import (
 )  # fmt: skip
 from semlink.source.registry import read_frame
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "learned"
 EPSILON = np.random.default_rng(3).uniform(0.01, 0.4, (TOKENS, BITS)).astype(np.float32)
 INTERFACE = Interface.from_bytes(to_bytes(EPSILON))
 know_interface(INTERFACE)
@@ -227,3 +229,40 @@ def test_an_interface_is_its_file(tmp_path):
         (tmp_path / "interface.npy").write_bytes(damaged)
         with pytest.raises(ValueError, match=r"no array|interface"):
             load_interface(tmp_path)
+
+
+def golden_cases() -> dict[str, LearnedFrame]:
+    """Bits by the position's number, so that they follow from no generator of random numbers."""
+    ramp = np.linspace(0.4, 0.01, POSITIONS).astype(np.float32)
+    interface = Interface.from_bytes(to_bytes(ramp.reshape(BITS, TOKENS).T))
+    know_interface(interface)
+    bits = np.arange(6 * POSITIONS).reshape(6, TOKENS, BITS) ** 2 // 7 % 3 == 0
+    return {
+        "all-levels": LearnedFrame.from_bits(bits[:1], (1, 1), interface),
+        "some-levels": LearnedFrame.from_bits(bits, (2, 3), interface, np.arange(LEVELS) % 5 < 2),
+        "no-levels": LearnedFrame.from_bits(bits, (3, 2), interface, False),
+    }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def regenerated(request: pytest.FixtureRequest) -> None:
+    """See tests/unit/test_golden.py: a changed .bin means that the format has changed."""
+    if request.config.getoption("--regenerate-golden"):
+        GOLDEN.mkdir(exist_ok=True)
+        for name, frame in golden_cases().items():
+            (GOLDEN / f"{name}.bin").write_bytes(frame.to_bytes())
+            np.savez_compressed(
+                GOLDEN / f"{name}.npz", bits=np.packbits(frame.bits == 1), present=frame.present, grid=frame.grid
+            )
+
+
+@pytest.mark.parametrize("name", golden_cases())
+def test_golden_frames_are_written_and_read_as_ever(name):
+    data = (GOLDEN / f"{name}.bin").read_bytes()
+    assert golden_cases()[name].to_bytes() == data
+    read = read_frame(data)
+    with np.load(GOLDEN / f"{name}.npz") as golden:
+        assert read.grid == tuple(golden["grid"])
+        np.testing.assert_array_equal(read.present, golden["present"])
+        np.testing.assert_array_equal(np.packbits(read.bits == 1), golden["bits"])
+        assert ((read.bits == 0.5).reshape(read.tiles, -1).sum(1) == (~golden["present"]).sum() * LEVEL_BITS).all()

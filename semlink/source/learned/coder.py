@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semlink.frame import FrameError
+from semlink.frame import FrameError, check_values
 from semlink.source.iaq.patches import to_image, to_patches
 from semlink.source.learned.frame import CHANNELS, LearnedFrame
 from semlink.source.learned.interface import SIDE
@@ -50,6 +50,7 @@ def encode(image: NDArray[np.uint8], seen: None = None) -> CodedImage[LearnedFra
 
     if image.dtype != np.uint8:
         raise ValueError(f"image must be 8-bit, not {image.dtype}")
+    check_values(image.size)
     tiles = to_patches(image, SIDE)
     if image.shape[2] != CHANNELS:
         raise ValueError(f"image must have {CHANNELS} channels, not {image.shape[2]}")
