@@ -12,10 +12,10 @@ WORKDIR /src
 COPY pyproject.toml deploy/requirements.py ./
 
 FROM builder AS build-emulator
-RUN python requirements.py tracing >requirements.txt
+RUN python requirements.py access tracing >requirements.txt
 RUN --mount=type=cache,target=/var/cache/pip pip install -r requirements.txt
 COPY . .
-RUN --mount=type=cache,target=/var/cache/pip pip install --no-deps '.[tracing]'
+RUN --mount=type=cache,target=/var/cache/pip pip install --no-deps '.[access,tracing]'
 
 FROM builder AS build-vision
 ARG TORCH_INDEX_URL=

@@ -66,7 +66,9 @@ class FrameCell(Cell):
         if self.channel.takes_plan:
             raise ValueError(f"{self.channel.name} takes frames with a plan")
         if self.method in PROTECTED and error_rate(self.channel) is None:
-            raise ValueError(f"{self.method} crosses channels of independent errors, not {self.channel.name}")
+            raise ValueError(
+                f"{self.method} crosses channels of independent errors, not {channel_title(self.channel)}"
+            )
 
     @property
     def title(self) -> str:

@@ -24,10 +24,11 @@ class OverSymbols(Modulated, Noisy):
     """Each symbol has a gain of its own, which the receiver knows."""
 
     access: Annotated[
-        Literal["qam", "ldpc-qam"],
+        Literal["qam", "ldpc-qam", "learned"],
         Option(
             "bits to symbols: qam, every bit alike and uncoded; ldpc-qam, 5G LDPC codes whose rates follow from "
-            "importance, and what does not fit is lost"
+            "importance, and what does not fit is lost; learned, networks that know the bits' importance, for "
+            "frames of the coder learned"
         ),
     ] = "qam"
     cbr: Annotated[
@@ -35,11 +36,24 @@ class OverSymbols(Modulated, Noisy):
         Option("channel bandwidth ratio: complex symbols that a frame may take, per value of its picture"),
     ] = "1/8"
 
+    def __post_init__(self) -> None:
+        """Refuses a parameter out of its range, and learned access where it cannot run."""
+        super().__post_init__()
+        if self.access == "learned":
+            from semlink.access.learned.transmission import missing
+
+            if why := missing(self.name):
+                raise ValueError(f"access learned: {why}")
+
     @property
     def idle(self) -> Mapping[str, str]:
-        """Also the bandwidth ratio, where the number of symbols follows from that of the bits."""
-        useless = {"cbr": "with --access qam"} if self.access == "qam" else {}
-        return {**super().idle, **useless}
+        """Also the bandwidth ratio, where symbols follow from bits, and the order without QAM."""
+        useless: dict[str, dict[str, str]] = {
+            "qam": {"cbr": "with --access qam"},
+            "ldpc-qam": {},
+            "learned": {"order": "with --access learned, which has symbols of its own"},
+        }
+        return {**super().idle, **useless[self.access]}
 
     @abstractmethod
     def use(self, symbols: NDArray[np.complex128], snr_db: float, generator: np.random.Generator) -> Received:
@@ -72,4 +86,12 @@ class OverSymbols(Modulated, Noisy):
             fades=self.fades,
             use=lambda symbols: self.use(symbols, snr_db, generator),
         )
-        return uncoded_qam.send(frame, link) if self.access == "qam" else ldpc_qam.send(frame, link)
+        match self.access:
+            case "qam":
+                return uncoded_qam.send(frame, link)
+            case "ldpc-qam":
+                return ldpc_qam.send(frame, link)
+            case "learned":
+                from semlink.access.learned import transmission  # its frames and networks, which others do without
+
+                return transmission.send(frame, link)

@@ -17,25 +17,29 @@ from device.encoder import Encoder
 from device.settings import DeviceSettings
 from device.sources.photos import Photos
 from device.uplink import Credentials
+from semlink.access.learned.engine import LearnedAccess
 from semlink.channel.awgn import Awgn
 from semlink.channel.rayleigh import Rayleigh
 from semlink.source.iaq.coder import encode
 from semlink.source.iaq.frame import IaqFrame
+from semlink.source.learned.frame import LearnedFrame
+from semlink.source.learned.interface import Interface, known_interface, to_bytes
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 from semlink.vision.photos import find_photos
 
-WITHOUT_NETWORKS = """
+WITHOUT_TORCH = """
 import runpy, sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "openvino", "timm", "PIL", "skimage", "safetensors", "sionna"}:
+        if name.partition(".")[0] in {"torch", "timm", "PIL", "skimage", "safetensors", "sionna"}:
             raise ImportError(f"{name} is absent from this test")
 
 sys.meta_path.insert(0, Absent())
 runpy.run_module("channel_emulator", run_name="__main__", alter_sys=True)
 """
+WITHOUT_NETWORKS = WITHOUT_TORCH.replace("torch", 'openvino", "torch')
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
 SCORES = np.random.default_rng(1).dirichlet(np.full(196, 0.5))
@@ -74,8 +78,8 @@ async def server():
     await listening.stop(0)
 
 
-def emulator(upstream: str, *flags: str):
-    return processes.running("-c", WITHOUT_NETWORKS, "--upstream", upstream, *flags)
+def emulator(upstream: str, *flags: str, start: str = WITHOUT_NETWORKS):
+    return processes.running("-c", start, "--upstream", upstream, *flags)
 
 
 def frame(rho: float = 1 / 8) -> IaqFrame:
@@ -120,6 +124,7 @@ async def test_unequal_protection_needs_neither_torch_nor_openvino(server):
         assert uncoded.bits_flipped > 1000
         # What it cannot do it says at once, and goes on as before.
         for wrong, says in (
+            ({"access": "learned"}, "access learned: "),
             ({"cbr": "1/5"}, "1/4"),
             ({"access": "x"}, "qam"),
         ):
@@ -129,9 +134,44 @@ async def test_unequal_protection_needs_neither_torch_nor_openvino(server):
         assert running.http.get("/v1/impairments").json()["default"]["access"] == "qam"
 
 
+async def test_learned_access_runs_without_torch_and_takes_frames_of_its_training(server):
+    interface = known_interface(LearnedAccess("awgn", "1/24").interface)
+    bits = np.random.default_rng(0).integers(0, 2, (2, 64, 96))
+    learned = LearnedFrame.from_bits(bits, (1, 2), interface).to_bytes()
+    other = Interface.from_bytes(to_bytes(np.full((64, 96), 0.1, np.float32)))
+    stranger = LearnedFrame.from_bits(bits, (1, 2), other).to_bytes()
+    flags = ("--channel", "awgn", "--snr", "10", "--access", "learned", "--cbr", "1/24")
+    with emulator(server.address, *flags, start=WITHOUT_TORCH) as running:
+        await asyncio.to_thread(wait_until, lambda: running.is_ready)
+
+        async def classify(data: bytes, number: int) -> pb.ChannelReport:
+            request = pb.ClassifyRequest(frame=data, device_id="camera", frame_id=number)
+            return (await asyncio.to_thread(running.link.Classify, request, timeout=60)).channel
+
+        report = await classify(learned, 0)
+        assert report.channel_uses == 2 * 128
+        assert 0 < report.bits_flipped < report.bits_exposed == 2 * 6144
+        same = transmit(
+            learned, None, Awgn(snr_db=10.0, access="learned", cbr="1/24"), FrameRandomness(0, "camera", 0)
+        )
+        # Another process may use other instructions, and a bit that stands on the edge falls to the other side.
+        here, there = (np.frombuffer(data, np.uint8) for data in (same[0], server.requests[0].frame))
+        assert np.unpackbits(here ^ there).sum() <= 0.01 * report.bits_exposed
+        running.http.patch("/v1/impairments", json={"default": {"cbr": "1/4"}}).raise_for_status()
+        assert (await classify(learned, 1)).channel_uses == 2 * 768
+        for data, reason in ((frame().to_bytes(), "coder"), (stranger, "interface")):
+            with pytest.raises(grpc.RpcError) as refused:
+                await classify(data, 2)
+            assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+            assert refused.value.details().startswith("access: ")
+            assert running.metric(f'semlink_channel_access_refused_total{{reason="{reason}"}}') == 1
+        assert len(server.requests) == 2
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
+        (["--access", "learned"], "access learned: "),
         (["--cbr", "1/4"], "--cbr has no effect with --access qam"),
         (["--access", "ldpc-qam", "--cbr", "1/3"], "--cbr"),
     ],

@@ -387,7 +387,7 @@ class TestInstallation:
         assert as_one == set(pip_steps(fenced))
 
     @pytest.mark.parametrize(
-        ("stage", "extras"), [("build-emulator", "tracing"), ("build-vision", "vision redis tracing")]
+        ("stage", "extras"), [("build-emulator", "access tracing"), ("build-vision", "vision redis tracing")]
     )
     def test_dependencies_are_installed_before_the_source_is_there(self, stage, extras):
         instructions = [f"{kind} {arguments}" for kind, arguments in instructions_of(stage)]
