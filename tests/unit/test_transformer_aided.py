@@ -182,11 +182,15 @@ class TestLoad:
         assert coder._loaded == before
 
 
-@pytest.mark.parametrize("name", list(channels()))
-def test_crosses_every_channel(name, seen):
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [*((name, {}) for name in channels()), *((name, {"access": "ldpc-qam"}) for name in ("awgn", "rayleigh"))],
+    ids=str,
+)
+def test_crosses_every_channel(name, changes, seen):
     """What arrives is read and painted; where a plan must have bits for every segment, all patches are sent."""
     kind = channel_type(name)
-    channel = kind(**{each.name: each.initial for each in parameters(kind)})
+    channel = kind(**{each.name: each.initial for each in parameters(kind)} | changes)
     sent = encode(IMAGE, seen, ratio=1.0 if channel.takes_plan else 0.5).frame
     state = channel.draw_state(lambda *numbers: np.random.default_rng([1, *numbers]))
     made = None
