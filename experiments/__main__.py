@@ -122,16 +122,10 @@ def transformer_aided(
     weights: Annotated[
         Path, typer.Option(help="Folder of the model for its classes, with the folder token-decoder in it.")
     ],
-    received: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the classifier that semlink train-received wrote.",
-            show_default="only what needs none is measured, and nothing is drawn",
-        ),
-    ] = None,
+    received: Annotated[Path, typer.Option(help="Folder of the classifier that semlink train-received wrote.")],
     out: Out = None,
     update: Update = False,
-    most_images: Annotated[int, typer.Option(min=1, help="At most so many test images.")] = 404,
+    most_images: Annotated[int, typer.Option(min=1, help="At most so many test images.")] = 303,
     seed: Seed = 0,
 ) -> None:
     """Its help is the module's summary."""

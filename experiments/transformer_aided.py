@@ -42,38 +42,35 @@ MORE_ALPHAS = (0.0, 0.5, 0.7)
 FILLS = ("grey", "black", "decoder")
 ON_ORIGINALS, ON_RECEIVED = "originals", "received"
 """Classifiers by what they were trained on: originals alone, and with loss (3) received pictures too."""
-CHOSEN_BY_EVERY = 2
+CHOSEN_BY_EVERY = 3
 """Defaults are chosen by every so many-th picture."""
-AVIF_RATES = (0.25, 0.5)
-"""AVIF takes a second a picture, and with more bits only gets better."""
+BESIDE_RATES = {"incremental": (0.25, 0.5), "top-k": (0.25, 0.5), "avif": (0.25,)}
+"""Rates at whose bits on air the baselines are measured; with more bits AVIF, which is slow, only gets better."""
 SHOWN = 6
 """Pictures of the counterpart of Fig. 7."""
 Rows = Mapping[Cell, dict[str, Any]]
 
 
-def main(data: Path, weights: Path, received: Path | None, out: Path, most_images: int, seed: int) -> None:
+def main(data: Path, weights: Path, received: Path, out: Path, most_images: int, seed: int) -> None:
     """Measures what is missing, draws, and writes the table.
 
     Args:
         data: image set with a column split.
         weights: folder of the device's model, with token-decoder in it; also of the first classifier.
-        received: folder of the classifier that was trained on received pictures; None: nothing is drawn yet.
+        received: folder of the classifier that was trained on received pictures.
         out: folder of rows, pictures and table.
         most_images: so many of the test images.
         seed: of the patches that are drawn at random.
     """
     test, _ = load_image_set(data).where("split=test")
-    classifiers = {ON_ORIGINALS: weights} | ({} if received is None else {ON_RECEIVED: received})
+    classifiers = {ON_ORIGINALS: weights, ON_RECEIVED: received}
     pictures = seen_pictures(test.at_most(most_images), weights, classifiers)
     name = f"transformer-aided-{data.name}"
     rows_file = out / f"{name}.jsonl"
-    rows = measure([*paper_cells(), *beside_cells()], pictures.part(1, ON_ORIGINALS), seed, rows_file)
+    rows = measure(paper_cells(), pictures, seed, rows_file)
     chosen_by = [cell for cells in choices().values() for cell in cells]
     chosen = measure(chosen_by, pictures.part(CHOSEN_BY_EVERY, ON_ORIGINALS), seed, rows_file)
-    if received is None:
-        return
-    for cell, row in measure(paper_cells(), pictures.part(1, ON_RECEIVED), seed, rows_file).items():
-        rows[cell]["by"] |= row["by"]
+    rows |= measure(beside_cells(), pictures.part(1, ON_ORIGINALS), seed, rows_file)
     _draw_errors(rows, out / f"{name}-figure6.png")
     _draw_pictures(pictures, seed, out / f"{name}-figure7.png")
     _draw_accuracies(rows, out / f"{name}-figure8-10.png")
@@ -102,11 +99,7 @@ def choices() -> dict[str, list[Cell]]:
 
 def beside_cells() -> list[Cell]:
     """The baselines, at the bits on air of every rate."""
-    return [Cell(way, rate) for way in BASELINES for rate in _rates_of(way)]
-
-
-def _rates_of(way: str) -> tuple[float, ...]:
-    return AVIF_RATES if way == "avif" else RATES
+    return [Cell(way, rate) for way in BASELINES for rate in BESIDE_RATES[way]]
 
 
 def of_paper(rate: float, alpha: float) -> Cell:
@@ -157,7 +150,7 @@ def _draw_accuracies(rows: Rows, path: Path) -> None:
         name = "transformer-aided" + (", fine-tuned" if classifier == ON_RECEIVED else "")
         _accuracy_line(last, [row["bits"] / 1000 for row in line], line, classifier, style, name)
     for way in BASELINES:
-        line = [rows[Cell(way, rate)] for rate in _rates_of(way)]
+        line = [rows[Cell(way, rate)] for rate in BESIDE_RATES[way]]
         name = {"incremental": "IAQ", "avif": "AVIF"}.get(way, way)
         _accuracy_line(last, [row["bits"] / 1000 for row in line], line, ON_ORIGINALS, "s:", name)
     _clean(last, original, ON_ORIGINALS)
