@@ -264,6 +264,13 @@ def test_missing_networks_are_said_to_be_missing(tmp_path):
         LearnedAccess("bsc", "1/8")
 
 
+@pytest.mark.parametrize("card", ["", "[]", "{}", '{"cbr": ["1/3"]}', '{"cbr": 4}'])
+def test_a_card_that_says_nothing_is_refused(tmp_path, card):
+    (tmp_path / CARD).write_text(card)
+    with pytest.raises(AccessError, match="no networks of learned access"):
+        LearnedAccess(tmp_path, "1/8")
+
+
 def test_a_ratio_that_was_not_trained_for_is_refused(tmp_path):
     mapper, demapper = pair(Link("paper", cbr="1/24"))
     check = export_access(mapper, demapper, tmp_path)

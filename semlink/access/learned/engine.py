@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semlink.access.learned.bandwidth import MOST_TOKEN_SYMBOLS, TOKEN_BITS, TOKENS, token_symbols
+from semlink.access.learned.bandwidth import CBRS, TOKEN_BITS, TOKENS, token_symbols
 
 ChannelKind = Literal["awgn", "rayleigh"]
 PRETRAINED = Path(__file__).resolve().with_name("pretrained")
@@ -55,7 +55,7 @@ class LearnedAccess:
     @property
     def interface(self) -> bytes:
         """4 bytes: of the interface that these networks were trained for."""
-        return bytes.fromhex(self._networks.card["interface"])
+        return self._networks.interface
 
     @property
     def symbols(self) -> int:
@@ -124,14 +124,16 @@ class _Networks:
     def __init__(self, folder: Path) -> None:
         try:
             self.card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            ratios = [cbr for cbr in CBRS if cbr in self.card["cbr"]]
+            self.symbols = token_symbols(ratios[-1])
+            self.interface, self._check = bytes.fromhex(self.card["interface"]), dict(self.card["check"])
+        except (OSError, ValueError, LookupError, TypeError) as error:
             raise AccessError(
-                f"no networks of learned access in {folder} ({error}); `semlink train-learned-channel` makes them"
+                f"no networks of learned access in {folder} ({error!r}); "
+                "`semlink train-learned-channel` makes them"
             ) from error
         self._folder = folder
         self._lock = threading.Lock()
-        ratios = self.card["cbr"]
-        self.symbols = MOST_TOKEN_SYMBOLS if len(ratios) > 1 else token_symbols(ratios[0])
 
     def mapped(self, bits: NDArray[np.float32], snr_db: float, used: int) -> NDArray[np.float32]:
         """(tiles, 64, symbols, 2)."""
@@ -149,12 +151,12 @@ class _Networks:
         Raises:
             AccessError: they differ.
         """
-        wanted = self.card["check"]
+        wanted = self._check
         bits = (np.arange(TOKENS * TOKEN_BITS, dtype=np.float32) % 2).reshape(1, TOKENS, TOKEN_BITS)
         sent = self.mapped(bits, CHECK_SNR_DB, self.symbols)
         seen = self.demapped(sent, np.ones(sent.shape[:3], np.float32), CHECK_SNR_DB, self.symbols)
         for what, found in (("symbols", sent[0, 0].ravel()), ("probabilities", seen[0, 0])):
-            expected = np.array(wanted[what])
+            expected = np.array(wanted.get(what))
             off = float(np.abs(found - expected).max()) if found.shape == expected.shape else inf
             if not off <= TOLERANCE:
                 raise AccessError(
