@@ -152,6 +152,29 @@ def token_blocks(
         token_blocks.main(data.resolve(), out_folder(out, update), most_images)
 
 
+def learned_interface(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of CIFAR-10, or of pictures of 32 x 32 or more, with split=test.", exists=True
+        ),
+    ],
+    models: Annotated[
+        Path, typer.Option(help="Folder of what semlink train-learned-source and train-learned-channel wrote.")
+    ] = Path("runs/models/learned-interface"),
+    out: Out = None,
+    update: Update = False,
+    most_images: MostImages = None,
+    seed: Seed = 0,
+) -> None:
+    """Its help is the module's summary."""
+    from experiments import learned_interface
+
+    with explained(ImageSetError, WeightsError, ValueError, OSError):
+        folder = out_folder(out, update)
+        learned_interface.main(data.resolve(), models.resolve(), folder, most_images, seed)
+
+
 def readme() -> None:
     """Its help is the module's summary."""
     from experiments import readme
@@ -172,6 +195,7 @@ app.command("ber", help=summary_of("ber"))(ber)
 app.command("containers", help=summary_of("containers"))(containers)
 app.command("token-blocks", help=summary_of("token_blocks"))(token_blocks)
 app.command("transformer-aided", help=summary_of("transformer_aided"))(transformer_aided)
+app.command("learned-interface", help=summary_of("learned_interface"))(learned_interface)
 app.command("readme", help=summary_of("readme"))(readme)
 
 if __name__ == "__main__":

@@ -51,6 +51,10 @@ class Air:
     noise: NDArray[np.complex128]
     snr_db: float
 
+    def of(self, pictures: slice | NDArray[np.int64]) -> "Air":
+        """What it does to some of the pictures."""
+        return Air(self.gain[pictures], self.noise[pictures], self.snr_db)
+
     def equalised(self, symbols: NDArray[np.complex128]) -> NDArray[np.complex128]:
         """(B, L) of (B, L) symbols: what is received, divided by the coefficients."""
         return symbols + self.noise / self.gain
@@ -116,7 +120,7 @@ def arrives(information: NDArray[np.uint8], code: Ldpc, order: int, met: Air) ->
         sent = information[here]
         interleaved = code.encode(sent).reshape(-1, width, uses).transpose(0, 2, 1)
         symbols = modulate(np.ascontiguousarray(interleaved).ravel(), order).reshape(-1, uses)
-        part = Air(met.gain[here], met.noise[here], met.snr_db)
+        part = met.of(here)
         noise_power = 10 ** (-met.snr_db / 10) / np.abs(part.gain) ** 2
         ratios = demodulate_soft(part.equalised(symbols).ravel(), order, noise_power.ravel())
         deinterleaved = ratios.reshape(-1, uses, width).transpose(0, 2, 1).reshape(-1, code.n)

@@ -39,9 +39,15 @@ class Residual(nn.Module):
 class SmallClassifier(nn.Module):
     """Three halvings of the picture, seven convolutions, the largest value of each channel, one dense layer."""
 
-    def __init__(self, classes: int = 10) -> None:
-        """With random weights."""
+    def __init__(self, classes: int = 10, names: tuple[str, ...] = ()) -> None:
+        """With random weights.
+
+        Args:
+            classes: how many.
+            names: of them, where they are known.
+        """
         super().__init__()
+        self.classes = names
         first, second, third, fourth = WIDTHS
         self.layers = nn.Sequential(
             _convolution(3, first),
@@ -74,7 +80,8 @@ def load_classifier(weights: Path = WEIGHTS) -> SmallClassifier:
     if not weights.is_file():
         raise WeightsError(f"{weights}: no weights; python -m experiments.training.small_classifier trains them")
     stored = read_weights(weights)
-    model = SmallClassifier(len(stored.classes or range(10)))
+    names = stored.classes or ()
+    model = SmallClassifier(len(names), names)
     model.load_state_dict(stored.state)
     return model.to(memory_format=torch.channels_last).eval()
 

@@ -6,7 +6,7 @@ none of any size fits, one colour of 24 bits is sent. `measure_pictures` finds o
 shows; for any number of bits the best of those that fit is then looked up.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +45,10 @@ class PictureTable:
         bits: (B, settings + 1) shortest message, the last column of one colour.
         errors: (B, settings + 2) mean squared error of what is shown, on the scale of 0 to 255; the last column is
             of a message that is lost.
-        labels: (B, settings + 2) answer of the classifier.
     """
 
     bits: NDArray[np.int64]
     errors: NDArray[np.float64]
-    labels: NDArray[np.int64]
 
     def best(self, most_bits: int) -> NDArray[np.int64]:
         """(B,) the setting of least error among those that fit into a message; `NOTHING` where none does."""
@@ -92,33 +90,37 @@ def unpack(message: NDArray[np.uint8], codec: str) -> NDArray[np.uint8]:
     return _shown(kind, np.packbits(message[KIND_BITS:end]).tobytes(), codec)
 
 
+def shown_by(pixels: NDArray[np.uint8], codec: str, setting: int) -> NDArray[np.uint8]:
+    """(32, 32, 3) pixels that the receiver of a picture's message shows; of `NOTHING`, without any message."""
+    if setting == NOTHING:
+        return np.broadcast_to(np.array(MEAN_COLOUR, np.uint8), pixels.shape).copy()
+    return _shown(*_content(pixels, codec, setting), codec)
+
+
 def measure_pictures(
     pixels: NDArray[np.uint8],
     codec: str,
-    classify: Callable[[NDArray[np.uint8]], NDArray[np.int64]],
-    track: Callable[[Sequence[int]], Sequence[int]] = lambda numbers: numbers,
+    track: Callable[[Sequence[int]], Iterable[int]] = lambda numbers: numbers,
 ) -> PictureTable:
     """Writes and reads every picture with every setting.
 
     Args:
         pixels: (B, 32, 32, 3) 8-bit pixels.
         codec: webp or avif.
-        classify: labels of (B, 32, 32, 3) pixels.
         track: shows the progress of going through the settings.
     """
     count = len(pixels)
     bits = np.empty((count, COLOUR + 1), np.int64)
-    errors, labels = np.empty((count, NOTHING + 1)), np.empty((count, NOTHING + 1), np.int64)
+    errors = np.empty((count, NOTHING + 1))
     for setting in track(range(COLOUR + 1)):
         shown = np.empty_like(pixels)
         for number, picture in enumerate(pixels):
             kind, data = _content(picture, codec, setting)
             bits[number, setting] = KIND_BITS + 8 * len(data) + END_BITS
             shown[number] = _shown(kind, data, codec)
-        errors[:, setting], labels[:, setting] = squared_error(pixels, shown), classify(shown)
-    shown = np.broadcast_to(np.array(MEAN_COLOUR, np.uint8), pixels.shape)
-    errors[:, NOTHING], labels[:, NOTHING] = squared_error(pixels, shown), classify(shown)
-    return PictureTable(bits, errors, labels)
+        errors[:, setting] = squared_error(pixels, shown)
+    errors[:, NOTHING] = squared_error(pixels, np.broadcast_to(np.array(MEAN_COLOUR, np.uint8), pixels.shape))
+    return PictureTable(bits, errors)
 
 
 def load_pictures(path: Path) -> PictureTable | None:
@@ -126,14 +128,14 @@ def load_pictures(path: Path) -> PictureTable | None:
     if not path.is_file():
         return None
     with np.load(path) as file:
-        return PictureTable(file["bits"], file["errors"], file["labels"])
+        return PictureTable(file["bits"], file["errors"])
 
 
 def save_pictures(path: Path, table: PictureTable) -> None:
     """Writes a table, replacing the file as a whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.npz")
-    np.savez_compressed(part, bits=table.bits, errors=table.errors, labels=table.labels)
+    np.savez_compressed(part, bits=table.bits, errors=table.errors)
     part.replace(path)
 
 

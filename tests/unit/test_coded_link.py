@@ -40,6 +40,7 @@ class TestAir:
         few, many = air(kind, 5, 2, 128, 3), air(kind, 5, 7, 128, 3)
         np.testing.assert_array_equal(few.noise, many.noise[:2])
         np.testing.assert_array_equal(few.gain, many.gain[:2])
+        np.testing.assert_array_equal(many.of(np.array([1, 0])).noise, few.noise[::-1])
         assert (air(kind, 5, 2, 128, 4).noise != few.noise).all()
 
     def test_is_undone_but_for_the_noise(self):

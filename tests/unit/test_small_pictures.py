@@ -25,6 +25,7 @@ from experiments.evaluation.small_pictures import (
     measure_pictures,
     pack,
     save_pictures,
+    shown_by,
     squared_error,
     unpack,
 )
@@ -39,10 +40,6 @@ def picture(seed: int, side: int = SIDE) -> np.ndarray:
     values[0] += 60 * (across > generator.random())
     noise = generator.normal(0, generator.uniform(0, 20), (side, side, 3))
     return np.clip(np.stack(values, axis=-1) + noise, 0, 255).astype(np.uint8)
-
-
-def none_at_all(pixels: np.ndarray) -> np.ndarray:
-    return np.zeros(len(pixels), np.int64)
 
 
 class TestBareFiles:
@@ -108,15 +105,17 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def table(pictures):
-    return measure_pictures(pictures, "webp", none_at_all)
+    return measure_pictures(pictures, "webp")
 
 
 class TestTable:
     def test_errors_are_those_of_what_is_shown(self, pictures, table):
         for setting in (0, 40, COLOUR):
             shown = unpack(pack(pictures[1], "webp", setting, 9000), "webp")
+            np.testing.assert_array_equal(shown, shown_by(pictures[1], "webp", setting))
             assert table.errors[1, setting] == pytest.approx(mean_squared_error(pictures[1], shown), rel=1e-9)
         grey = np.full_like(pictures[1], 1) * np.array(MEAN_COLOUR, np.uint8)
+        np.testing.assert_array_equal(shown_by(pictures[1], "webp", NOTHING), grey)
         assert table.errors[1, NOTHING] == pytest.approx(mean_squared_error(pictures[1], grey), rel=1e-9)
 
     @given(st.integers(0, 8000))
@@ -136,7 +135,7 @@ class TestTable:
         save_pictures(tmp_path / "table.npz", table)
         read_again = load_pictures(tmp_path / "table.npz")
         assert isinstance(read_again, PictureTable)
-        for name in ("bits", "errors", "labels"):
+        for name in ("bits", "errors"):
             np.testing.assert_array_equal(getattr(read_again, name), getattr(table, name))
 
 
