@@ -31,6 +31,10 @@ def show(summary: dict, console: Console) -> None:
     row("true ratio", lambda view: f"{view['true_ratio']:.4f}")
     row("bits flipped", lambda view: f"{view['bits_flipped']:,}")
     row("flips in %", lambda view: f"{100 * view['bits_flipped'] / max(view['payload_bits'], 1):#.3g}")
+    if all(view["channel_uses"] for view in views):
+        row("symbols on air", lambda view: f"{view['channel_uses']:,}")
+    if any(view["segments_lost"] and not view["transmission"] for view in views):
+        row("segments lost", lambda view: str(view["segments_lost"]))
     if all(view["transmission"] for view in views):
         _show_transmission([view["transmission"] for view in views], table)
     table.add_section()

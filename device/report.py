@@ -58,6 +58,8 @@ def answer_report(
         "true_ratio": frame.true_ratio,
         "impairment": channel.impairment or None,
         "bits_flipped": channel.bits_flipped,
+        "segments_lost": len(channel.lost_blocks),
+        "channel_uses": channel.channel_uses or None,
         "transmission": None if planned is None else _transmission(planned, channel),
         "top1": {"label": top.label, "name": top.name, "confidence": top.confidence},
         "timings_ms": {

@@ -1,6 +1,7 @@
 """Access schemes on the wire: an emulator as a process, without torch and OpenVINO; who knows what of whom."""
 
 import asyncio
+import json
 import subprocess
 import sys
 
@@ -183,7 +184,7 @@ def test_what_cannot_start_says_why(flags, says):
     assert says in done.stderr
 
 
-async def test_the_device_sends_the_same_bytes_whatever_the_channel_does(server):
+async def test_the_device_sends_the_same_bytes_whatever_the_channel_does(server, capsys):
     """The device knows nothing of the channel: a recorder between it and the emulator sees the same requests."""
     recorder = Server()
     listening, recorder.address = await serving(recorder)
@@ -204,6 +205,9 @@ async def test_the_device_sends_the_same_bytes_whatever_the_channel_does(server)
                 photos = Photos(find_photos(["chelsea"]))
                 await Device(settings, Credentials(), encoder, photos, asyncio.Event()).run()
     await listening.stop(0)
+    reports = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert [report["channel_uses"] is not None for report in reports] == [False, True, True]
+    assert [report["segments_lost"] > 0 for report in reports] == [False, True, False]
     assert len(recorder.requests) == len(server.requests) == len(channels)
     assert len({request.frame for request in recorder.requests}) == 1
     assert len({request.frame for request in server.requests}) == len(channels)

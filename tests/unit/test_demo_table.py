@@ -11,6 +11,7 @@ def view(number, **transmission):
     return {
         "device_id": f"device-{number}", "photo": "cat.png", "view": number, "model": "a model",
         "header_bits": 904, "payload_bits": 2000, "rho": 0.25, "true_ratio": 0.26, "bits_flipped": 25,
+        "segments_lost": 0, "channel_uses": None,
         "undamaged": {"name": "tabby", "confidence": 0.75}, "top1": {"name": "lynx", "confidence": 0.5},
         "timings_ms": {"attention": 1, "encode": 1, "channel": 1, "server": 1},
         "transmission": transmission or None,
@@ -41,6 +42,21 @@ def test_it_names_channel_settings_flips_and_the_undamaged_answers():
     assert "0.750" in rows["its confidence"]
     assert "lynx" in rows["top-1"]
     assert "stay as it is" not in text
+
+
+def test_it_names_symbols_and_lost_segments_where_there_are_some():
+    views = [
+        view(number) | {"segments_lost": number - 1, "channel_uses": 18_000 + number} for number in range(1, 5)
+    ]
+    text = shown(views, {"impairment": "awgn", "access": "ldpc-qam"}, {"source": "iaq"})
+    rows = {line.strip("│").split("│")[0].strip(): line for line in text.splitlines()}
+    assert [cell.strip() for cell in rows["symbols on air"].strip("│").split("│")[1:]] == [
+        "18,001", "18,002", "18,003", "18,004"
+    ]  # fmt: skip
+    assert [cell.strip() for cell in rows["segments lost"].strip("│").split("│")[1:]] == ["0", "1", "2", "3"]
+    plain = shown([view(number) for number in range(1, 5)], {"impairment": "bsc"}, {"source": "iaq"})
+    assert "symbols on air" not in plain
+    assert "segments lost" not in plain
 
 
 def test_it_says_which_views_exceed_coherence():
