@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 OPTIONS = {
     "codec": ("--codec", "webp", "--side", "224", "--budget-bytes", "8000", "--channel", "none"),
-    "learned": ("--channel", "awgn", "--snr", "10"),
+    "learned": ("--channel", "awgn", "--snr", "10", "--access", "learned", "--cbr", "1/8"),
     "transformer-aided": ("--ratio", "0.75", "--token-bits", "6", "--channel", "packet-loss"),
 }
 """Of each coder's demo, beside its name."""
