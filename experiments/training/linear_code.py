@@ -3,10 +3,10 @@
 Networks with random weights spend a pass over the pictures on finding what linear algebra finds in a second. The
 bits x (as -1 and 1) of a token predict the 4 × 4 pixels y at its place by least squares, y ≈ Bx; of these
 predictions the 24 principal components, the strongest first, are the real and imaginary parts of the token's 12
-symbols, each scaled by the fourth root of its variance, which is the best power allocation for many weak
-components (Lee and Petersen, Optimal linear coding for vector channels, 1976). The receiver's estimate of x is
-the linear one of least squared error, and bits are drawn from its logistic. All that is not linear starts as a
-constant factor, so training begins with this code, and goes on from there.
+symbols, each divided by the fourth root of its variance, which is the best allocation of power at high SNR (Lee
+and Petersen, Optimal linear coding for vector channels, 1976). The receiver's estimate of x is the linear one of
+least squared error, and bits are drawn from its logistic. All that is not linear starts as a constant factor, so
+training begins with this code, and goes on from there.
 """
 
 import numpy as np
