@@ -175,6 +175,22 @@ def learned_interface(
         learned_interface.main(data.resolve(), models.resolve(), folder, most_images, seed)
 
 
+def bit_importance(
+    data: DataFolder,
+    out: Out = None,
+    update: Update = False,
+    most_images: Annotated[int, typer.Option(min=64, help="At most so many pictures are measured.")] = 500,
+    seed: Seed = 0,
+) -> None:
+    """Its help is the module's summary."""
+    from experiments import bit_importance
+    from experiments.data.image_sets import load_image_set
+
+    with explained(ImageSetError, WeightsError, OSError):
+        held_out, _ = load_image_set(data).where("split=test")
+        bit_importance.main(held_out.at_most(most_images), out_folder(out, update), seed)
+
+
 def readme() -> None:
     """Its help is the module's summary."""
     from experiments import readme
@@ -192,6 +208,7 @@ for name in MEASURED:
     app.command(name.replace("_", "-"), help=summary_of(name))(measuring(name))
 app.command("figure7", help=summary_of("figure7"))(figure7)
 app.command("ber", help=summary_of("ber"))(ber)
+app.command("bit-importance", help=summary_of("bit_importance"))(bit_importance)
 app.command("containers", help=summary_of("containers"))(containers)
 app.command("token-blocks", help=summary_of("token_blocks"))(token_blocks)
 app.command("transformer-aided", help=summary_of("transformer_aided"))(transformer_aided)
