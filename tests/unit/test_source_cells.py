@@ -46,11 +46,11 @@ def toy(monkeypatch):
         image,
         seen,
         *,
-        ratio: Annotated[float, Interval(ge=0, le=1), Option("share of the bits")] = 0.5,
+        toy_ratio: Annotated[float, Interval(ge=0, le=1), Option("share of the bits")] = 0.5,
         toy_seed: Annotated[int, Interval(ge=0), Option("seed", is_seed=True)] = 0,
     ):
-        calls.append((seen, ratio, toy_seed))
-        return iaq.encode(image, seen.attention, rho=ratio)
+        calls.append((seen, toy_ratio, toy_seed))
+        return iaq.encode(image, seen.attention, rho=toy_ratio)
 
     loaded = []
     coder = SourceCoder("toy_tokens", IaqFrame, "tokens", encode, iaq.decode, load=loaded.append)
@@ -72,12 +72,12 @@ def test_iaq_frames_are_those_of_its_own_cells(channel):
 
 
 def test_a_cell_is_found_again_by_its_row(toy):
-    cell = SourceCell(BSC, "toy_tokens", (("ratio", 0.25),))
-    assert cell.coding == (("ratio", 0.25), ("toy_seed", 0))
+    cell = SourceCell(BSC, "toy_tokens", (("toy_ratio", 0.25),))
+    assert cell.coding == (("toy_ratio", 0.25), ("toy_seed", 0))
     row = json.loads(json.dumps({"cell": cell.settings}))
     assert cell_of(row) == cell
-    assert (cell.value("ratio"), cell.value("ber"), cell.value("gamma")) == (0.25, 0.02, None)
-    assert flat(cell) == {"method": "toy_tokens", "ratio": 0.25, "toy_seed": 0, "channel": "bsc", "ber": 0.02}
+    assert (cell.value("toy_ratio"), cell.value("ber"), cell.value("gamma")) == (0.25, 0.02, None)
+    assert flat(cell) == {"method": "toy_tokens", "toy_ratio": 0.25, "toy_seed": 0, "channel": "bsc", "ber": 0.02}
     del row["cell"]["coding"]["toy_seed"]  # of a time when there was none
     assert cell_of(row) == cell
     assert cell_of({"cell": row["cell"] | {"method": "gone"}}) is None
@@ -89,11 +89,11 @@ def test_a_coder_gets_tokens_and_a_seed_for_each_image(toy):
     assert cell.takes_tokens
     for image in (0, 1, 0):
         cell.send(None, WITH_TOKENS, image, seed=3)
-    (seen, ratio, first), (_, _, second), (_, _, again) = toy
+    (seen, toy_ratio, first), (_, _, second), (_, _, again) = toy
     assert isinstance(seen, Seen)
     np.testing.assert_array_equal(seen.tokens, TOKENS[0])
     np.testing.assert_array_equal(seen.attention, PREPARED.attention[0])
-    assert (ratio, first == again, first != second) == (0.5, True, True)
+    assert (toy_ratio, first == again, first != second) == (0.5, True, True)
     other = SourceCell(BSC, "toy_tokens", (("toy_seed", 1),))
     other.send(None, WITH_TOKENS, 0, seed=3)
     assert toy[-1][2] not in (first, second)
@@ -115,7 +115,7 @@ def test_tokens_are_prepared_where_a_cell_takes_them(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("channel", "coding", "word"),
     [
-        (BSC, (("ratio", 2.0),), "ratio must be at most 1"),
+        (BSC, (("toy_ratio", 2.0),), "toy_ratio must be at most 1"),
         (BSC, (("width", 2.0),), "toy_tokens has no setting width"),
         (MimoOfdm(), (), "mimo_ofdm takes frames with a plan"),
     ],
@@ -126,20 +126,20 @@ def test_what_no_frame_can_be_sent_with_is_refused(toy, channel, coding, word):
 
 
 def test_a_grid_has_every_coder_over_every_channel_without_plans(toy):
-    sources = [("toy_tokens", (("ratio", ratio),)) for ratio in (0.25, 0.5)]
+    sources = [("toy_tokens", (("toy_ratio", toy_ratio),)) for toy_ratio in (0.25, 0.5)]
     cells = grid([BSC, Awgn(), MimoOfdm()], rhos=(0.25,), sources=sources)
     assert cells[0] == FrameCell()
     assert cells[1:] == [SourceCell(channel, *source) for source in sources for channel in (BSC, Awgn())]
 
 
 def test_flags_are_the_coders_settings(toy):
-    assert {"source", "ratio", "toy_seed"} <= set(SourceFlags().names)
+    assert {"source", "toy_ratio", "toy_seed"} <= set(SourceFlags().names)
     assert not {"rho", "gamma"} & set(SourceFlags().names)
-    chosen = SourceFlags().checked({"source": ["toy-tokens"], "ratio": [0.25, 0.5], "toy_seed": None})
+    chosen = SourceFlags().checked({"source": ["toy-tokens"], "toy_ratio": [0.25, 0.5], "toy_seed": None})
     assert not chosen.iaq
-    assert chosen.others == [("toy_tokens", (("ratio", 0.25),)), ("toy_tokens", (("ratio", 0.5),))]
+    assert chosen.others == [("toy_tokens", (("toy_ratio", 0.25),)), ("toy_tokens", (("toy_ratio", 0.5),))]
     assert SourceFlags().checked({}).iaq
-    (told,) = [each for each in SourceFlags().options() if each.name == "ratio"]
+    (told,) = [each for each in SourceFlags().options() if each.name == "toy_ratio"]
     assert "For toy-tokens" in told.annotation.__metadata__[0].help
 
 
@@ -158,8 +158,8 @@ def test_the_command_refuses_what_makes_no_sense(tmp_path, arguments, word):
 @pytest.mark.parametrize(
     ("values", "word"),
     [
-        ({"ratio": [0.5]}, "--ratio is for --source toy-tokens, not for iaq"),
-        ({"source": ["toy-tokens"], "ratio": [1.5]}, "ratio must be at most 1"),
+        ({"toy_ratio": [0.5]}, "--toy-ratio is for --source toy-tokens, not for iaq"),
+        ({"source": ["toy-tokens"], "toy_ratio": [1.5]}, "toy_ratio must be at most 1"),
     ],
 )
 def test_flags_without_their_coder_or_out_of_range_are_refused(toy, capsys, values, word):
