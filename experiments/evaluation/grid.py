@@ -9,7 +9,7 @@ from typing import Any
 from experiments.evaluation.cells import DIGEST, Cell, digest_of
 from experiments.evaluation.frame_cells import CLEAN, FrameCell, channel_ber, weighs
 from experiments.evaluation.planned_cells import PlannedCell
-from experiments.evaluation.source_cells import Coding, SourceCell
+from experiments.evaluation.source_cells import MODELS, Coding, SourceCell
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod
 from semlink.channel.base import Channel, channel_type
@@ -86,7 +86,8 @@ def cell_of(row: Mapping[str, Any]) -> Cell | None:
         if digest_of(channel) != digest:
             return None  # of a file that holds something else by now
         if "coding" in settings:
-            return SourceCell(channel, settings["method"], tuple(settings["coding"].items()))
+            found = SourceCell(channel, settings["method"], tuple(settings["coding"].items()))
+            return found if settings.get(MODELS) == found.coder.models_digest else None
         return PlannedCell(channel, **settings) if is_planned(channel) else FrameCell(channel, **settings)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OSError, TypeError, ValueError):
         return None

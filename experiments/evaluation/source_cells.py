@@ -18,6 +18,9 @@ Coding = tuple[tuple[str, Any], ...]
 """Settings of a source coder, by name, in the order in which it declares them."""
 
 
+MODELS = "models_digest"
+
+
 @dataclass(frozen=True)
 class SourceCell(Cell):
     """One setting of the link with a source coder, by its settings alone. IAQ has cells of its own: `FrameCell`.
@@ -51,8 +54,9 @@ class SourceCell(Cell):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """See `Cell`; the coder's settings are one object in it."""
-        return super().settings | {"coding": dict(self.coding)}
+        """See `Cell`; the coder's settings are one object, and its models are known by a digest (`MODELS`)."""
+        models = {} if (digest := self.coder.models_digest) is None else {MODELS: digest}
+        return super().settings | {"coding": dict(self.coding)} | models
 
     def value(self, name: str) -> Any:
         """See `Cell`; also a setting of the coder."""

@@ -12,6 +12,7 @@ from experiments.evaluation.cells import Cell
 from experiments.evaluation.frame_cells import CLEAN
 from experiments.evaluation.intervals import percent
 from experiments.evaluation.measurement import Rows
+from experiments.evaluation.source_cells import MODELS
 
 PLOTS = (".png", ".svg", ".pdf")
 """Suffixes of the plots that can be written."""
@@ -37,7 +38,7 @@ def flat(cell: Cell) -> dict[str, Any]:
 def varying(cells: Sequence[Cell]) -> list[str]:
     """Names of the settings that are not the same in all cells: the method's first, then the channel's."""
     every = [flat(cell) for cell in cells]
-    names = dict.fromkeys(name for each in every for name in each)
+    names = dict.fromkeys(name for each in every for name in each if name != MODELS)
     return [name for name in names if len({each.get(name) for each in every}) > 1]
 
 
@@ -76,7 +77,11 @@ def _same(cells: Sequence[Cell]) -> str:
     if not cells:
         return ""
     varied = varying(cells)
-    same = {name: value for name, value in flat(cells[0]).items() if name not in varied and value is not None}
+    same = {
+        name: value
+        for name, value in flat(cells[0]).items()
+        if name not in (*varied, MODELS) and value is not None
+    }
     return ", ".join(f"{name} {_shown(value)}" for name, value in same.items())
 
 

@@ -6,6 +6,7 @@ docs/add-a-coder.md.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -63,6 +64,8 @@ class SourceCoder:
         decodes_apart: `decode` hands the payload to a library that may crash or hang on a hostile one: who decodes
             strangers' frames does it in a process that may be killed, which `semlink.vision.picture_worker` is.
         check: ValueError where settings, given as keywords, don't fit each other.
+        model_files: the files that `load` reads where no folder is given: what was measured with others is of
+            another coder.
     """
 
     name: str
@@ -73,6 +76,7 @@ class SourceCoder:
     load: Callable[[Path | None], None] | None = None
     check: Callable[..., None] | None = None
     decodes_apart: bool = False
+    model_files: Callable[[], tuple[Path, ...]] | None = None
 
     @property
     def flag(self) -> str:
@@ -92,6 +96,13 @@ class SourceCoder:
         """Loads the coder's models, if it has any; see `load`."""
         if self.load is not None:
             self.load(weights)
+
+    @property
+    def models_digest(self) -> str | None:
+        """Beginning of the SHA-256 of what is in `model_files`, in hexadecimal; None for a coder that has none."""
+        if self.model_files is None:
+            return None
+        return sha256(b"".join(sha256(file.read_bytes()).digest() for file in self.model_files())).hexdigest()[:12]
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """ValueError unless settings are within their ranges and fit each other."""

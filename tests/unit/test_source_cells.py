@@ -1,5 +1,6 @@
 """Cells of any source coder: its settings are part of the cell; of IAQ they are what its own cells are."""
 
+import dataclasses
 import json
 from typing import Annotated
 
@@ -82,6 +83,20 @@ def test_a_cell_is_found_again_by_its_row(toy):
     assert cell_of(row) == cell
     assert cell_of({"cell": row["cell"] | {"method": "gone"}}) is None
     assert cell_of({"cell": row["cell"] | {"coding": {"width": 3}}}) is None
+
+
+def test_a_row_of_other_models_is_of_no_cell(toy, monkeypatch, tmp_path):
+    model = tmp_path / "toy.safetensors"
+    model.write_bytes(b"one")
+    coder = dataclasses.replace(registry.source_coder("toy_tokens"), model_files=lambda: (model,))
+    monkeypatch.setitem(registry._coders._items, "toy_tokens", coder)
+    cell = SourceCell(BSC, "toy_tokens")
+    row = json.loads(json.dumps({"cell": cell.settings}))
+    assert cell_of(row) == cell
+    model.write_bytes(b"two")
+    assert cell_of(row) is None
+    model.unlink()
+    assert cell_of(row) is None
 
 
 def test_a_coder_gets_tokens_and_a_seed_for_each_image(toy):

@@ -31,6 +31,14 @@ def load(weights: Path | None = None) -> None:
     _weights = weights
 
 
+def model_files() -> tuple[Path, ...]:
+    """Interface and networks of the package."""
+    from semlink.source.learned.interface import FILE
+    from semlink.source.learned.networks import WEIGHTS, folder_of
+
+    return folder_of(None) / FILE, folder_of(None) / WEIGHTS
+
+
 def encode(image: NDArray[np.uint8], seen: None = None) -> CodedImage[LearnedFrame]:
     """Bits of every tile of 32 × 32 pixels, all levels, with the importance that training found.
 

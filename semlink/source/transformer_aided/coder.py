@@ -65,6 +65,13 @@ def load(weights: Path | None = None) -> None:
     _loaded[:] = [_Models(scales, decoder)]
 
 
+def model_files() -> tuple[Path, ...]:
+    """Decoder and scales of the package."""
+    from semlink.vision.token_decoder import SCALES_NAME, TOKEN_DECODER, WEIGHTS_NAME
+
+    return TOKEN_DECODER / WEIGHTS_NAME, TOKEN_DECODER / SCALES_NAME
+
+
 def encode(
     image: NDArray[np.uint8],
     seen: Seen,
