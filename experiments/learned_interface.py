@@ -105,15 +105,13 @@ class Measurement:
         """(B,) answers of the classifier; -1 without one."""
         return np.full(len(pixels), -1) if self.classifier is None else classify(self.classifier, pixels)
 
-    def points(self) -> Iterator[Point]:
-        """Every point of the figures that can be measured, those of the learned methods first."""
+    def points(self, cbr: str) -> Iterator[Point]:
+        """The points of a ratio that can be measured, those of the learned methods first."""
         for method in METHODS:
+            if method not in ("full", "split", *CODED) and cbr != ABLATED_CBR:
+                continue
             for channel in KINDS:
-                if method in VARIANTS and (method, channel) not in self.links:
-                    continue
-                for cbr in CHANNEL_USES:
-                    if method not in ("full", "split", *CODED) and cbr != ABLATED_CBR:
-                        continue
+                if method in CODED or (method, channel) in self.links:
                     yield from (Point(method, channel, cbr, snr_db) for snr_db in SNRS_DB)
 
     def outcomes(self, point: Point) -> Outcomes:
@@ -216,12 +214,12 @@ class Measurement:
         return arrived
 
 
-def rows(measurement: Measurement) -> list[dict[str, Any]]:
-    """One row for each point: PSNR in dB, accuracy, and by how much `REFERENCE` is ahead on the same pictures."""
+def rows(measurement: Measurement, cbr: str) -> list[dict[str, Any]]:
+    """A row for each point of a ratio: PSNR in dB, accuracy, and the lead of `REFERENCE` on the same pictures."""
     found: dict[Point, Outcomes] = {}
-    points = list(measurement.points())
+    points = list(measurement.points(cbr))
     with progress_bar() as progress:
-        for point in progress.track(points, description="learned interface"):
+        for point in progress.track(points, description=f"CBR {cbr}"):
             found[point] = measurement.outcomes(point)
     return [_row(measurement, point, found) for point in points]
 
@@ -274,7 +272,7 @@ def described(link: LearnedLink) -> dict[str, Any]:
 
 
 def main(folder: Path, models: Path, out: Path, most_images: int | None, seed: int) -> None:
-    """Measures what is missing, writes the rows, draws, and writes the table.
+    """Measures what is missing, writes the rows ratio by ratio, draws, and writes the table.
 
     Args:
         folder: image set with split=test.
@@ -293,12 +291,13 @@ def main(folder: Path, models: Path, out: Path, most_images: int | None, seed: i
         for channel in KINDS:
             if (variant, channel) not in measurement.links:
                 print(f"no networks of {variant} for {channel} below {models.name}: left out")
-    found = rows(measurement)
     name = f"learned-interface-{folder.name}"
     path = out / f"{name}.jsonl"
-    part = path.with_suffix(".part")
-    part.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in found), encoding="utf-8")
-    part.replace(path)
+    part, found = path.with_suffix(".part"), []
+    for cbr in CHANNEL_USES:
+        found += rows(measurement, cbr)
+        part.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in found), encoding="utf-8")
+        part.replace(path)
     print(path)
     draw_all(measurement, found, out, name)
     write_page(found, out / f"{name}.md", path.name)
