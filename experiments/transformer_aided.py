@@ -42,8 +42,6 @@ MORE_ALPHAS = (0.0, 0.5, 0.7)
 FILLS = ("grey", "black", "decoder")
 ON_ORIGINALS, ON_RECEIVED = "originals", "received"
 """Classifiers by what they were trained on: originals alone, and with loss (3) received pictures too."""
-CHOSEN_BY_EVERY = 3
-"""Defaults are chosen by every so many-th picture."""
 BESIDE_RATES = {"incremental": (0.25, 0.5), "top-k": (0.25, 0.5), "avif": (0.25,)}
 """Rates at whose bits on air the baselines are measured; with more bits AVIF, which is slow, only gets better."""
 SHOWN = 6
@@ -68,14 +66,13 @@ def main(data: Path, weights: Path, received: Path, out: Path, most_images: int,
     name = f"transformer-aided-{data.name}"
     rows_file = out / f"{name}.jsonl"
     rows = measure(paper_cells(), pictures, seed, rows_file)
-    chosen_by = [cell for cells in choices().values() for cell in cells]
-    chosen = measure(chosen_by, pictures.part(CHOSEN_BY_EVERY, ON_ORIGINALS), seed, rows_file)
-    rows |= measure(beside_cells(), pictures.part(1, ON_ORIGINALS), seed, rows_file)
+    others = [*beside_cells(), *(cell for cells in choices().values() for cell in cells if cell not in rows)]
+    rows |= measure(others, pictures.judged_by(ON_ORIGINALS), seed, rows_file)
     _draw_errors(rows, out / f"{name}-figure6.png")
     _draw_pictures(pictures, seed, out / f"{name}-figure7.png")
     _draw_accuracies(rows, out / f"{name}-figure8-10.png")
     table = out / f"{name}.md"
-    table.write_text(_table(rows, chosen, pictures, data.name), encoding="utf-8")
+    table.write_text(_table(rows, pictures, data.name), encoding="utf-8")
     print(table)
 
 
@@ -190,7 +187,7 @@ def _draw_pictures(pictures: Pictures, seed: int, path: Path) -> None:
     save(figure, path)
 
 
-def _table(rows: Rows, chosen: Rows, pictures: Pictures, name: str) -> str:
+def _table(rows: Rows, pictures: Pictures, name: str) -> str:
     original = rows[Cell(ORIGINAL)]
     lines = [
         f"# Transformer-aided selection on {name}",
@@ -228,8 +225,8 @@ def _table(rows: Rows, chosen: Rows, pictures: Pictures, name: str) -> str:
             for cell in (of_paper(rate, PAPER_ALPHA), *(Cell(way, rate) for way in BASELINES))
         ]
     for title, cells in choices().items():
-        lines += ["", f"## Chosen by measurement: {title}", "", f"One of {CHOSEN_BY_EVERY} pictures.", "", _HEAD]
-        lines += [_line(chosen[cell], cell) for cell in cells]
+        lines += ["", f"## Chosen by measurement: {title}", "", _HEAD]
+        lines += [_line(rows[cell], cell) for cell in cells]
     return "\n".join(lines) + "\n"
 
 

@@ -75,16 +75,9 @@ class Pictures:
     classifiers: Mapping[str, VisionTransformer]
     decoder: Path
 
-    def part(self, step: int, classifier: str) -> "Pictures":
-        """Every so many-th picture, and one of the classifiers."""
-        return replace(
-            self,
-            name=f"{self.name}, one of {step}",
-            examples=self.examples[::step],
-            pixels=self.pixels[::step],
-            seen=self.seen[::step],
-            classifiers={classifier: self.classifiers[classifier]},
-        )
+    def judged_by(self, classifier: str) -> "Pictures":
+        """The same pictures, and one of the classifiers."""
+        return replace(self, classifiers={classifier: self.classifiers[classifier]})
 
     @property
     def samples(self) -> list[str]:
