@@ -40,6 +40,8 @@ EQUAL_BITS = ((2, 1.0), (3, 2 / 3), (4, 0.5), (6, 1 / 3), (8, 0.25))
 """Bits a value and rates r that take the same bits on air, up to the last token."""
 MORE_ALPHAS = (0.0, 0.5, 0.7)
 FILLS = ("grey", "black", "decoder")
+CAPTION = f"DeiT-Tiny, tokens behind block {TOKEN_BLOCKS}, 4 bits a value"
+"""What the pictures are of, beside the set."""
 ON_ORIGINALS, ON_RECEIVED = "originals", "received"
 """Classifiers by what they were trained on: originals alone, and with loss (3) received pictures too."""
 BESIDE_RATES = {"incremental": (0.25, 0.5), "top-k": (0.25, 0.5), "avif": (0.25,)}
@@ -119,6 +121,7 @@ def _draw_errors(rows: Rows, path: Path) -> None:
     axes.set_xlabel("rate r")
     axes.set_ylabel("squared error of the patches sent, pixels in [0, 1]")
     axes.set_ylim(bottom=0)
+    axes.set_title(CAPTION)
     axes.legend()
     axes.grid(alpha=0.3)
     save(figure, path)
@@ -155,6 +158,7 @@ def _draw_accuracies(rows: Rows, path: Path) -> None:
     last.set_title("at equal bits on air")
     last.legend(fontsize=8)
     panels[0].set_ylabel("top-1 accuracy, %")
+    figure.suptitle(CAPTION)
     save(figure, path)
 
 
@@ -184,6 +188,7 @@ def _draw_pictures(pictures: Pictures, seed: int, path: Path) -> None:
             axes.imshow(np.clip(np.rint(painted(int(number))), 0, 255).astype(np.uint8))
             axes.set_xticks([])
             axes.set_yticks([])
+    figure.suptitle(CAPTION, fontsize=9)
     save(figure, path)
 
 
