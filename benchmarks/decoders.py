@@ -1,7 +1,7 @@
 """Source decoders beside a DeiT-Small forward, for one picture: python -m benchmarks.decoders.
 
 A server decodes a frame before its model looks at the picture. Decoders with networks should cost less than that
-look; all ways take turns, at one thread and at two.
+look; all ways take turns, on one thread each.
 """
 
 from collections.abc import Callable
@@ -17,41 +17,35 @@ from semlink.vision.vit import load_vit, normalise, tokens_and_attention
 from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL, WeightsError
 
 ROUNDS = 20
-THREADS = (1, 2)
 FORWARD = "DeiT-Small's forward, OpenVINO"
 
 
-def run(rounds: int = ROUNDS) -> dict[str, dict]:
+def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     """Times every coder's decoding of a frame, with the coder's own settings, and DeiT-Small's forward.
 
     Returns:
-        `milliseconds` (medians) and `ratios` to the forward (medians of one over the other), by threads and way.
+        `milliseconds` (medians) and `ratios` to the forward (medians of one over the other), by way.
     """
     kept = torch.get_num_threads()
-    results: dict[str, dict] = {"milliseconds": {}, "ratios": {}}
-    for threads in THREADS:
-        seconds = take_turns(_ways(threads), rounds)
-        case = f"{threads} threads"
-        results["milliseconds"][case] = medians(seconds)
-        ratios = {way: float(np.median(each / seconds[FORWARD])) for way, each in seconds.items()}
-        results["ratios"][case] = ratios
-        show(
-            f"{case}, one picture, medians",
-            ("ms", "× the forward"),
-            [(way, f"{value:.1f}", f"{ratios[way]:.2f}") for way, value in results["milliseconds"][case].items()],
-        )
+    seconds = take_turns(_ways(), rounds)
     torch.set_num_threads(kept)
-    return results
+    milliseconds = medians(seconds)
+    ratios = {way: float(np.median(each / seconds[FORWARD])) for way, each in seconds.items()}
+    show(
+        "One picture, one thread, medians",
+        ("ms", "× the forward"),
+        [(way, f"{value:.1f}", f"{ratios[way]:.2f}") for way, value in milliseconds.items()],
+    )
+    return {"milliseconds": milliseconds, "ratios": ratios}
 
 
-def _ways(threads: int) -> dict[str, Callable[[], object]]:
+def _ways() -> dict[str, Callable[[], object]]:
     """Every way, by name; a coder whose models are missing is left out."""
     pixels = cat()
     server = load_vit(SERVER_MODEL)
     images = normalise(server, pixels[None])
-    forward = load_engine("openvino", server, "logits", threads=threads)
-    torch.set_num_threads(threads)  # OpenVINO's engine left torch one
-    with_torch = load_engine("torch", server, "logits", threads=threads)
+    forward = load_engine("openvino", server, "logits", threads=1)
+    with_torch = load_engine("torch", server, "logits", threads=1)
     device = load_vit(DEVICE_MODEL)
     tokens, attention = tokens_and_attention(device, normalise(device, pixels[None]))
     seen = Seen(tokens[0].numpy(), attention[0].numpy())
