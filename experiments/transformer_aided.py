@@ -74,7 +74,7 @@ def main(data: Path, weights: Path, received: Path, out: Path, most_images: int,
     _draw_pictures(pictures, seed, out / f"{name}-figure7.png")
     _draw_accuracies(rows, out / f"{name}-figure8-10.png")
     table = out / f"{name}.md"
-    table.write_text(_table(rows, pictures, data.name), encoding="utf-8")
+    table.write_text(table_of(rows, pictures, data.name), encoding="utf-8")
     print(table)
 
 
@@ -190,7 +190,7 @@ def _draw_pictures(pictures: Pictures, seed: int, path: Path) -> None:
     save(figure, path)
 
 
-def _table(rows: Rows, pictures: Pictures, name: str) -> str:
+def table_of(rows: Rows, pictures: Pictures, name: str) -> str:
     original = rows[Cell(ORIGINAL)]
     lines = [
         f"# Transformer-aided selection on {name}",
@@ -222,11 +222,9 @@ def _table(rows: Rows, pictures: Pictures, name: str) -> str:
         gains = [gain(row, row, (ON_RECEIVED, ON_ORIGINALS), pictures) for row in rows_of_rate]
         lines.append(f"| r = {rate:g} | " + " | ".join(map(_points, gains)) + " |")
     lines += ["", "## At equal bits on air", "", _HEAD]
-    for rate in RATES:
-        lines += [
-            _line(rows[cell], cell)
-            for cell in (of_paper(rate, PAPER_ALPHA), *(Cell(way, rate) for way in BASELINES))
-        ]
+    for rate in BESIDE_RATES["incremental"]:
+        beside = [of_paper(rate, PAPER_ALPHA), *(cell for cell in beside_cells() if cell.rate == rate)]
+        lines += [_line(rows[cell], cell) for cell in beside]
     for title, cells in choices().items():
         lines += ["", f"## Chosen by measurement: {title}", "", _HEAD]
         lines += [_line(rows[cell], cell) for cell in cells]

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from experiments.data.image_sets import Example, ImageSet
-from experiments.transformer_aided import BASELINES, ORIGINAL, TOKENS, beside_cells, choices, paper_cells
+from experiments.evaluation.intervals import accuracy
+from experiments.evaluation.rows import to_hex
+from experiments.provenance import provenance
+from experiments.transformer_aided import (
+    BASELINES,
+    ORIGINAL,
+    TOKENS,
+    beside_cells,
+    choices,
+    paper_cells,
+    table_of,
+)
 from experiments.transformer_aided_cells import Cell, gain, measure, seen_pictures
 from semlink.vision.photos import find_photos
 from semlink.vision.vit import class_names, load_vit
@@ -28,6 +39,18 @@ def pictures():
 def test_no_cell_of_the_figures_is_twice_in_a_part():
     for cells in (paper_cells(), beside_cells(), *choices().values()):
         assert len(set(cells)) == len(cells)
+
+
+def test_the_table_has_every_cell(pictures):
+    right = [True, False]
+    by = {name: accuracy(right, pictures.samples) | {"correct": to_hex(right)} for name in pictures.classifiers}
+    row = {"bits": 12345.0, "masked_mse": 0.0123, "by": by, "of": {"seed": 7}} | provenance()
+    cells = [*paper_cells(), *beside_cells(), *(cell for cells in choices().values() for cell in cells)]
+    table = table_of(dict.fromkeys(cells, row), pictures, "two")
+    assert table.count("| 50.0 (9.5 to 90.5) |") >= len(cells)  # Wilson's interval of one of two
+    assert "Seed 7." in table
+    assert "| α = 0.85 less α = 1 at r = 0.25 | +0.0 (+0.0 to +0.0) |" in table
+    assert all(f"| {way} |" in table for way in (TOKENS, ORIGINAL, *BASELINES))
 
 
 @pytest.mark.slow
