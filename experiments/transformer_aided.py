@@ -191,6 +191,7 @@ def _draw_pictures(pictures: Pictures, seed: int, path: Path) -> None:
 
 
 def table_of(rows: Rows, pictures: Pictures, name: str) -> str:
+    """The table of all cells and of the paired differences, in Markdown."""
     original = rows[Cell(ORIGINAL)]
     lines = [
         f"# Transformer-aided selection on {name}",

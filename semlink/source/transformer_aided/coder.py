@@ -82,7 +82,7 @@ def encode(
     alpha: Annotated[
         float, Interval(ge=0, le=1), Option("share of them that goes by attention; the rest is drawn at random")
     ] = 0.85,
-    token_bits: Annotated[int, Interval(ge=MIN_BITS, le=MAX_BITS), Option("bits of each value of a token")] = 4,
+    token_bits: Annotated[int, Interval(ge=MIN_BITS, le=MAX_BITS), Option("bits of each value of a token")] = 3,
     selection_seed: Annotated[
         int, Interval(ge=0, le=2**63 - 1), Option("seed of the patches drawn at random", is_seed=True)
     ] = 0,
