@@ -102,7 +102,7 @@ class TestEncode:
 class TestDecode:
     @pytest.mark.numeric
     def test_is_the_decoders_picture_on_grey(self, seen, weights):
-        frame = encode(IMAGE, seen).frame
+        frame = encode(IMAGE, seen, token_bits=4).frame
         pixels = decode(frame)
         assert pixels.shape == IMAGE.shape
         assert pixels.dtype == np.float64
