@@ -188,10 +188,10 @@ class TestLoad:
     ids=str,
 )
 def test_crosses_every_channel(name, changes, seen):
-    """What arrives is read and painted; where a plan must have bits for every segment, all patches are sent."""
+    """What arrives is read and painted; a plan has bits for every patch, as many as a token of 4 bits a value."""
     kind = channel_type(name)
     channel = kind(**{each.name: each.initial for each in parameters(kind)} | changes)
-    sent = encode(IMAGE, seen, ratio=1.0 if channel.takes_plan else 0.5).frame
+    sent = encode(IMAGE, seen, ratio=1.0 if channel.takes_plan else 0.5, token_bits=4).frame
     state = channel.draw_state(lambda *numbers: np.random.default_rng([1, *numbers]))
     made = None
     if channel.takes_plan:
