@@ -45,7 +45,7 @@ def mean_interval(values: NDArray) -> dict[str, float]:
     """Mean of independent values and its 95 % interval by the central limit theorem.
 
     >>> mean_interval(np.array([1.0, 2.0, 3.0, 2.0]))
-    {'mean': 2.0, 'low': 1.2, 'high': 2.8}
+    {'mean': 2.0, 'low': 1.1998, 'high': 2.8002}
 
     Returns:
         `mean`, `low` and `high`, to four digits behind the point.
