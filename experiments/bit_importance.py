@@ -25,6 +25,7 @@ from experiments.accuracy import save
 from experiments.data.image_sets import ImageSet
 from experiments.provenance import provenance
 from experiments.tables import write_table
+from experiments.training.checkpoint import device_and_precision
 from experiments.training.learned_source import (
     INITIAL_MU,
     distribution,
@@ -46,7 +47,7 @@ FLIPS = 0.05
 """Share of a level's bits that are flipped to see what it matters."""
 STRENGTHS = (1.0, 30.0, 300.0, 3000.0, 30000.0)
 """λ of the sweep."""
-SWEEP_STEPS, SWEEP_BATCH, SWEEP_RATE = 120, 64, 0.1
+SWEEP_STEPS, SWEEP_BATCH, SWEEP_RATE = 60, 32, 0.1
 RUNS = 5
 """Of each timing; the least counts, since others use the processor too."""
 
@@ -100,16 +101,19 @@ def _strength(chosen: Networks, pixels: NDArray[np.uint8], strength: float, seed
     generator = torch.Generator().manual_seed(seed)
     mu = torch.full((TOKENS, BITS), INITIAL_MU, requires_grad=True)
     optimizer = torch.optim.Adam([mu], SWEEP_RATE)
+    _, precision = device_and_precision()
     for _ in range(SWEEP_STEPS):
         some = (
             torch.from_numpy(pixels[torch.randint(len(pixels), (SWEEP_BATCH,), generator=generator)]).float() / 255
         )
         draws = torch.rand((SWEEP_BATCH, TOKENS, BITS), generator=generator)
-        with torch.no_grad():
+        with torch.no_grad(), precision:
             probabilities = chosen.mapper(some)
         epsilon = mu.sigmoid() / 2
         arrived = straight_through(flipped(probabilities, epsilon), draws)
-        loss = squared_error(some, chosen.demapper(arrived)) + strength * regularization(epsilon)
+        with precision:
+            received = chosen.demapper(arrived)
+        loss = squared_error(some, received) + strength * regularization(epsilon)
         (mu.grad,) = torch.autograd.grad(loss, [mu])
         optimizer.step()
     interface = Interface.from_bytes(to_bytes((mu.sigmoid() / 2).detach().numpy()))
