@@ -191,6 +191,14 @@ def bit_importance(
         bit_importance.main(held_out.at_most(most_images), out_folder(out, update), seed)
 
 
+def flipped_bits(out: Out = None, update: Update = False, seed: Seed = 0) -> None:
+    """Its help is the module's summary."""
+    from experiments import flipped_bits
+
+    with explained(OSError):
+        flipped_bits.main(out_folder(out, update), seed)
+
+
 def readme() -> None:
     """Its help is the module's summary."""
     from experiments import readme
@@ -213,6 +221,9 @@ app.command("containers", help=summary_of("containers"))(containers)
 app.command("token-blocks", help=summary_of("token_blocks"))(token_blocks)
 app.command("transformer-aided", help=summary_of("transformer_aided"))(transformer_aided)
 app.command("learned-interface", help=summary_of("learned_interface"))(learned_interface)
+
+
+app.command("flipped-bits", help=summary_of("flipped_bits"))(flipped_bits)
 app.command("readme", help=summary_of("readme"))(readme)
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from experiments import ber, readme, study
+from experiments import ber, flipped_bits, readme, study
 from experiments.__main__ import MEASURED, app
 from experiments.evaluation import measurement, run
 from experiments.evaluation.frame_cells import FrameCell
@@ -26,7 +26,8 @@ from experiments.tables import _differences
 from semlink.channel.awgn import Awgn
 from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.channel.rayleigh import Rayleigh
-from semlink.source.codec.stills import CODECS
+from semlink.source.codec import encode as encode_still
+from semlink.source.codec.stills import CODECS, PADDING_BYTES
 
 COMMITTED = [
     *((name, "eth80") for name in MEASURED),
@@ -175,7 +176,7 @@ class TestBitErrorRates:
 class TestCommands:
     def test_without_a_name_there_is_a_list_with_a_line_each(self):
         listed = subprocess.run([sys.executable, "-m", "experiments"], capture_output=True, text=True, check=False)
-        for name in (*MEASURED, "figure7", "ber", "containers", "readme"):
+        for name in (*MEASURED, "figure7", "ber", "containers", "flipped-bits", "readme"):
             assert f" {name.replace('_', '-')} " in listed.stdout
         assert "Fig. 4: the vote of four views" in listed.stdout
 
@@ -247,3 +248,11 @@ def test_the_table_of_containers_is_of_files_and_what_is_sent_of_them(tmp_path):
         assert {"avif": 260, "webp": 20, "jpeg": 600}[row["codec"]] < left_out < 650
     page = (tmp_path / "containers.md").read_text().splitlines()
     assert sum(line.startswith("| ") for line in page) == 2 + len(written["rows"])
+
+
+def test_zeros_keep_stills_with_a_flipped_bit():
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    frame = encode_still(pixels, codec="avif", budget_bytes=2000).frame
+    without, padded = (flipped_bits.lost(frame, padding, 1) for padding in (0, PADDING_BYTES))
+    assert padded < without
+    assert without == flipped_bits.lost(frame, 0, 1), "the same bits again"

@@ -168,19 +168,20 @@ def _best_quality(
     return best
 
 
-def read(stripped: bytes, codec: Codec) -> NDArray[np.uint8]:
+def read(stripped: bytes, codec: Codec, padding: int = PADDING_BYTES) -> NDArray[np.uint8]:
     """(h, w, 3) pixels of a still, as far as its data go.
 
     Args:
         stripped: what `codec.strip` gave, its data perhaps cut off or damaged.
         codec: that it is of.
+        padding: how many zeros are appended to the data.
 
     Raises:
         ValueError: nothing can be made of it.
     """
     from PIL import Image
 
-    head, file = Head.from_bytes(stripped), codec.rebuild(stripped + bytes(PADDING_BYTES))
+    head, file = Head.from_bytes(stripped), codec.rebuild(stripped + bytes(padding))
     try:
         with Image.open(io.BytesIO(file), formats=(codec.format,)) as picture:
             if picture.size != (head.width, head.height):
