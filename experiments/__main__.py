@@ -221,8 +221,6 @@ app.command("containers", help=summary_of("containers"))(containers)
 app.command("token-blocks", help=summary_of("token_blocks"))(token_blocks)
 app.command("transformer-aided", help=summary_of("transformer_aided"))(transformer_aided)
 app.command("learned-interface", help=summary_of("learned_interface"))(learned_interface)
-
-
 app.command("flipped-bits", help=summary_of("flipped_bits"))(flipped_bits)
 app.command("readme", help=summary_of("readme"))(readme)
 

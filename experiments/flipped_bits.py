@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def main(out: Path, seed: int) -> None:
     """Measures, and writes flipped-bits.json and flipped-bits.md."""
     (photo,) = find_photos([PHOTO])
     pixels, rows = model_pixels(open_image(photo)), list[dict[str, Any]]()
-    for codec in stills.CODECS:
+    for codec in get_args(stills.CodecName):
         frame = encode(pixels, codec=codec, side=224, budget_bytes=BUDGET_BYTES).frame
         counts = [lost(frame, padding, seed) for padding in (0, stills.PADDING_BYTES)]
         rows.append(
