@@ -166,13 +166,16 @@ def learned_interface(
     update: Update = False,
     most_images: MostImages = None,
     seed: Seed = 0,
+    only_kept: Annotated[
+        bool, typer.Option("--only-kept", help="Draw what was measured before; measure no networks.")
+    ] = False,
 ) -> None:
     """Its help is the module's summary."""
     from experiments import learned_interface
 
     with explained(ImageSetError, WeightsError, ValueError, OSError):
         folder = out_folder(out, update)
-        learned_interface.main(data.resolve(), models.resolve(), folder, most_images, seed)
+        learned_interface.main(data.resolve(), models.resolve(), folder, most_images, seed, only_kept)
 
 
 def bit_importance(

@@ -119,9 +119,12 @@ class Measurement:
         if point.method in CODED:
             return self._coded(point)
         link = self.links[point.method, point.channel]
-        trained = hashlib.sha256(link.identity.encode()).hexdigest()[:12]
-        path = self.cache / f"{point.name}-{trained}-{self._judge}.npz"
-        return kept(path, lambda: self._learned(point, link))
+        return kept(self.file(point), lambda: self._learned(point, link))
+
+    def file(self, point: Point) -> Path:
+        """Where the outcomes of a learned method are kept: of these networks, these pictures, this classifier."""
+        trained = hashlib.sha256(self.links[point.method, point.channel].identity.encode()).hexdigest()[:12]
+        return self.cache / f"{point.name}-{trained}-{self._judge}.npz"
 
     def shown(self, point: Point, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(P, 32, 32, 3) some of the pictures as a method shows them."""
@@ -214,10 +217,15 @@ class Measurement:
         return arrived
 
 
-def rows(measurement: Measurement, cbr: str) -> list[dict[str, Any]]:
-    """A row for each point of a ratio: PSNR in dB, accuracy, and the lead of `REFERENCE` on the same pictures."""
+def rows(measurement: Measurement, cbr: str, only_kept: bool = False) -> list[dict[str, Any]]:
+    """A row for each point of a ratio: PSNR in dB, accuracy, and the lead of `REFERENCE` on the same pictures.
+
+    With `only_kept`, of learned methods only the points that were measured before.
+    """
     found: dict[Point, Outcomes] = {}
     points = list(measurement.points(cbr))
+    if only_kept:
+        points = [point for point in points if point.method in CODED or measurement.file(point).is_file()]
     with progress_bar() as progress:
         for point in progress.track(points, description=f"CBR {cbr}"):
             found[point] = measurement.outcomes(point)
@@ -271,7 +279,9 @@ def described(link: LearnedLink) -> dict[str, Any]:
     }
 
 
-def main(folder: Path, models: Path, out: Path, most_images: int | None, seed: int) -> None:
+def main(
+    folder: Path, models: Path, out: Path, most_images: int | None, seed: int, only_kept: bool = False
+) -> None:
     """Measures what is missing, writes the rows ratio by ratio, draws, and writes the table.
 
     Args:
@@ -280,6 +290,7 @@ def main(folder: Path, models: Path, out: Path, most_images: int | None, seed: i
         out: folder of rows, pictures and table.
         most_images: of the test pictures, evenly from all classes; `MOST_IMAGES` if None.
         seed: of the channel.
+        only_kept: draw what was measured before, and measure no networks.
     """
     from experiments.learned_interface_figures import draw_all
     from experiments.learned_interface_table import write_page
@@ -295,7 +306,7 @@ def main(folder: Path, models: Path, out: Path, most_images: int | None, seed: i
     path = out / f"{name}.jsonl"
     part, found = path.with_suffix(".part"), []
     for cbr in CHANNEL_USES:
-        found += rows(measurement, cbr)
+        found += rows(measurement, cbr, only_kept)
         part.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in found), encoding="utf-8")
         part.replace(path)
     print(path)

@@ -199,6 +199,11 @@ def test_the_program_writes_rows_pictures_and_a_page(models, data, tmp_path, mon
     for figure in (5, 6, 7, 8):
         with Image.open(out / f"{name}-figure{figure}.png") as picture:
             assert min(picture.size) > 300
+    split = Point("split", "awgn", "1/24", 5.0)
+    (forgotten,) = (tmp_path / "cache").glob(f"*/{split.name}-*.npz")
+    forgotten.unlink()
     monkeypatch.setattr(LearnedLink, "received", None)  # a second run measures nothing but the pictures of Fig. 8
     monkeypatch.setattr(learned_interface_figures, "draw_pictures", lambda *_: None)
-    learned_interface.main(data, models, out, None, 0)
+    learned_interface.main(data, models, out, None, 0, only_kept=True)
+    left = [json.loads(line) for line in (out / f"{name}.jsonl").read_text().splitlines()]
+    assert len(left) == len(rows) - 1
