@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 from rich.progress import Progress
 from torch import Tensor
+from typer.testing import CliRunner
 
+from cli.main import app
 from experiments.data import ImageSetError
 from experiments.data.image_sets import load_image_set
 from experiments.training import learned_source
@@ -241,6 +243,7 @@ def run(options: LearnedSourceOptions, pictures: Path, out: Path) -> dict:
         return train_learned_source(options, rest, held_out, out, progress)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(pictures, tmp_path, monkeypatch):
     whole = run(SMALL, pictures, tmp_path / "whole")
     save, saved = learned_source.save_checkpoint, []
@@ -292,3 +295,16 @@ def test_what_is_saved_is_what_was_trained_but_for_float16(tmp_path):
         weights = getattr(model, name).state_dict()
         for key, value in getattr(stored, name).state_dict().items():
             torch.testing.assert_close(value, weights[key], rtol=2**-11, atol=2**-24)
+
+
+def test_options_of_the_other_interface_are_refused(pictures, tmp_path):
+    for arguments, wrong in (
+        (("--interface", "prescribed", "--strength", "1"), "--strength"),
+        (("--low", "0.1"), "--low"),
+        (("--high", "0.1"), "--high"),
+    ):
+        done = CliRunner().invoke(app, ["train-learned-source", str(pictures), str(tmp_path), *arguments])
+        assert done.exit_code == 2
+        assert wrong in done.output
+        assert "has no effect" in done.output
+    assert not list(tmp_path.iterdir())
