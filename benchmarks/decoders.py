@@ -11,12 +11,15 @@ import torch
 
 from benchmarks.tables import cat, medians, show
 from benchmarks.timing import take_turns
+from semlink.source.learned.interface import BITS, SIDE, TOKENS
+from semlink.source.learned.networks import folder_of, networks
 from semlink.source.registry import Seen, SourceCoder, source_coders
 from semlink.vision.engines import load_engine
 from semlink.vision.vit import load_vit, normalise, tokens_and_attention
 from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL, WeightsError
 
 ROUNDS = 20
+SEED = 0
 FORWARD = "DeiT-Small's forward, OpenVINO"
 
 
@@ -61,6 +64,7 @@ def _ways() -> dict[str, Callable[[], object]]:
             print(f"{coder.flag} is left out: {missing}")
             continue
         ways[f"decoding, {coder.flag}"] = _decoding(coder, pixels, seen)
+    ways["learned demapper, torch"] = _demapping_with_torch(pixels)
     return ways
 
 
@@ -68,6 +72,14 @@ def _decoding(coder: SourceCoder, pixels: np.ndarray, seen: Seen) -> Callable[[]
     given = {"tokens": seen, "attention": seen.attention, "pixels": None}[coder.takes]
     frame = coder.encode(pixels, given).frame
     return lambda: coder.decode(frame)
+
+
+def _demapping_with_torch(pixels: np.ndarray) -> Callable[[], object]:
+    """The network of the learned coder without OpenVINO, on as many random tiles as a picture has."""
+    demapper = networks(folder_of(None)).demapper
+    tiles = pixels.shape[0] * pixels.shape[1] // SIDE**2
+    bits = torch.randint(2, (tiles, TOKENS, BITS), generator=torch.Generator().manual_seed(SEED)).float()
+    return torch.inference_mode()(lambda: demapper(bits))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:  # torch takes seconds to load
+    from openvino import Model
     from timm.models import VisionTransformer
     from torch import Tensor
 
@@ -78,21 +79,48 @@ def load_engine(
         with_torch(picture)
         return with_torch
     torch.set_num_threads(1)
-    instead = "; --engine torch does without"
+
+    def graph() -> "Model":
+        from semlink.vision.openvino_graph import openvino_graph
+
+        return openvino_graph(model, answer, batch)
+
     try:
-        with_openvino = _compiled(model, answer, threads, batch)
-        found, wanted = with_openvino(picture), with_torch(picture)
+        return openvino_engine(graph, with_torch, picture, f"{answer} of {model.origin.model}", threads)
+    except EngineError as error:
+        raise EngineError(f"{error}; --engine torch does without") from error
+
+
+def openvino_engine(
+    graph: "Callable[[], Model]",
+    with_torch: "Callable[[Tensor], Any]",
+    example: "Tensor",
+    what: str,
+    threads: int,
+) -> "Callable[[Tensor], Any]":
+    """A function of a tensor by OpenVINO in float32 that has answered an example, and as torch does.
+
+    Args:
+        graph: makes the function's graph, with `semlink.vision.openvino_graph`, which is not loaded before.
+        with_torch: the function, by torch.
+        example: an argument of it.
+        what: its answers, in messages.
+        threads: CPU threads; 0: OpenVINO's own choice.
+
+    Raises:
+        EngineError: OpenVINO is not installed, or does not answer as torch does.
+    """
+    try:
+        with_openvino = _compiled(graph, threads)
+        found, wanted = with_openvino(example), with_torch(example)
     except ImportError as error:
-        raise EngineError(f"OpenVINO cannot be loaded ({error}): pip install openvino{instead}") from error
+        raise EngineError(f"OpenVINO cannot be loaded ({error}): pip install openvino") from error
     except (AttributeError, RuntimeError, ValueError) as error:
-        raise EngineError(f"OpenVINO cannot run {model.origin.model}: {error}{instead}") from error
+        raise EngineError(f"OpenVINO cannot run {what}: {error}") from error
     # On a CPU below its least instruction set, OpenVINO answers nothing at all and says so nowhere.
     difference = _difference(found, wanted)
     if not difference <= TOLERANCE:
-        raise EngineError(
-            f"OpenVINO's {answer} of {model.origin.model} differ from torch's by {difference:.1e} of the largest"
-            f"{instead}"
-        )
+        raise EngineError(f"OpenVINO's {what} differ from torch's by {difference:.1e} of the largest")
     return with_openvino
 
 
@@ -103,12 +131,10 @@ def _difference(found: Any, wanted: Any) -> float:
     return float((found - wanted).abs().max() / wanted.abs().max()) if found.shape == wanted.shape else inf
 
 
-def _compiled(
-    model: "VisionTransformer", answer: Answer | Literal["tokens"], threads: int, batch: int | None
-) -> "Callable[[Tensor], Any]":
+def _compiled(graph: "Callable[[], Model]", threads: int) -> "Callable[[Tensor], Any]":
     import torch
 
-    from semlink.vision.openvino_graph import openvino_graph  # first: it keeps OpenVINO from reporting
+    model = graph()  # first: what makes it keeps OpenVINO from reporting
 
     import openvino  # isort: skip
 
@@ -119,13 +145,11 @@ def _compiled(
     }
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    request = (
-        openvino.Core().compile_model(openvino_graph(model, answer, batch), "CPU", settings).create_infer_request()
-    )
+    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
 
-    def run(images: "Tensor") -> Any:
-        outputs = request.infer([images.numpy()], share_inputs=True).to_tuple()
+    def run(values: "Tensor") -> Any:
+        outputs = request.infer([values.numpy()], share_inputs=True).to_tuple()
         tensors = tuple(torch.from_numpy(output) for output in outputs)
-        return tensors if answer == "tokens" else tensors[0]
+        return tensors[0] if len(tensors) == 1 else tensors
 
     return run

@@ -1,4 +1,4 @@
-"""OpenVINO graph of a vision transformer, converted from torch in memory, without fetching or writing a file."""
+"""OpenVINO graphs of networks, converted from torch in memory, without fetching or writing a file."""
 
 import sys
 import warnings
@@ -35,18 +35,30 @@ def openvino_graph(
             graph has two outputs.
         batch: B, if it is always the same; that runs somewhat faster.
     """
-    size = model.patch_embed.img_size
     answer_of = ANSWERS[answer]
     model.requires_grad_(False)  # or else the tracer takes no parameter for a constant
+    return graph_of(lambda images: answer_of(model, images), (3, *model.patch_embed.img_size), batch)
 
-    def answering(images: Tensor) -> Tensor | tuple[Tensor, ...]:
-        return answer_of(model, images)
+
+def graph_of(
+    function: Callable[[Tensor], Tensor | tuple[Tensor, ...]], size: tuple[int, ...], batch: int | None
+) -> Model:
+    """Graph of a function of (B, *size), of networks whose parameters have no gradients.
+
+    Args:
+        function: what torch traces: operations on tensors of sizes that its argument's size decides.
+        size: of the argument, without the batch.
+        batch: B, if it is always the same.
+    """
+
+    def traceable(values: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return function(values)
 
     with warnings.catch_warnings(), torch.no_grad():
         # torch calls the tracer deprecated that OpenVINO builds on, and says that sizes become constants.
         warnings.simplefilter("ignore")
-        # Two images, where there may be any number: of one, the number would become a constant. Of a function,
+        # Two items, where there may be any number: of one, the number would become a constant. Of a function,
         # and not a module of 277 parts, DeiT-Tiny's graph takes 0.2 s instead of 0.5 s. Traced here, because
         # OpenVINO has torch check what it traced.
-        traced = torch.jit.trace(answering, torch.zeros(batch or 2, 3, *size), check_trace=False)
-        return convert_model(traced, input=[batch or -1, 3, *size])
+        traced = torch.jit.trace(traceable, torch.zeros(batch or 2, *size), check_trace=False)
+        return convert_model(traced, input=[batch or -1, *size])

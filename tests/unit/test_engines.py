@@ -140,7 +140,9 @@ class TestOpenVino:
     def test_tokens_of_another_model_are_refused(self, monkeypatch, wrong):
         """Either of both answers is checked."""
 
-        def compiled(model, *_):
+        model = small()
+
+        def compiled(*_):
             def run(images):
                 answers = list(tokens_and_attention(model, images))
                 answers[wrong] = answers[wrong].flip(-1)
@@ -150,7 +152,7 @@ class TestOpenVino:
 
         monkeypatch.setattr("semlink.vision.engines._compiled", compiled)
         with pytest.raises(EngineError, match="OpenVINO's tokens of small differ"):
-            load_engine("openvino", small(), "tokens")
+            load_engine("openvino", model, "tokens")
 
     def test_no_answer_at_all_is_refused(self, monkeypatch):
         """As oneDNN gives where it is limited to SSE4.1."""

@@ -1,6 +1,7 @@
 """Learned source coder: pixels into bits tile by tile, a frame into pixels (Kong and Zhang, arXiv 2507.12850).
 
 Both need PyTorch and the networks of a training, which are read on first use, or before by `load`.
+OpenVINO runs them where it is installed.
 """
 
 from pathlib import Path
@@ -27,7 +28,7 @@ def load(weights: Path | None = None) -> None:
     global _weights
     from semlink.source.learned.networks import folder_of, networks
 
-    networks(folder_of(weights))
+    networks(folder_of(weights)).start()
     _weights = weights
 
 

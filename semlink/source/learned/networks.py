@@ -13,10 +13,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
-from semlink.source.learned.interface import FILE, PRETRAINED, Interface, know_interface, load_interface
-from semlink.source.learned.mapper import SIZES, SourceDemapper, SourceMapper
+from semlink.source.learned.interface import (
+    BITS,
+    FILE,
+    PRETRAINED,
+    SIDE,
+    TOKENS,
+    Interface,
+    know_interface,
+    load_interface,
+)
+from semlink.source.learned.mapper import CHANNELS, SIZES, SourceDemapper, SourceMapper
+from semlink.vision.network_engine import NetworkEngine
 from semlink.vision.weights import WeightsError
 
 WEIGHTS = "source.safetensors"
@@ -31,13 +40,26 @@ _lock = threading.Lock()
 _read: dict[Path, "Networks"] = {}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Networks:
-    """Both networks and the interface that they were trained with."""
+    """Both networks and the interface that they were trained with.
+
+    The methods run them by OpenVINO where it can be had (`semlink.vision.network_engine`).
+    """
 
     interface: Interface
     mapper: SourceMapper
     demapper: SourceDemapper
+
+    def __post_init__(self) -> None:
+        """Engines, which convert the networks when they are needed."""
+        self._map = NetworkEngine(self.mapper, (CHANNELS, SIDE, SIDE), "probabilities of the source mapper")
+        self._demap = NetworkEngine(self.demapper, (TOKENS, BITS), "pixels of the source demapper")
+
+    def start(self) -> None:
+        """Makes the engines ready now rather than within the first call."""
+        self._map.start()
+        self._demap.start()
 
     def bits(self, tiles: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """(B, 32, 32, 3) 8-bit tiles -> (B, 64, 96) bits, equation (1)."""
@@ -48,15 +70,13 @@ class Networks:
         return np.concatenate([self._tiles(part) for part in _parts(bits)])
 
     def _bits(self, tiles: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        with torch.inference_mode():
-            pixels = torch.from_numpy(np.ascontiguousarray(tiles)).movedim(-1, 1).float() / 255
-            bits: NDArray[np.bool_] = (self.mapper(pixels) >= 0.5).numpy()
+        pixels = torch.from_numpy(np.ascontiguousarray(tiles)).movedim(-1, 1).float() / 255
+        bits: NDArray[np.bool_] = (self._map(pixels) >= 0.5).numpy()
         return bits
 
     def _tiles(self, bits: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            pixels: Tensor = 255 * self.demapper(torch.from_numpy(np.ascontiguousarray(bits)))
-            tiles: NDArray[np.float32] = pixels.clamp(0, 255).movedim(1, -1).numpy()
+        pixels = 255 * self._demap(torch.from_numpy(np.ascontiguousarray(bits)))
+        tiles: NDArray[np.float32] = pixels.clamp(0, 255).movedim(1, -1).numpy()
         return tiles
 
 
