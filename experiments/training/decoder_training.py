@@ -20,13 +20,8 @@ from rich.progress import Progress
 from torch import Tensor
 
 from experiments.data.image_sets import ImageSet
-from experiments.training.checkpoint import (
-    device_and_precision,
-    learning_rate_share,
-    load_checkpoint,
-    save_checkpoint,
-    write_card,
-)
+from experiments.training.checkpoint import device_and_precision, write_card
+from experiments.training.steps import Steps
 from experiments.training.tokens import CachedTokens, batch_of, cached_tokens
 from semlink.source.transformer_aided.quantizer import Scales, dequantize, quantize
 from semlink.source.transformer_aided.selection import select
@@ -197,17 +192,9 @@ def fit_decoder(
     where, precision = device_and_precision()
     decoder.to(where).train()
     optimizer = torch.optim.Adam(decoder.parameters(), lr=options.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_share(step, options.steps))
-    step = 0
-    if saved := load_checkpoint(checkpoint, run):
-        decoder.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        step = saved["step"]
-    task = progress.add_task("token decoder", total=options.steps, completed=step)
-    losses = []
-    while step < options.steps:
-        generator = np.random.default_rng((options.seed, step))  # so that a resumed run goes on as it would have
+    steps = Steps(decoder, optimizer, options.steps, run, checkpoint)
+    for step in steps.left("token decoder", progress):
+        generator = np.random.default_rng((options.seed, step))
         chosen = generator.integers(len(cache), size=options.batch)
         tokens, pixels = batch_of(cache, chosen)
         sent = selected(
@@ -217,24 +204,9 @@ def fit_decoder(
         mask = torch.from_numpy(sent).to(where)
         with precision:
             painted = decoder(arrived, mask)
-        loss = masked_mse(painted.float(), pixels.to(where), mask)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        step += 1
-        losses.append(loss.item())
-        progress.advance(task)
-        if step % CHECKPOINT_STEPS == 0 or step == options.steps:
-            log.info("steps", step=step, masked_mse=round(float(np.mean(losses)), 6))
-            losses = []
-            state = {
-                "model": decoder.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "step": step,
-            }
-            save_checkpoint(checkpoint, run, state)
+        steps.take(masked_mse(painted.float(), pixels.to(where), mask))
+        if steps.due(CHECKPOINT_STEPS):
+            steps.save()
     decoder.cpu().eval()
 
 

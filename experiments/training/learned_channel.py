@@ -20,13 +20,11 @@ stay are chosen on pictures of the training split that are not trained on, in th
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import structlog
 import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
@@ -36,9 +34,10 @@ from torch import Tensor, nn
 
 from experiments.data import ImageSetError
 from experiments.data.image_sets import Example, ImageSet
-from experiments.training.checkpoint import device_and_precision, load_checkpoint, save_checkpoint, write_card
+from experiments.training.checkpoint import device_and_precision, write_card
 from experiments.training.learned_source import VALIDATION_SHARE, read_pixels, squared_error, straight_through
 from experiments.training.linear_code import SAMPLE, start_linear
+from experiments.training.steps import ChosenSteps
 from semlink.access.learned.bandwidth import CBRS, TOKEN_SYMBOLS, TOKENS
 from semlink.access.learned.export import export_access
 from semlink.access.learned.importance_aware_net import Parts
@@ -46,8 +45,6 @@ from semlink.access.learned.mapper import ChannelDemapper, ChannelMapper, Link, 
 from semlink.source.learned.interface import BITS
 from semlink.source.learned.networks import Networks, networks
 from semlink.vision.weights import WeightsError
-
-log = structlog.get_logger(__name__)
 
 Air = Literal["awgn", "rayleigh"]
 Variant = Literal["full", "no-interface-attention", "no-ian", "split"]
@@ -60,7 +57,6 @@ PARTS: dict[Variant, Parts] = {
 WEIGHTS = "access.safetensors"
 SNR_DB = (5.0, 20.0)
 """Range of the SNR of training; of "split" the upper end alone."""
-WARM_UP = 0.05
 VALIDATIONS = 5
 """So often in a run weights are saved and measured."""
 VALIDATION_PICTURES = 400
@@ -272,7 +268,6 @@ def fit_channel(
     validation: Coded,
     checkpoint: Path,
     progress: Progress,
-    until: int | None = None,
 ) -> list[dict[str, float]]:
     """Trains; the model ends with the weights of the best validation. Returns a row for each.
 
@@ -284,24 +279,15 @@ def fit_channel(
         validation: to choose the weights by.
         checkpoint: file.
         progress: progress bar.
-        until: stop after so many steps, as if interrupted.
     """
     options = run[0]
     device, precision = device_and_precision()
     model.to(device)
     demapper = coder.demapper.to(device)
     optimizer = torch.optim.Adam(model.parameters(), options.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _rate_of(options.steps))
-    step, best, best_state, history = 0, -math.inf, model.state_dict(), []
-    if saved := load_checkpoint(checkpoint, run):
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        step, best, best_state, history = (saved[name] for name in ("step", "best", "best_state", "history"))
+    steps = ChosenSteps(model, optimizer, options.steps, run, checkpoint)
     every = math.ceil(options.steps / VALIDATIONS)
-    task = progress.add_task("training", total=options.steps, completed=step)
-    while step < min(options.steps, until or options.steps):
-        # By the step, so that a resumed run goes on as it would have.
+    for step in steps.left("training", progress):
         generator = torch.Generator().manual_seed(options.seed * options.steps + step)
         chosen = torch.randint(len(fit.pixels), (options.batch,), generator=generator).numpy()
         pixels, bits = (each.to(device) for each in fit.batch(chosen))
@@ -311,27 +297,13 @@ def fit_channel(
             probabilities = model(bits, options.air, snr_db, used, generator)
             draws = torch.rand(probabilities.shape, generator=generator).to(device)
             loss = squared_error(pixels, demapper(straight_through(probabilities, draws)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        step += 1
-        progress.advance(task)
-        if step % every and step != options.steps:
+        steps.take(loss)
+        if not steps.due(every):
             continue
         score = validated(model, coder, options, validation)
-        history.append(
-            {"images": step * options.batch, "error": round(loss.item(), 2), "psnr_db": round(score, 4)}
-        )
-        log.info("validated", **history[-1])
-        if score >= best:
-            best, best_state = score, {key: value.clone() for key, value in model.state_dict().items()}
-        state = {
-            "model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
-            "step": step, "best": best, "best_state": best_state, "history": history,
-        }  # fmt: skip
-        save_checkpoint(checkpoint, run, state)
-    model.load_state_dict(best_state)
+        images, error = steps.step * options.batch, round(loss.item(), 2)
+        steps.validated(score, {"images": images, "error": error, "psnr_db": round(score, 4)})
+    history = steps.choose()
     model.eval()
     coder.demapper.cpu()
     return history
@@ -394,10 +366,3 @@ def psnrs(
             error = (received - 255 * pixels).square().flatten(1).mean(1).clamp_min(1e-3)
             found.append(10 * torch.log10(255**2 / error))
     return torch.cat(found).numpy().astype(np.float64)
-
-
-def _rate_of(steps: int) -> Callable[[int], float]:
-    """Learning rate as a share of the largest: a short rise, then half a cosine down to zero."""
-    return lambda step: (
-        min(1.0, (step + 1) / max(1.0, WARM_UP * steps)) * (1 + math.cos(math.pi * step / steps)) / 2
-    )

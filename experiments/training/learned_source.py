@@ -17,13 +17,11 @@ are few passes over the pictures here and 250 there; a faster step for μ; horiz
 are chosen on pictures of the training split that are not trained on; the authors' code takes the test set.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import structlog
 import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
@@ -32,12 +30,11 @@ from torch import Tensor, nn
 
 from experiments.data import ImageSetError
 from experiments.data.image_sets import Example, ImageSet
-from experiments.training.checkpoint import device_and_precision, load_checkpoint, save_checkpoint, write_card
+from experiments.training.checkpoint import device_and_precision, write_card
+from experiments.training.steps import ChosenSteps
 from semlink.source.learned.interface import BITS, FILE, SIDE, TOKENS, Interface, to_bytes
 from semlink.source.learned.mapper import SourceDemapper, SourceMapper
 from semlink.vision.images import open_image
-
-log = structlog.get_logger(__name__)
 
 VALIDATION_SHARE = 0.04
 """Of the pictures of every class: 2,000 of CIFAR-10's 50,000, which choose the weights that stay."""
@@ -45,7 +42,6 @@ INITIAL_MU = -4.0
 """ε ≈ 0.009, as in the authors' code."""
 MU_FASTER = 10.0
 """Step of μ over that of the weights: it has far to go in few steps."""
-WARM_UP = 0.05
 VALIDATIONS = 20
 """So often in a run weights are saved and measured."""
 READ_BATCH = 250
@@ -272,17 +268,9 @@ def _fit(
         *([{"params": mu, "lr": MU_FASTER * options.learning_rate}] if mu else []),
     ]
     optimizer = torch.optim.Adam(groups)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, options.steps))
-    step, best, best_state, history = 0, math.inf, model.state_dict(), []
-    if saved := load_checkpoint(checkpoint, run):
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        step, best, best_state, history = (saved[name] for name in ("step", "best", "best_state", "history"))
+    steps = ChosenSteps(model, optimizer, options.steps, run, checkpoint)
     every = max(1, options.steps // VALIDATIONS)
-    task = progress.add_task("training", total=options.steps, completed=step)
-    while step < options.steps:
-        # By the step, so that a resumed run goes on as it would have.
+    for step in steps.left("training", progress):
         generator = torch.Generator().manual_seed(options.seed * options.steps + step)
         pixels = _batch(fit, options.batch, generator).to(device)
         draws = torch.rand((options.batch, TOKENS, BITS), generator=generator).to(device)
@@ -291,29 +279,16 @@ def _fit(
             bits = straight_through(flipped(model.mapper(pixels), epsilon), draws)
             error = squared_error(pixels, model.demapper(bits))
             loss = error + options.strength * regularization(epsilon)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        step += 1
-        progress.advance(task)
-        if step % every and step != options.steps:
+        steps.take(loss)
+        if not steps.due(every):
             continue
-        row = {"images": step * options.batch, "error": error.item(), **quality(model, validation, options.seed)}
+        row = {"images": steps.step * options.batch, "error": error.item()}
+        row |= quality(model, validation, options.seed)
         row["mean_epsilon"] = epsilon.mean().item()
         score = row["error_flipped"] + options.strength * regularization(epsilon.detach()).item()
-        history.append({name: round(value, 4) for name, value in row.items()})
-        log.info("validated", **history[-1])
-        if score <= best:
-            best, best_state = score, {key: value.clone() for key, value in model.state_dict().items()}
+        steps.validated(-score, {name: round(value, 4) for name, value in row.items()})
         model.train()
-        state = {
-            "model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
-            "step": step, "best": best, "best_state": best_state, "history": history,
-        }  # fmt: skip
-        save_checkpoint(checkpoint, run, state)
-    model.load_state_dict(best_state)
-    return history
+    return steps.choose()
 
 
 def _batch(pixels: NDArray[np.uint8], size: int, generator: torch.Generator) -> Tensor:
@@ -322,8 +297,3 @@ def _batch(pixels: NDArray[np.uint8], size: int, generator: torch.Generator) -> 
     batch = torch.from_numpy(pixels[chosen]).float() / 255
     mirrored = torch.rand((size, 1, 1, 1), generator=generator) < 0.5
     return torch.where(mirrored, batch.flip(-1), batch)
-
-
-def _rate(step: int, steps: int) -> float:
-    """Learning rate as a share of the largest: a short rise, then half a cosine down to zero."""
-    return min(1.0, (step + 1) / max(1.0, WARM_UP * steps)) * (1 + math.cos(math.pi * min(1.0, step / steps))) / 2

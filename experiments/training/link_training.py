@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import structlog
 import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
@@ -23,13 +22,8 @@ from torch.nn.functional import layer_norm, mse_loss
 from experiments.data import ImageSetError
 from experiments.data.image_sets import ImageSet
 from experiments.evaluation.coders import send_frame
-from experiments.training.checkpoint import (
-    device_and_precision,
-    learning_rate_share,
-    load_checkpoint,
-    save_checkpoint,
-    write_card,
-)
+from experiments.training.checkpoint import device_and_precision, write_card
+from experiments.training.steps import Steps
 from experiments.training.tokens import random_crop
 from experiments.training.train import measure, predicted
 from semlink.channel.bsc import BinarySymmetricChannel
@@ -37,8 +31,6 @@ from semlink.vision.images import open_image
 from semlink.vision.storage import save_small
 from semlink.vision.vit import class_attention, class_names, first_blocks, load_vit, normalise
 from semlink.vision.weights import DEVICE_MODEL
-
-log = structlog.get_logger(__name__)
 
 KIND = "link-trained"
 LABELLED, AS_BEFORE = "as labelled", "as before it was adapted"
@@ -148,43 +140,20 @@ def _adapt(
     for weight in parameters:
         weight.requires_grad_(True)
     optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_share(step, options.steps))
-    step = 0
-    if saved := load_checkpoint(checkpoint, run):
-        student.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        step = saved["step"]
-    if step == options.steps:
+    steps = Steps(student, optimizer, options.steps, run, checkpoint)
+    if steps.step == steps.total:
         return
     pool = _pool(data, teacher, options, progress)
-    task = progress.add_task("link-training", total=options.steps, completed=step)
-    losses = []
     student.train()
-    while step < options.steps:
-        generator = np.random.default_rng((options.seed, step))  # so that a resumed run goes on as it would have
+    for step in steps.left("link-training", progress):
+        generator = np.random.default_rng((options.seed, step))
         chosen = generator.integers(len(pool.crops), size=options.batch)
         damaged = np.stack([_damaged(pool.crops[index], pool.attention[index], generator) for index in chosen])
         with precision:
             tokens = first_blocks(student, normalise(student, damaged).to(where), options.blocks)
-        loss = mse_loss(_normed(tokens), _normed(pool.tokens[chosen].to(where)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        step += 1
-        losses.append(loss.item())
-        progress.advance(task)
-        if step % CHECKPOINT_STEPS == 0 or step == options.steps:
-            log.info("steps", step=step, loss=round(float(np.mean(losses)), 4))
-            losses = []
-            state = {
-                "model": student.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "step": step,
-            }
-            save_checkpoint(checkpoint, run, state)
+        steps.take(mse_loss(_normed(tokens), _normed(pool.tokens[chosen].to(where))))
+        if steps.due(CHECKPOINT_STEPS):
+            steps.save()
 
 
 @dataclass(frozen=True, eq=False)

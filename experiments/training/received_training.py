@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import structlog
 import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
@@ -24,14 +23,9 @@ from torch.nn.functional import cross_entropy
 
 from experiments.data.image_sets import ImageSet
 from experiments.evaluation.intervals import accuracy
-from experiments.training.checkpoint import (
-    device_and_precision,
-    learning_rate_share,
-    load_checkpoint,
-    save_checkpoint,
-    write_card,
-)
+from experiments.training.checkpoint import device_and_precision, write_card
 from experiments.training.decoder_training import RATES, over_the_wire, selected
+from experiments.training.steps import Steps
 from experiments.training.tokens import CachedTokens, batch_of, cached_tokens
 from experiments.training.train import measure
 from semlink.source.transformer_aided.coder import GEOMETRY, NOT_SENT
@@ -40,8 +34,6 @@ from semlink.vision.storage import save_small
 from semlink.vision.token_decoder import SCALES_NAME, TOKEN_DECODER, TokenDecoder, decoded_pixels, load_decoder
 from semlink.vision.vit import class_names, load_vit, normalise
 from semlink.vision.weights import DEVICE_MODEL
-
-log = structlog.get_logger(__name__)
 
 KIND = "trained on received pictures"
 MEASURED = 404
@@ -153,17 +145,9 @@ def fit_received(
     parts = [*classifier.blocks[options.frozen_blocks :], classifier.norm, classifier.head]
     parameters = [weight.requires_grad_(True) for part in parts for weight in part.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=options.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_share(step, options.steps))
-    step = 0
-    if saved := load_checkpoint(checkpoint, run):
-        classifier.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        step = saved["step"]
-    task = progress.add_task("classifier", total=options.steps, completed=step)
-    losses = []
-    while step < options.steps:
-        generator = np.random.default_rng((options.seed, step))  # so that a resumed run goes on as it would have
+    steps = Steps(classifier, optimizer, options.steps, run, checkpoint)
+    for step in steps.left("classifier", progress):
+        generator = np.random.default_rng((options.seed, step))
         chosen = generator.integers(len(cache), size=options.batch)
         rates = generator.choice(RATES, size=options.batch)
         sent = selected(cache.attention[chosen], rates, options.alpha, generator)
@@ -172,24 +156,9 @@ def fit_received(
         with precision:
             originals, received = classifier(normalise(classifier, pixels).to(where)).float().chunk(2)
         labels = torch.from_numpy(cache.labels[chosen]).to(where)
-        loss = received_loss(originals, received, labels, options.beta)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        step += 1
-        losses.append(loss.item())
-        progress.advance(task)
-        if step % CHECKPOINT_STEPS == 0 or step == options.steps:
-            log.info("steps", step=step, loss=round(float(np.mean(losses)), 4))
-            losses = []
-            state = {
-                "model": classifier.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "step": step,
-            }
-            save_checkpoint(checkpoint, run, state)
+        steps.take(received_loss(originals, received, labels, options.beta))
+        if steps.due(CHECKPOINT_STEPS):
+            steps.save()
     classifier.cpu().eval()
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from interruption import whole_and_resumed
 from PIL import Image
 from rich.progress import Progress
 
@@ -86,28 +87,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(cache, tmp_path, monkeypatch)
     scales = write_scales(tmp_path / "scales.npz", cache.tokens, np.zeros(D, np.float32), np.ones(D, np.float32))
     run = (OPTIONS, "pictures")
 
-    def trained(checkpoint) -> TokenDecoder:
+    def trained(folder) -> TokenDecoder:
         decoder = new_decoder()
-        fit_decoder(decoder, cache, scales, run, checkpoint, Progress(disable=True))
+        fit_decoder(decoder, cache, scales, run, folder / "checkpoint", Progress(disable=True))
         return decoder
 
-    uninterrupted = trained(tmp_path / "one")
-    calls = []
-
-    def interrupted(*arguments):
-        calls.append(arguments)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return masked_mse(*arguments)
-
-    monkeypatch.setattr(decoder_training, "masked_mse", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "two")
-    resumed = trained(tmp_path / "two")
-    assert len(calls) == 4 + 3  # steps 3, 4 and 5 of the run, after the checkpoint behind the second
-    for name, values in uninterrupted.state_dict().items():
+    whole, resumed = whole_and_resumed(trained, tmp_path, taken=3)
+    for name, values in whole.state_dict().items():
         assert torch.equal(values, resumed.state_dict()[name]), name
-    assert not torch.equal(uninterrupted.layers[0].weight, new_decoder().layers[0].weight)
+    assert not torch.equal(whole.layers[0].weight, new_decoder().layers[0].weight)
 
 
 def test_an_interrupted_cache_goes_on(tmp_path, monkeypatch):

@@ -1,10 +1,12 @@
 """Training of channel mapper and demapper: the air, the gradient through drawn bits, a linear start, resuming."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from interruption import whole_and_resumed
 from PIL import Image
 from rich.progress import Progress
 from safetensors.torch import load_file
@@ -65,12 +67,12 @@ def pictures(count=12):
     return Coded(rng.integers(0, 256, (count, 3, 32, 32), np.uint8), rng.integers(0, 256, (count, 768), np.uint8))
 
 
-def trained(made, checkpoint, **more):
+def trained(made, folder):
     torch.manual_seed(0)
     model = LearnedChannel(made.link, torch.from_numpy(EPSILON))
     with Progress(disable=True) as progress:
         history = fit_channel(
-            model, source(), (made, "a", "b"), pictures(), pictures(2), checkpoint, progress, **more
+            model, source(), (made, "a", "b"), pictures(), pictures(2), folder / "checkpoint", progress
         )
     return model.state_dict(), history
 
@@ -132,16 +134,14 @@ def test_the_gradient_goes_through_drawn_bits_to_mapper_and_demapper():
 @pytest.mark.numeric
 def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
     monkeypatch.setattr(learned_channel, "VALIDATIONS", 2)  # of six steps, after the third and the sixth
-    whole, rows = trained(options(), tmp_path / "whole")
-    trained(options(), tmp_path / "half", until=3)
-    resumed, rows_resumed = trained(options(), tmp_path / "half")
+    (whole, rows), (resumed, rows_resumed) = whole_and_resumed(partial(trained, options()), tmp_path, taken=4)
     assert [row["images"] for row in rows] == [12, 24]
     assert rows == rows_resumed
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_the_papers_size_takes_steps(tmp_path):
-    state, history = trained(options(size="paper", cbr="1/24", images=2, batch=2), tmp_path / "paper")
+    state, history = trained(options(size="paper", cbr="1/24", images=2, batch=2), tmp_path)
     assert len(history) == 1
     assert all(value.isfinite().all() for value in state.values())
 

@@ -2,11 +2,13 @@
 
 import itertools
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from interruption import whole_and_resumed
 from PIL import Image
 from rich.progress import Progress
 from torch import Tensor
@@ -15,7 +17,6 @@ from typer.testing import CliRunner
 from cli.main import app
 from experiments.data import ImageSetError
 from experiments.data.image_sets import load_image_set
-from experiments.training import learned_source
 from experiments.training.learned_source import (
     LearnedSource,
     LearnedSourceOptions,
@@ -244,27 +245,14 @@ def run(options: LearnedSourceOptions, pictures: Path, out: Path) -> dict:
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(pictures, tmp_path, monkeypatch):
-    whole = run(SMALL, pictures, tmp_path / "whole")
-    save, saved = learned_source.save_checkpoint, []
-
-    def save_and_stop(*arguments):
-        save(*arguments)
-        saved.append(1)
-        if len(saved) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(learned_source, "save_checkpoint", save_and_stop)
-    with pytest.raises(KeyboardInterrupt):
-        run(SMALL, pictures, tmp_path / "parts")
-    resumed = run(SMALL, pictures, tmp_path / "parts")
-    assert len(saved) == 4
+def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(pictures, tmp_path):
+    whole, resumed = whole_and_resumed(partial(run, SMALL, pictures), tmp_path, taken=2, lost=0)
     assert resumed["history"] == whole["history"]
     assert resumed["id"] == whole["id"]
-    assert not list((tmp_path / "parts").glob("*.checkpoint"))
+    assert not list((tmp_path / "cut").glob("*.checkpoint"))
     assert whole["trained_on"] + whole["chosen_on"]["images"] == 52
     assert whole["held_out"]["images"] == 8
-    assert load_interface(tmp_path / "parts").id.hex() == whole["id"]
+    assert load_interface(tmp_path / "cut").id.hex() == whole["id"]
     stored = networks(tmp_path / "whole")
     assert stored.interface.id.hex() == whole["id"]
 

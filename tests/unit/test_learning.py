@@ -4,11 +4,13 @@ import os
 import re
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from interruption import whole_and_resumed
 from PIL import Image
 from rich.progress import Progress
 from scipy.stats import binom, binomtest
@@ -20,7 +22,6 @@ from experiments.data.image_sets import ImageSet, load_image_set
 from experiments.evaluation.intervals import accuracy, difference, interval, percent, wilson
 from experiments.training.checkpoint import load_checkpoint, save_checkpoint
 from experiments.training.link_training import LinkTrainOptions, link_train
-from experiments.training.link_training import _damaged as damaged
 from experiments.training.train import WIDEST, Score, TrainOptions, train
 from experiments.training.train import _score as score
 from semlink.vision.storage import read_weights, save_small
@@ -377,30 +378,15 @@ class TestLinkTraining:
 
     def test_comes_nearer_to_the_clean_models_answers_on_damaged_images(self, few, tmp_path, monkeypatch):
         losses = []
-        monkeypatch.setattr(
-            "experiments.training.link_training.log.info", lambda *_, loss=None, **__: losses.append(loss)
-        )
+        monkeypatch.setattr("experiments.training.steps.log.info", lambda *_, loss=None, **__: losses.append(loss))
         monkeypatch.setattr("experiments.training.link_training.CHECKPOINT_STEPS", 6)
         with Progress(disable=True) as progress:
             link_train(replace(self.OPTIONS, steps=24, batch=8), few, few, tmp_path, progress)
         assert losses[-1] < 0.9 * losses[0]
 
     def test_an_interrupted_run_goes_on_and_ends_the_same(self, few, tmp_path, monkeypatch):
-        self.run(few, tmp_path / "whole")
         monkeypatch.setattr("experiments.training.link_training.CHECKPOINT_STEPS", 2)
-        with monkeypatch.context() as patch:
-            calls = iter(range(2 * 4))
-
-            def interrupted(*arguments):
-                if next(calls, None) is None:
-                    raise KeyboardInterrupt  # in the third step; two are in the checkpoint
-                return damaged(*arguments)
-
-            patch.setattr("experiments.training.link_training._damaged", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                self.run(few, tmp_path / "cut")
-        assert (tmp_path / "cut" / f"{DEVICE_MODEL}.checkpoint").is_file()
-        self.run(few, tmp_path / "cut")
+        whole_and_resumed(partial(self.run, few), tmp_path, taken=2, lost=0)
         first, again = (
             read_weights(tmp_path / name / f"{DEVICE_MODEL}.safetensors").state for name in ("whole", "cut")
         )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from interruption import whole_and_resumed
 from rich.progress import Progress
 
 from experiments.training import received_training
@@ -57,29 +58,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch):
     )
     options = ReceivedOptions("deit_tiny_patch16_224", None, tmp_path, 0.3, 0.85, 10, 4, 1, 1e-3, 0)
 
-    def trained(checkpoint):
+    def trained(folder):
         torch.manual_seed(0)
         classifier = timm.create_model("deit_tiny_patch16_224", num_classes=3)
-        fit_received(classifier, decoder, cache, (options, "pictures"), checkpoint, Progress(disable=True))
+        run, checkpoint = (options, "pictures"), folder / "checkpoint"
+        fit_received(classifier, decoder, cache, run, checkpoint, Progress(disable=True))
         return classifier.state_dict()
 
-    uninterrupted = trained(tmp_path / "one")
-    calls = []
-
-    def interrupted(*arguments):
-        calls.append(arguments)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return received_loss(*arguments)
-
-    monkeypatch.setattr(received_training, "received_loss", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "two")
-    resumed = trained(tmp_path / "two")
-    assert len(calls) == 4 + 2  # steps 3 and 4, after the checkpoint behind the second
-    for name, values in uninterrupted.items():
+    whole, resumed = whole_and_resumed(trained, tmp_path, taken=3)
+    for name, values in whole.items():
         assert torch.equal(values, resumed[name]), name
     torch.manual_seed(0)
     new = timm.create_model("deit_tiny_patch16_224", num_classes=3).state_dict()
-    changed = {name for name, values in new.items() if not torch.equal(values, uninterrupted[name])}
+    changed = {name for name, values in new.items() if not torch.equal(values, whole[name])}
     assert {name.split(".")[1] for name in changed if name.startswith("blocks")} == {"10", "11"}
