@@ -4,16 +4,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-from cli.from_settings import ImageFolder, MostImages, explained, fail
-from cli.training import HoldOut, Seed
-from experiments.data import ImageSetError
-from experiments.data.image_sets import load_image_set
+from cli.from_settings import ImageFolder, MostImages, fail
+from cli.training import AdamRate, Batch, HoldOut, Passed, Seed, train_on_rest
 from semlink.access.learned.bandwidth import CBRS
-from semlink.vision.images import ImageError
-from semlink.vision.weights import WeightsError
 
 SourceModels = Annotated[
     Path, typer.Argument(help="Folder that semlink train-learned-source wrote: source.safetensors, interface.npy.")
@@ -38,9 +32,9 @@ def train_learned_channel(
     start: Annotated[
         Path | None, typer.Option(help="Folder of an earlier training of this size and variant to start from.")
     ] = None,
-    images: Annotated[int, typer.Option(min=1, help="Pictures in all passes together.")] = 100_000,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Adam's largest step size.")] = 2e-3,
+    images: Passed = 100_000,
+    batch: Batch = 64,
+    learning_rate: AdamRate = 2e-3,
     hold_out: HoldOut = "split=test",
     most_images: MostImages = None,
     seed: Seed = 0,
@@ -61,12 +55,9 @@ def train_learned_channel(
     options = LearnedChannelOptions(
         "access", channel, variant, size, cbr, start, images, batch, learning_rate, seed
     )
-    with explained(ImageSetError, ImageError, WeightsError):
-        held_out, rest = load_image_set(data).where(hold_out)
-        if most_images is not None:
-            rest = rest.at_most(most_images)
-        with Progress(console=Console(stderr=True)) as progress:
-            card = training(options, source, rest, held_out, out, progress)
+    card = train_on_rest(
+        lambda options, *rest: training(options, source, *rest), options, data, hold_out, most_images, out
+    )
     measured = card["held_out"]
     rows = "; ".join(
         f"CBR {ratio} {', '.join(f'{psnr:.2f}' for psnr in row.values())}"

@@ -4,14 +4,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-from cli.from_settings import ImageFolder, MostImages, explained
-from cli.training import HoldOut, Seed
-from experiments.data import ImageSetError
-from experiments.data.image_sets import load_image_set
-from semlink.vision.images import ImageError
+from cli.from_settings import ImageFolder, MostImages
+from cli.training import AdamRate, Batch, HoldOut, Passed, Seed, train_on_rest
 
 SourceFolder = Annotated[
     Path, typer.Argument(help="Folder for source.safetensors, interface.npy, their card and checkpoint.")
@@ -43,9 +38,9 @@ def train_learned_source(
         float | None,
         typer.Option(min=1e-6, max=0.499, help="Largest flip probability; prescribed only.  [default: 0.061]"),
     ] = None,
-    images: Annotated[int, typer.Option(min=1, help="Pictures in all passes together.")] = 300_000,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Adam's largest step size.")] = 1e-3,
+    images: Passed = 300_000,
+    batch: Batch = 64,
+    learning_rate: AdamRate = 1e-3,
     hold_out: HoldOut = "split=test",
     most_images: MostImages = None,
     seed: Seed = 0,
@@ -75,12 +70,7 @@ def train_learned_source(
         learning_rate,
         seed,
     )
-    with explained(ImageSetError, ImageError):
-        held_out, rest = load_image_set(data).where(hold_out)
-        if most_images is not None:
-            rest = rest.at_most(most_images)
-        with Progress(console=Console(stderr=True)) as progress:
-            card = training(options, rest, held_out, out, progress)
+    card = train_on_rest(training, options, data, hold_out, most_images, out)
     measured = card["held_out"]
     typer.echo(
         f"{out}/source.safetensors, interface {card['id']}: {measured['psnr_db']:.2f} dB on {measured['images']} "

@@ -25,6 +25,11 @@ HoldOut = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+StepCount = Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")]
+Passed = Annotated[int, typer.Option(min=1, help="Pictures in all passes together.")]
+Batch = Annotated[int, typer.Option(min=1, help="Pictures a step.")]
+AdamRate = Annotated[float, typer.Option(help="Adam's largest step size.")]
+Alpha = Annotated[float, typer.Option(min=0, max=1, help="Share of the selected patches that attention chooses.")]
 
 
 def train(
@@ -131,13 +136,11 @@ def train_decoder(
     start: Annotated[
         Path | None, typer.Option(help="Folder of a token decoder to start from, instead of random weights.")
     ] = None,
-    alpha: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the selected patches that attention chooses.")
-    ] = 0.85,
+    alpha: Alpha = 0.85,
     crops: Annotated[int, typer.Option(min=1, help="Views of each picture: its middle, and random crops.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")] = 2000,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="Adam's largest step size.")] = 5e-4,
+    steps: StepCount = 2000,
+    batch: Batch = 32,
+    learning_rate: AdamRate = 5e-4,
     most_images: MostImages = None,
     seed: Seed = 0,
     weights: WeightsFolder = None,
@@ -152,7 +155,7 @@ def train_decoder(
     from experiments.training.decoder_training import DecoderOptions, train_decoder
 
     options = DecoderOptions(DEVICE_MODEL, weights, start, alpha, crops, steps, batch, learning_rate, seed)
-    card = _card(train_decoder, options, data, hold_out, most_images, out)
+    card = train_on_rest(train_decoder, options, data, hold_out, most_images, out)
     errors = card["held_out"]["masked_mse"]["by_rate"]
     typer.echo(
         f"{out}/token_decoder.safetensors: masked mean squared error on {card['held_out']['pictures']} pictures, "
@@ -171,13 +174,11 @@ def train_received(
     beta: Annotated[
         float, typer.Option(min=0, max=1, help="Weight β of the originals; received pictures get 1 - β.")
     ] = 0.3,
-    alpha: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the selected patches that attention chooses.")
-    ] = 0.85,
+    alpha: Alpha = 0.85,
     frozen_blocks: Annotated[int, typer.Option(min=0, max=12, help="Blocks left as they are.")] = 6,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")] = 200,
+    steps: StepCount = 200,
     batch: Annotated[int, typer.Option(min=1, help="Pictures a step, each as original and as received.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Adam's largest step size.")] = 1e-4,
+    learning_rate: AdamRate = 1e-4,
     most_images: MostImages = None,
     seed: Seed = 0,
     weights: WeightsFolder = None,
@@ -209,7 +210,7 @@ def _train(
     out: Path,
 ) -> dict[str, Any]:
     """Trains on all images but those held out; prints the accuracy on these, undamaged; returns the card."""
-    card = _card(training, options, data, hold_out, most_images, out)
+    card = train_on_rest(training, options, data, hold_out, most_images, out)
     measured, right = card["held_out"], card.get("right", "right")
     typer.echo(
         f"{out}/{options.model}.safetensors: {measured['accuracy']:.1%} of {_counted(measured)}, held out and "
@@ -218,7 +219,7 @@ def _train(
     return card
 
 
-def _card(
+def train_on_rest(
     training: Callable[..., dict[str, Any]],
     options: Any,
     data: Path,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_files import assert_no_others, write_anew
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -287,16 +288,11 @@ NAMES = [f"{codec}-{what}" for codec in CODECS for what in ("picture", "small")]
 @pytest.fixture(scope="module")
 def regenerated(request: pytest.FixtureRequest) -> None:
     """See tests/unit/test_golden.py. Other releases of the codecs' libraries may encode in other ways."""
-    if not request.config.getoption("--regenerate-golden"):
-        return
-    GOLDEN.mkdir(exist_ok=True)
-    for old in GOLDEN.iterdir():
-        old.unlink()
-    for name, made in _cases():
-        (GOLDEN / f"{name}.bin").write_bytes(made.to_bytes())
-        pixels = decode(made).astype(np.uint8)
-        np.savez_compressed(GOLDEN / f"{name}.npz", allow_pickle=False, **_contents(made), pixels=pixels)
-    pytest.skip("the golden files were written anew: look at what changed, then run without the flag")
+    cases = (
+        (name, made.to_bytes(), _contents(made) | {"pixels": decode(made).astype(np.uint8)})
+        for name, made in _cases()
+    )
+    write_anew(request, GOLDEN, cases)
 
 
 @pytest.mark.usefixtures("regenerated")
@@ -315,6 +311,4 @@ class TestGolden:
         assert made.to_bytes() == data
 
     def test_no_file_without_a_case(self):
-        assert {path.name for path in GOLDEN.iterdir()} == {
-            f"{name}.{kind}" for name in NAMES for kind in ("bin", "npz")
-        }
+        assert_no_others(GOLDEN, NAMES)

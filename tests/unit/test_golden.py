@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_files import assert_no_others, write_anew
 
 from semlink.source.iaq.coder import decode, encode
 from semlink.source.iaq.frame import Geometry, IaqFrame
@@ -52,14 +53,7 @@ def _contents(frame: IaqFrame) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module", autouse=True)
 def regenerated(request: pytest.FixtureRequest) -> None:
-    if not request.config.getoption("--regenerate-golden"):
-        return
-    for old in GOLDEN.glob("*.*"):
-        old.unlink()
-    for name, frame in _cases():
-        (GOLDEN / f"{name}.bin").write_bytes(frame.to_bytes())
-        np.savez_compressed(GOLDEN / f"{name}.npz", allow_pickle=False, **_contents(frame))
-    pytest.skip("the golden files were written anew: look at what changed, then run without --regenerate-golden")
+    write_anew(request, GOLDEN, ((name, frame.to_bytes(), _contents(frame)) for name, frame in _cases()))
 
 
 @pytest.mark.parametrize("name", [name for name, _ in _cases()])
@@ -86,7 +80,4 @@ class TestGolden:
 
 
 def test_no_file_without_a_case():
-    names = {name for name, _ in _cases()}
-    assert {path.name for path in GOLDEN.iterdir() if path.is_file()} == {
-        f"{name}.{kind}" for name in names for kind in ("bin", "npz")
-    }
+    assert_no_others(GOLDEN, (name for name, _ in _cases()))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_files import assert_no_others, write_anew
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -247,13 +248,12 @@ def golden_cases() -> dict[str, LearnedFrame]:
 @pytest.fixture(scope="module", autouse=True)
 def regenerated(request: pytest.FixtureRequest) -> None:
     """See tests/unit/test_golden.py: a changed .bin means that the format has changed."""
-    if request.config.getoption("--regenerate-golden"):
-        GOLDEN.mkdir(exist_ok=True)
-        for name, frame in golden_cases().items():
-            (GOLDEN / f"{name}.bin").write_bytes(frame.to_bytes())
-            np.savez_compressed(
-                GOLDEN / f"{name}.npz", bits=np.packbits(frame.bits == 1), present=frame.present, grid=frame.grid
-            )
+    cases = ((name, frame.to_bytes(), contents(frame)) for name, frame in golden_cases().items())
+    write_anew(request, GOLDEN, cases)
+
+
+def contents(frame: LearnedFrame) -> dict[str, np.ndarray]:
+    return {"bits": np.packbits(frame.bits == 1), "present": frame.present, "grid": np.array(frame.grid)}
 
 
 @pytest.mark.parametrize("name", golden_cases())
@@ -262,7 +262,10 @@ def test_golden_frames_are_written_and_read_as_ever(name):
     assert golden_cases()[name].to_bytes() == data
     read = read_frame(data)
     with np.load(GOLDEN / f"{name}.npz") as golden:
-        assert read.grid == tuple(golden["grid"])
-        np.testing.assert_array_equal(read.present, golden["present"])
-        np.testing.assert_array_equal(np.packbits(read.bits == 1), golden["bits"])
+        for key, value in contents(read).items():
+            np.testing.assert_array_equal(value, golden[key], err_msg=key)
         assert ((read.bits == 0.5).reshape(read.tiles, -1).sum(1) == (~golden["present"]).sum() * LEVEL_BITS).all()
+
+
+def test_no_golden_file_without_a_case():
+    assert_no_others(GOLDEN, golden_cases())

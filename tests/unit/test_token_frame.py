@@ -1,6 +1,5 @@
 """Frame of profile 1: its bytes as they are described, every rule, hostile bytes, golden files."""
 
-import contextlib
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_files import assert_no_others, write_anew
+from hostile_frames import mutated, mutated_header, read_or_refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -263,43 +264,23 @@ class TestRules:
 class TestHostileBytes:
     """Whatever comes in, the parser answers with a frame or a FrameError, and takes little memory for it."""
 
-    @staticmethod
-    def read(data: bytes) -> None:
-        tracemalloc.start()
-        try:
-            # Anything but a FrameError passes through and fails the test.
-            with contextlib.suppress(FrameError):
-                TokenFrame.from_bytes(data)
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-        assert peak < 64 * 1024 + 32 * len(data)
-
     @given(st.binary(max_size=200))
     def test_arbitrary_bytes(self, data):
-        self.read(data)
+        read_or_refused(TokenFrame, data)
 
     @given(st.binary(min_size=11, max_size=11), st.binary(max_size=40), st.binary(max_size=60))
     @settings(max_examples=200)
     def test_arbitrary_fields_behind_a_right_crc(self, fields, mask, payload):
-        self.read(seal(b"SL\1\1" + fields + mask, payload))
+        read_or_refused(TokenFrame, seal(b"SL\1\1" + fields + mask, payload))
 
     @given(coded_tokens(), st.data())
     def test_mutated_frames(self, case, data):
-        frame = bytearray(frame_of(case).to_bytes())
-        for _ in range(data.draw(st.integers(1, 4))):
-            start = data.draw(st.integers(0, len(frame)))
-            end = data.draw(st.integers(start, min(start + 4, len(frame))))
-            frame[start:end] = data.draw(st.binary(max_size=6))
-        self.read(bytes(frame))
+        read_or_refused(TokenFrame, data.draw(mutated(frame_of(case).to_bytes())))
 
     @given(coded_tokens(), st.data())
     def test_mutated_headers_behind_a_right_crc(self, case, data):
         frame = frame_of(case)
-        header = bytearray(frame.to_bytes()[: frame.header_bits // 8 - 4])
-        for _ in range(data.draw(st.integers(1, 3))):
-            header[data.draw(st.integers(3, len(header) - 1))] = data.draw(st.integers(0, 255))
-        self.read(seal(bytes(header), frame.payload))
+        read_or_refused(TokenFrame, seal(data.draw(mutated_header(frame)), frame.payload))
 
     def test_a_tiny_frame_unpacks_into_bounded_memory(self):
         """One token of the largest grid: `codes` has its values alone."""
@@ -343,15 +324,7 @@ def _contents(frame: TokenFrame) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def regenerated(request: pytest.FixtureRequest) -> None:
     """See tests/unit/test_golden.py."""
-    if not request.config.getoption("--regenerate-golden"):
-        return
-    GOLDEN.mkdir(exist_ok=True)
-    for old in GOLDEN.iterdir():
-        old.unlink()
-    for name, frame in _cases():
-        (GOLDEN / f"{name}.bin").write_bytes(frame.to_bytes())
-        np.savez_compressed(GOLDEN / f"{name}.npz", allow_pickle=False, **_contents(frame))
-    pytest.skip("the golden files were written anew: look at what changed, then run without --regenerate-golden")
+    write_anew(request, GOLDEN, ((name, frame.to_bytes(), _contents(frame)) for name, frame in _cases()))
 
 
 @pytest.mark.usefixtures("regenerated")
@@ -374,7 +347,4 @@ class TestGolden:
         assert frame.to_bytes() == data
 
     def test_no_file_without_a_case(self):
-        names = {name for name, _ in _cases()}
-        assert {path.name for path in GOLDEN.iterdir()} == {
-            f"{name}.{kind}" for name in names for kind in ("bin", "npz")
-        }
+        assert_no_others(GOLDEN, (name for name, _ in _cases()))
