@@ -184,8 +184,8 @@ def test_snr_order_streams_and_plans_as_one_grid(pictures, tmp_path, monkeypatch
     rows = list(rows_of(out))
     assert [cell_of(row).title for row in rows] == [
         "clean, ρ = 1, none",
-        "fixed, ρ = 0.25, awgn, snr_db 0, order 4",
-        "fixed, ρ = 0.25, awgn, snr_db 30, order 4",
+        "fixed, ρ = 0.25, awgn, snr_db 0, order 4, access qam",
+        "fixed, ρ = 0.25, awgn, snr_db 30, order 4, access qam",
         *(
             f"fixed, importance, ρ = 0.25, mimo_ofdm, snr_db {snr}, streams 2, csi_error 0, "
             "redraw_every_coherence False, order 4, coding uncoded"
