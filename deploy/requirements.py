@@ -4,6 +4,7 @@ The Dockerfile installs them before it copies the source, so that a changed sour
 Needs nothing but Python.
 """
 
+import re
 import sys
 import tomllib
 from collections.abc import Iterable
@@ -11,13 +12,25 @@ from pathlib import Path
 
 
 def requirements(pyproject: Path, extras: Iterable[str]) -> list[str]:
-    """The dependencies of a project and of some of its extras.
+    """The dependencies of a project and of some of its extras; for an extra that names others, theirs.
 
     Raises:
         KeyError: the project has no such extra.
     """
     project = tomllib.loads(pyproject.read_text())["project"]
-    return sum((project["optional-dependencies"][extra] for extra in extras), start=project["dependencies"])
+    own = re.compile(rf"{re.escape(project['name'])}\[([^]]+)\]")
+    found, waiting, seen = list(project["dependencies"]), list(extras), set()
+    while waiting:
+        extra = waiting.pop(0)
+        if extra in seen:
+            continue
+        seen.add(extra)
+        for requirement in project["optional-dependencies"][extra]:
+            if itself := own.fullmatch(requirement):
+                waiting += [name.strip() for name in itself[1].split(",")]
+            else:
+                found.append(requirement)
+    return found
 
 
 if __name__ == "__main__":
