@@ -64,7 +64,7 @@ def information_density(order: int, snr_db: float, fading: bool) -> tuple[float,
     snr = 10 ** (snr_db / 10)
     if not fading:
         mean, square = _of_part(order, snr)
-        return 2 * mean, 2 * (square - mean**2)
+        return 2 * mean, 2 * max(square - mean**2, 0.0)  # of faint noise, rounding may leave less
     powers, weights = np.polynomial.laguerre.laggauss(_NODES)
     seen = weights > 1e-15
     moments = np.array([_of_part(order, snr * power) for power in powers[seen]])
@@ -72,7 +72,7 @@ def information_density(order: int, snr_db: float, fading: bool) -> tuple[float,
     weights = weights[seen]
     # The two parts of a symbol share its fading and nothing else.
     mean = float(2 * weights @ means)
-    return mean, float(weights @ (2 * (squares - means**2) + 4 * means**2)) - mean**2
+    return mean, max(float(weights @ (2 * (squares - means**2) + 4 * means**2)) - mean**2, 0.0)
 
 
 def _of_part(order: int, snr: float) -> tuple[float, float]:

@@ -71,6 +71,15 @@ def test_rates_fall_with_the_target_and_rise_with_snr_and_length(k, order, snr_d
     assert here <= rate(2 * k, error, snr_db) + 1e-9
 
 
+@pytest.mark.numeric
+def test_densities_have_a_variance_at_any_snr():
+    """Rounding may not make it negative, on any processor."""
+    for order in (4, 16, 64, 256):
+        for snr_db in range(-50, 101):
+            for fading in (False, True):
+                assert information_density(order, snr_db, fading)[1] >= 0
+
+
 def test_hopeless_and_perfect_channels_have_the_outermost_rates():
     assert code_rate(100, 0.01, order=4, snr_db=-50, fading=True) == LOWEST_RATE
     assert code_rate(100, 0.01, order=4, snr_db=100, fading=False) == HIGHEST_RATE
