@@ -7,7 +7,9 @@ import sys
 import numpy as np
 import pytest
 import torch
+from processors import needs_openvino
 
+from semlink.access.learned import engine
 from semlink.access.learned.bandwidth import CBRS, TOKEN_SYMBOLS, token_symbols
 from semlink.access.learned.engine import CARD, AccessError, LearnedAccess
 from semlink.access.learned.export import export_access
@@ -176,6 +178,7 @@ def test_a_link_has_a_ratio_where_its_size_has_one():
 
 
 @pytest.mark.numeric
+@needs_openvino
 @pytest.mark.parametrize("cbr", CBRS)
 def test_the_engine_agrees_with_torch(exported, cbr):
     folder, mapper, demapper = exported
@@ -238,7 +241,6 @@ print("done")
 
 
 def test_without_openvino_it_says_what_to_install(exported, monkeypatch):
-    from semlink.access.learned import engine
 
     monkeypatch.setitem(sys.modules, "openvino", None)
     engine._read.cache_clear()
@@ -255,6 +257,15 @@ def test_networks_that_do_not_answer_as_torch_did_are_refused(exported, tmp_path
     (tmp_path / CARD).write_text(json.dumps(card))
     with pytest.raises(AccessError, match=r"off by 5\.0e-01"):
         LearnedAccess(tmp_path, "1/8")
+
+
+def test_a_processor_on_which_openvino_answers_nothing_is_refused(exported, monkeypatch):
+    nothing = np.empty((0, 64, 12, 2), np.float32)
+    monkeypatch.setattr(engine._Networks, "_answer", lambda *_: nothing)
+    engine._read.cache_clear()
+    with pytest.raises(AccessError, match=r"symbols .* off by inf"):
+        LearnedAccess(exported[0], "1/8")
+    engine._read.cache_clear()
 
 
 def test_missing_networks_are_said_to_be_missing(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processors import needs_openvino
 from scipy.stats import norm
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -91,6 +92,7 @@ class TestPoints:
 
 
 class TestLearnedLink:
+    @needs_openvino
     def test_shows_what_its_parts_give_one_after_the_other(self, measurement):
         link = measurement.links["full", "rayleigh"]
         met = air("rayleigh", 10, IMAGES, 192, 0)
@@ -172,6 +174,7 @@ class TestCoded:
             assert (ideal.errors <= real.errors).all()
 
 
+@needs_openvino
 @pytest.mark.slow
 def test_the_program_writes_rows_pictures_and_a_page(models, data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from processors import needs_openvino
 
 from channel_emulator.randomness import FrameRandomness
 from channel_emulator.transmission import transmit
@@ -20,7 +21,7 @@ from semlink.source.iaq.coder import encode_with
 from semlink.source.learned.frame import LearnedFrame
 from semlink.source.learned.interface import Interface, know_interface, to_bytes
 
-pytestmark = pytest.mark.numeric
+pytestmark = [pytest.mark.numeric, needs_openvino]
 
 
 @pytest.fixture(scope="module")

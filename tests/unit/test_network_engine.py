@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from processors import needs_openvino
 from skimage import data
 from structlog.testing import capture_logs
 
@@ -16,9 +17,6 @@ from semlink.vision import engines, network_engine
 from semlink.vision.network_engine import NetworkEngine
 
 pytestmark = pytest.mark.numeric
-needs_openvino = pytest.mark.skipif(
-    torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="OpenVINO needs AVX2"
-)
 
 UNDECIDED = 1e-3
 """A probability this close to 1/2 may be rounded either way: the self check allows as much of the largest."""
