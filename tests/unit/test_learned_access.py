@@ -241,7 +241,6 @@ print("done")
 
 
 def test_without_openvino_it_says_what_to_install(exported, monkeypatch):
-
     monkeypatch.setitem(sys.modules, "openvino", None)
     engine._read.cache_clear()
     with pytest.raises(AccessError, match=r"pip install 'semlink\[access\]'"):
