@@ -41,7 +41,7 @@ EQUAL_BITS = ((2, 1.0), (3, 2 / 3), (4, 0.5), (6, 1 / 3), (8, 0.25))
 MORE_ALPHAS = (0.0, 0.5)
 FILLS = ("grey", "black", "decoder")
 CAPTION = f"DeiT-Tiny, tokens behind block {TOKEN_BLOCKS}, 4 bits a value"
-"""What the pictures are of, beside the set."""
+"""Caption of the pictures, beside the set's name."""
 ON_ORIGINALS, ON_RECEIVED = "originals", "received"
 """Classifiers by what they were trained on: originals alone, and with loss (3) received pictures too."""
 BESIDE_RATES = {"incremental": (0.25, 0.5), "top-k": (0.25, 0.5), "avif": (0.25,)}

@@ -30,7 +30,7 @@ CODECS = {
 BEST_QUALITY = 95
 """At 100 AVIF is without loss, and its settings are others."""
 _TAG = HEAD_BYTES - 1
-"""Where the tag of a WebP's frame begins in its stripped file: the head's last byte is its first."""
+"""Offset of the frame tag in a stripped WebP file: the head's last byte is its first."""
 
 
 class BareFileError(ValueError):

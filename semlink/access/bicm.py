@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from semlink.channel.qam import amplitude_ratios, bits_per_symbol, part_of_constellation
 
 GAP_DB = 1.5
-"""How far the LDPC codes of 5G with 30 iterations are from the normal approximation at most, in dB: with it,
+"""Gap of the LDPC codes of 5G, with 30 iterations, to the normal approximation, at most, in dB: with it,
 blocks of 100 to 8000 bits meet a target of 1e-2 over every QAM, with fading and without."""
 LOWEST_RATE, HIGHEST_RATE = 0.2, 0.92
 """Rates that 5G's codes have without repetition, and that its modulations come with."""

@@ -127,7 +127,7 @@ class TestOutcomes:
         sent, shown = generator.integers(0, 256, (2, 3, 32, 32, 3), np.uint8)
         found = Outcomes(squared_error(sent, shown), np.zeros(3, np.int64)).psnr
         expected = [peak_signal_noise_ratio(*pair, data_range=255) for pair in zip(sent, shown, strict=True)]
-        np.testing.assert_allclose(found, expected, rtol=1e-9)
+        np.testing.assert_allclose(found, expected, atol=1e-4)  # the last digit that rows keep
 
     def test_psnr_of_no_error_is_finite(self):
         found = Outcomes(np.zeros(1), np.zeros(1, np.int64)).psnr

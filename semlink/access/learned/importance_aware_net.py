@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from semlink.access.learned.bandwidth import TOKEN_BITS, TOKENS
 
 Parts = Literal["full", "no-interface-attention", "no-ian"]
-"""What an IAN has: both parts; squeeze-and-excitation alone; nothing, and then it is the identity."""
+"""Parts of an IAN: both; squeeze-and-excitation alone; none, and then it is the identity."""
 PARTS: tuple[Parts, ...] = ("full", "no-interface-attention", "no-ian")
 SIDE = 8
 """Tokens down and across of a tile."""

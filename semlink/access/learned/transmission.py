@@ -16,7 +16,7 @@ from semlink.channel.base import Arrival, Carried, payload_values
 from semlink.source.learned.frame import LearnedFrame
 
 TILES_AT_ONCE = 64
-"""What the networks take at a time: a picture of 224 × 224 at once, and some 100 MB."""
+"""Tiles in one pass of the networks: a picture of 224 × 224 at once, and some 100 MB."""
 
 
 def missing(channel: str) -> str:

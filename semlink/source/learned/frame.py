@@ -34,7 +34,7 @@ from semlink.source.learned.interface import (
 _FIELDS = struct.Struct(f">BB{ID_BYTES}sH")
 CHANNELS = 3
 ABSENT = 0.5
-"""What a bit that was not sent counts as: as likely 1 as 0."""
+"""Value of a bit that was not sent: as likely 1 as 0."""
 
 
 @dataclass(frozen=True, eq=False)
