@@ -17,7 +17,7 @@ from torch import Tensor
 from experiments.data.image_sets import Example, ImageSet, load_image_set
 from experiments.evaluation.intervals import accuracy, percent
 from experiments.provenance import described, provenance
-from semlink.source.iaq.patches import to_image, to_patches
+from semlink.source.patches import to_image, to_patches
 from semlink.vision.images import IMAGE_SIZE, model_pixels, open_image
 from semlink.vision.vit import first_blocks, load_vit, normalise
 from semlink.vision.weights import DEVICE_MODEL

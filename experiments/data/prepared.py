@@ -13,7 +13,7 @@ from timm.models import VisionTransformer
 
 from experiments.data.image_sets import Example
 from semlink.source.iaq.coder import PATCH_SIZE
-from semlink.source.iaq.patches import to_patches
+from semlink.source.patches import to_patches
 from semlink.vision.images import IMAGE_SIZE, model_pixels, open_image
 from semlink.vision.vit import class_attention, load_vit, normalise, tokens_and_attention
 from semlink.vision.weights import find_weights

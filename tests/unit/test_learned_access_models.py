@@ -8,8 +8,8 @@ from skimage.data import astronaut
 
 from semlink.access.learned.bandwidth import CBRS
 from semlink.access.learned.engine import CARD, PRETRAINED, LearnedAccess
-from semlink.source.iaq.patches import to_patches
 from semlink.source.learned.networks import folder_of, networks
+from semlink.source.patches import to_patches
 
 KINDS = sorted(folder.name for folder in PRETRAINED.iterdir())
 

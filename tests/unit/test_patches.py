@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semlink.source.iaq.patches import to_image, to_patches
+from semlink.source.patches import to_image, to_patches
 
 small = st.integers(1, 4)
 

@@ -10,8 +10,8 @@ from semlink.parameters import Only, Option
 from semlink.source.iaq.allocation.methods import allocate, allocation_method, allocation_methods
 from semlink.source.iaq.distortion import MAX_CONVEX_BIT_ERROR_RATE
 from semlink.source.iaq.frame import Geometry, IaqFrame, header_bits
-from semlink.source.iaq.patches import to_image, to_patches
 from semlink.source.iaq.quantizer import dequantize, quantize
+from semlink.source.patches import to_image, to_patches
 from semlink.source.registry import CodedImage
 
 PATCH_SIZE = 16

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semlink.frame import FrameError, check_values
-from semlink.source.iaq.patches import to_image, to_patches
 from semlink.source.learned.frame import CHANNELS, LearnedFrame
 from semlink.source.learned.interface import SIDE
+from semlink.source.patches import to_image, to_patches
 from semlink.source.registry import CodedImage
 
 _weights: Path | None = None
