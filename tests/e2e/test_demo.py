@@ -76,6 +76,14 @@ class Demo:
                 found.append(int(entry.name))
         return found
 
+    def started_by_itself(self, module):
+        """Process id of the module that the demo itself started.
+
+        What that process starts has its command too, until it becomes another program.
+        """
+        (found,) = (process for process in self.running(module) if parent_of(process) == self.process.pid)
+        return found
+
     def log(self, name):
         path = self.out / "logs" / f"{name}.log"
         return path.read_text() if path.exists() else ""
@@ -90,6 +98,11 @@ class Demo:
     @property
     def summary(self):
         return json.loads((self.out / "summary.json").read_text())
+
+
+def parent_of(process):
+    """Process id of a process's parent (proc(5), the fourth field of stat, behind the name in brackets)."""
+    return int((PROC / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +304,7 @@ def test_a_device_that_fails_ends_all_even_what_hangs(tmp_path, four_photos):
     bad.write_bytes(photos[0].read_bytes()[:1000])
     demo = Demo(tmp_path, "--images", *photos, bad)
     demo.wait_until(lambda: demo.running("channel_emulator"))  # before any device, which may fail at once
-    (server,) = demo.running("server")
+    server = demo.started_by_itself("server")
     os.kill(server, signal.SIGSTOP)  # frames stay without an answer, and the server cannot be told to stop
     demo.wait_until(lambda: "stopped" in demo.log("channel"))
     assert demo.running("server")
