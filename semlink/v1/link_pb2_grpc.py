@@ -60,7 +60,12 @@ class LinkServiceServicer:
         (`repeated` is then set) and never counted twice, so a device may safely retry after UNAVAILABLE or
         DEADLINE_EXCEEDED.
 
-        The vote on an object is taken once: when all its views are in, or at the server's deadline
+        A view may come in layers, one frame each, under one frame id: an opinion first (`more` says what may follow),
+        then a picture, where the device announced one or the server wished for one. A layer is a frame of its own to
+        retries: repeated, it is answered with its first answer. A view counts once, with what is known of it.
+
+        The vote on an object is taken once: when all its views are in and the server wishes for nothing more, or at
+        the server's deadline
         (--vote-after-seconds after the first view that is in) if enough of them are (--quorum). From then on it is
         the same for whoever asks. A view that comes later is answered with its own predictions and this vote, which
         it does not change.
@@ -85,8 +90,8 @@ class LinkServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WaitVote(self, request, context):
-        """Waits until the vote on an object is taken, be it at the server's deadline, or until `wait_seconds` have
-        passed.
+        """Waits until the vote on an object is taken, be it at the server's deadline, until the server wants something
+        of the caller's view, or until `wait_seconds` have passed.
 
         Errors:
         INVALID_ARGUMENT    the object id is empty or too long, or `wait_seconds` is outside [0, 60]
