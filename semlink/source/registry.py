@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from semlink.frame import FORMAT_RULES, Frame, FrameError, read_profile
 from semlink.parameters import Parameter, keywords
 from semlink.registry import Registry
+from semlink.source.opinion import OpinionFrame
 
 FrameT = TypeVar("FrameT", bound=Frame, covariant=True)
 
@@ -121,9 +122,10 @@ def register(coder: SourceCoder) -> None:
     """Makes a source coder known.
 
     Raises:
-        ValueError: another coder has its name or its profile.
+        ValueError: another coder has its name, or its profile is taken.
     """
-    if coder.frame_type.profile in {other.frame_type.profile for other in _coders.registered().values()}:
+    coders = _coders.registered().values()
+    if coder.frame_type.profile in {OpinionFrame.profile, *(other.frame_type.profile for other in coders)}:
         raise ValueError(f"frame profile {coder.frame_type.profile} is registered already")
     _coders.register(coder)
 
@@ -135,7 +137,12 @@ def source_coders() -> tuple[SourceCoder, ...]:
 
 def frame_rules() -> tuple[str, ...]:
     """Every reason that a `FrameError` may have."""
-    return (*FORMAT_RULES, *dict.fromkeys(rule for coder in source_coders() for rule in coder.frame_type.rules))
+    return (*FORMAT_RULES, *dict.fromkeys(rule for kind in _frame_types() for rule in kind.rules))
+
+
+def _frame_types() -> tuple[type[Frame], ...]:
+    """Of every profile: the source coders', and opinions, which no source coder makes of a picture alone."""
+    return (*(coder.frame_type for coder in source_coders()), OpinionFrame)
 
 
 def read_frame(data: bytes, *, most_bytes: int | None = None) -> Frame:
@@ -151,10 +158,10 @@ def read_frame(data: bytes, *, most_bytes: int | None = None) -> Frame:
     if most_bytes is not None and len(data) > most_bytes:
         raise FrameError("oversized", f"a frame of {len(data)} bytes; at most {most_bytes} are taken")
     profile = read_profile(data)
-    for coder in source_coders():
-        if coder.frame_type.profile == profile:
-            return coder.frame_type.from_bytes(data)
-    known = ", ".join(str(coder.frame_type.profile) for coder in source_coders())
+    for frame_type in _frame_types():
+        if frame_type.profile == profile:
+            return frame_type.from_bytes(data)
+    known = ", ".join(map(str, sorted(frame_type.profile for frame_type in _frame_types())))
     raise FrameError("profile", f"frame profile {profile} is unknown; this reads {known}")
 
 
@@ -162,7 +169,7 @@ def coder_of(frame: Frame) -> SourceCoder:
     """The source coder whose frame this is.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, as for an opinion.
     """
     for coder in source_coders():
         if isinstance(frame, coder.frame_type):

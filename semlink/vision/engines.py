@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # torch takes seconds to load
 
 EngineName = Literal["openvino", "torch"]
 Answer = Literal["attention", "logits"]
+Pair = Literal["tokens", "opinion"]
 
 TOLERANCE = 1e-3
 """Of the largest value of torch's answer: float32 stays far below, another model or bfloat16 does not."""
@@ -30,7 +31,7 @@ def load_engine(
 def load_engine(
     name: EngineName,
     model: "VisionTransformer",
-    answer: Literal["tokens"],
+    answer: Pair,
     *,
     threads: int = 0,
     batch: int | None = None,
@@ -40,7 +41,7 @@ def load_engine(
 def load_engine(
     name: EngineName,
     model: "VisionTransformer",
-    answer: Answer | Literal["tokens"],
+    answer: Answer | Pair,
     *,
     threads: int = 0,
     batch: int | None = None,
@@ -52,8 +53,9 @@ def load_engine(
     Args:
         name: which engine.
         model: as `semlink.vision.vit.load_vit` gives it.
-        answer: "attention" (B, N), see `semlink.vision.vit.class_attention`, "logits" (B, classes), or "tokens"
-            (B, N, D) and their attention (B, N), see `semlink.vision.vit.tokens_and_attention`.
+        answer: "attention" (B, N), see `semlink.vision.vit.class_attention`, "logits" (B, classes), "tokens"
+            (B, N, D) and their attention (B, N), see `semlink.vision.vit.tokens_and_attention`, or "opinion",
+            attention (B, N) and logits (B, classes), see `semlink.vision.vit.attention_and_logits`.
         threads: CPU threads of the engine; 0: its own choice. Beside OpenVINO, torch keeps to one in this process.
         batch: B, if it is always the same; that runs somewhat faster.
 
@@ -62,13 +64,15 @@ def load_engine(
     """
     import torch
 
-    from semlink.vision.vit import class_attention, tokens_and_attention
+    from semlink.vision.vit import attention_and_logits, class_attention, tokens_and_attention
 
     def with_torch(images: "Tensor") -> Any:
         if answer == "attention":
             return class_attention(model, images)
         if answer == "tokens":
             return tokens_and_attention(model, images)
+        if answer == "opinion":
+            return attention_and_logits(model, images)
         with torch.inference_mode():
             return model(images)
 

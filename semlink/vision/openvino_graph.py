@@ -9,7 +9,7 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor
 
-from semlink.vision.vit import class_attention, class_logits, tokens_and_attention
+from semlink.vision.vit import attention_and_logits, class_attention, class_logits, tokens_and_attention
 
 # OpenVINO reports every import to a web service, unless its telemetry package is missing: it does without.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -20,19 +20,19 @@ ANSWERS: dict[str, Callable[[VisionTransformer, Tensor], Tensor | tuple[Tensor, 
     "attention": class_attention,
     "logits": class_logits,
     "tokens": tokens_and_attention,
+    "opinion": attention_and_logits,
 }
 """Functions that a graph is made of, by the name of their answer."""
 
 
 def openvino_graph(
-    model: VisionTransformer, answer: Literal["attention", "logits", "tokens"], batch: int | None
+    model: VisionTransformer, answer: Literal["attention", "logits", "tokens", "opinion"], batch: int | None
 ) -> Model:
-    """Graph of normalised images (B, 3, H, W) -> attention (B, N), logits (B, classes), or tokens and attention.
+    """Graph of normalised images (B, 3, H, W) -> what `load_engine` calls by the name of the answer.
 
     Args:
         model: a vision transformer with a class token; from then on its parameters have no gradients.
-        answer: that of `semlink.vision.vit.class_attention`, `class_logits` or `tokens_and_attention`, whose
-            graph has two outputs.
+        answer: a key of `ANSWERS`; the graphs of "tokens" and "opinion" have two outputs.
         batch: B, if it is always the same; that runs somewhat faster.
     """
     answer_of = ANSWERS[answer]

@@ -131,20 +131,51 @@ def tokens_and_attention(model: VisionTransformer, images: Tensor) -> tuple[Tens
     return tokens[:, model.num_prefix_tokens :], _last_attention(model, before)
 
 
+@torch.inference_mode()
+def attention_and_logits(model: VisionTransformer, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What a device needs that has an opinion: `class_attention`, and logits as timm's forward gives them.
+
+    Of the last block only the class token goes through projection, MLP and head, so that the logits cost hardly
+    anything beside the attention. Its values W·x_n + b are averaged before they are made: the tokens x_n, weighted
+    by each head's attention, go through W, which is once a head instead of once a token.
+
+    Args:
+        model: a timm vision transformer with a class token that its head reads.
+        images: (B, 3, H, W) normalised images, see `normalise`.
+
+    Returns:
+        (B, N) attention, whose rows sum to 1, and (B, classes) logits.
+    """
+    tokens = first_blocks(model, images, len(model.blocks) - 1)
+    last = model.blocks[-1]
+    normed = last.norm1(tokens)
+    scores = _class_scores(model, normed[:, 0], normed)
+    weighted = torch.einsum("bhn,bnd->bhd", scores.softmax(dim=-1), normed)
+    _, _, weight = last.attn.qkv.weight.chunk(3)
+    _, _, bias = last.attn.qkv.bias.chunk(3)
+    values = torch.einsum("bhd,hed->bhe", weighted, weight.unflatten(0, (last.attn.num_heads, -1)))
+    attention = scores[..., model.num_prefix_tokens :].softmax(dim=-1).mean(dim=1)
+    return attention, _logits(model, tokens[:, 0], values.flatten(1) + bias)
+
+
 def _last_attention(model: VisionTransformer, tokens: Tensor) -> Tensor:
     """(B, N) attention of `class_attention`, of the (B, 1+N, D) tokens that enter the last block."""
-    last = model.blocks[-1]
-    tokens = last.norm1(tokens)
-    attention = last.attn
+    normed = model.blocks[-1].norm1(tokens)
+    return _class_scores(model, normed[:, 0], normed[:, model.num_prefix_tokens :]).softmax(dim=-1).mean(dim=1)
+
+
+def _class_scores(model: VisionTransformer, class_token: Tensor, tokens: Tensor) -> Tensor:
+    """(B, H, N) products of the last block's query of (B, D) class tokens and keys of (B, N, D), before softmax.
+
+    Both are normed; H is the number of heads.
+    """
+    attention = model.blocks[-1].attn
     query_weight, key_weight, _ = attention.qkv.weight.chunk(3)
     query_bias, key_bias, _ = attention.qkv.bias.chunk(3)
     per_head = (attention.num_heads, -1)
-    query = attention.q_norm(linear(tokens[:, 0], query_weight, query_bias).unflatten(-1, per_head))
-    keys = attention.k_norm(
-        linear(tokens[:, model.num_prefix_tokens :], key_weight, key_bias).unflatten(-1, per_head)
-    )
-    scores = torch.einsum("bhd,bnhd->bhn", query * attention.scale, keys)
-    return scores.softmax(dim=-1).mean(dim=1)
+    query = attention.q_norm(linear(class_token, query_weight, query_bias).unflatten(-1, per_head))
+    keys = attention.k_norm(linear(tokens, key_weight, key_bias).unflatten(-1, per_head))
+    return torch.einsum("bhd,bnhd->bhn", query * attention.scale, keys)
 
 
 def class_logits(model: VisionTransformer, images: Tensor) -> Tensor:
@@ -165,9 +196,15 @@ def class_logits(model: VisionTransformer, images: Tensor) -> Tensor:
     attended = scaled_dot_product_attention(
         attention.q_norm(query[:, :, :1]), attention.k_norm(keys), values, scale=attention.scale
     )
-    token = tokens[:, :1] + last.ls1(attention.proj(attended.transpose(1, 2).flatten(2)))
+    return _logits(model, tokens[:, 0], attended.flatten(1))
+
+
+def _logits(model: VisionTransformer, class_token: Tensor, attended: Tensor) -> Tensor:
+    """(B, classes) logits of (B, D) class tokens that enter the last block, and of what they attend to there."""
+    last = model.blocks[-1]
+    token = class_token + last.ls1(last.attn.proj(attended))
     token = token + last.ls2(last.mlp(last.norm2(token)))
-    logits: Tensor = model.head(model.norm(token)[:, 0])
+    logits: Tensor = model.head(model.norm(token))
     return logits
 
 

@@ -11,7 +11,14 @@ from semlink.source.iaq import coder as iaq
 from semlink.vision.engines import TOLERANCE, EngineError, load_engine
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
-from semlink.vision.vit import Origin, class_attention, load_vit, normalise, tokens_and_attention
+from semlink.vision.vit import (
+    Origin,
+    attention_and_logits,
+    class_attention,
+    load_vit,
+    normalise,
+    tokens_and_attention,
+)
 from semlink.vision.weights import DEVICE_MODEL, Weights
 
 pytestmark = pytest.mark.numeric
@@ -81,6 +88,15 @@ class TestOpenVino:
             assert largest_difference(tokens, wanted) <= TOLERANCE
             torch.testing.assert_close(attention, wanted_attention, atol=0, rtol=IMPORTANCE)
 
+    @pytest.mark.parametrize("batch", [None, 1])
+    def test_an_opinion_is_the_attention_and_timms_logits(self, tiny, images, batch):
+        engine = load_engine("openvino", tiny, "opinion", threads=1, batch=batch)
+        for part in images.split(batch or 4):
+            attention, logits = engine(part)
+            torch.testing.assert_close(attention, class_attention(tiny, part), atol=0, rtol=IMPORTANCE)
+            with torch.inference_mode():
+                torch.testing.assert_close(logits, tiny(part), atol=CONFIDENCE, rtol=0)
+
     def test_every_weight_counts(self):
         """Random biases, norms and embeddings: what is left out or takes another's place is seen."""
         model, images = small(), torch.randn(3, 3, 224, 224)
@@ -94,6 +110,9 @@ class TestOpenVino:
         wanted, wanted_attention = tokens_and_attention(model, images)
         assert largest_difference(tokens, wanted) <= TOLERANCE
         assert largest_difference(attention, wanted_attention) <= TOLERANCE
+        attention, found = load_engine("openvino", model, "opinion")(images)
+        assert largest_difference(attention, wanted_attention) <= TOLERANCE
+        assert largest_difference(found, logits) <= TOLERANCE
 
     def test_bits_hardly_differ(self, tiny, pixels, images):
         """The bit map is transmitted: where rounding decides between equal gains, another patch may get a bit."""
@@ -128,6 +147,9 @@ class TestOpenVino:
         with torch.inference_mode():
             logits = model(images)
         assert largest_difference(load_engine("openvino", model, "logits")(images), logits) <= TOLERANCE
+        attention, found = attention_and_logits(model, images)
+        assert largest_difference(found, logits) <= TOLERANCE
+        assert largest_difference(attention, class_attention(model, images)) <= TOLERANCE
 
     @pytest.mark.parametrize(
         "parts", [{"global_pool": "avg"}, {"class_token": False, "global_pool": "avg"}], ids=str
@@ -184,3 +206,6 @@ class TestTorch:
         assert largest_difference(attention, class_attention(model, images[:2])) <= TOLERANCE
         found, wanted = load_engine("torch", model, "tokens")(images[:2]), tokens_and_attention(model, images[:2])
         torch.testing.assert_close(found, wanted, atol=0, rtol=0)
+        attention, found = load_engine("torch", model, "opinion")(images[:2])
+        assert largest_difference(attention, class_attention(model, images[:2])) <= TOLERANCE
+        assert largest_difference(found, logits) <= TOLERANCE
