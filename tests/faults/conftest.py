@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from processes import Running, running, wait_until
 
+from semlink.decision.belief import Belief
 from semlink.source.iaq.coder import encode
+from semlink.source.opinion import opinion_frame
 from semlink.source.registry import Seen, source_coders
 from semlink.vision.images import model_pixels, open_image
 from semlink.vision.photos import find_photos
@@ -23,11 +25,11 @@ def frames() -> list[bytes]:
 
 @pytest.fixture(scope="session")
 def other_frames() -> list[bytes]:
-    """One view of the cat of each other source coder, but those whose models are not here."""
+    """One view of the cat of each other source coder, but those whose models are not here, and an opinion."""
     pixels = model_pixels(open_image(find_photos(["chelsea"])[0]))
     attention = np.full(196, 1 / 196, np.float32)
     tokens = np.random.default_rng(0).normal(size=(196, 192)).astype(np.float32)
-    made = []
+    made = [opinion_frame(Belief.of(np.full(1000, 1e-3))).to_bytes()]
     for coder in source_coders():
         try:
             coder.prepare(None)

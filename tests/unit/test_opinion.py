@@ -1,9 +1,11 @@
 """Opinion, frame profile 3: what a belief loses on its way, and what is no opinion."""
 
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_files import assert_no_others, write_anew
 from hostile_frames import mutated, mutated_header, read_or_refused
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,14 @@ from semlink.source.registry import coder_of, read_frame, source_coders
 
 pytestmark = pytest.mark.numeric
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "opinion"
+CASES = {
+    "five": Belief(np.array([281, 282, 285, 287, 0]), np.array([0.5, 0.25, 0.125, 0.01, 0.005]), 1000),
+    "sure": Belief(np.array([1023, 5, 4, 3, 2]), np.array([0.9999, 4e-5, 3e-5, 1e-5, 1e-5]), 1024),
+    "even": Belief.of(np.full(1000, 1e-3)),
+    "two": Belief.of([0.4, 0.6]),
+    "one": Belief(np.array([0]), np.array([0.2]), 7),
+}
 FIRST = bytes.fromhex("534c 0103")
 """Magic, version and profile."""
 
@@ -160,6 +170,37 @@ def test_no_inverted_bit_is_believed(frame, place):
     data = int.from_bytes(frame.to_bytes()) ^ 1 << place
     with pytest.raises(FrameError):
         read_frame(data.to_bytes(16))
+
+
+def contents(frame: OpinionFrame) -> dict[str, np.ndarray]:
+    return {
+        "labels": np.array(frame.labels),
+        "codes": np.array(frame.codes),
+        "probabilities": frame.belief(1024).probabilities,
+    }
+
+
+@pytest.fixture(scope="module")
+def regenerated(request: pytest.FixtureRequest) -> None:
+    """See tests/unit/test_golden.py."""
+    made = ((name, opinion_frame(belief)) for name, belief in CASES.items())
+    write_anew(request, GOLDEN, ((name, frame.to_bytes(), contents(frame)) for name, frame in made))
+
+
+@pytest.mark.usefixtures("regenerated")
+class TestGolden:
+    @pytest.mark.parametrize("name", CASES)
+    def test_stays_as_it_is(self, name):
+        data = (GOLDEN / f"{name}.bin").read_bytes()
+        assert opinion_frame(CASES[name]).to_bytes() == data
+        with np.load(GOLDEN / f"{name}.npz") as golden:
+            found = contents(OpinionFrame.from_bytes(data))
+            assert set(golden) == set(found)
+            for key, value in found.items():
+                np.testing.assert_array_equal(value, golden[key], err_msg=key, strict=True)
+
+    def test_no_file_without_a_case(self):
+        assert_no_others(GOLDEN, CASES)
 
 
 class TestHostile:
