@@ -1,9 +1,10 @@
 """Transmission plan off the wire: the message checked, and why a plan is refused."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semlink.channel.ofdm import Numerology
-from semlink.channel.plan import PLAN_RULES, Plan, PlanError
+from semlink.channel.plan import PLAN_RULES, Plan, PlanError, check_bits
 from semlink.frame import Frame
 from semlink.v1.link_pb2 import TransmissionPlan
 
@@ -26,48 +27,79 @@ class PlanRefused(Exception):
         return self.rule in (MISSING, STALE, "latency")
 
 
-def read_plan(message: TransmissionPlan | None, frame: Frame, numerology: Numerology, state_id: bytes) -> Plan:
+def read_plan(
+    message: TransmissionPlan | None,
+    frame: Frame,
+    numerology: Numerology,
+    state_id: bytes,
+    target_bler: float | None = None,
+) -> Plan | None:
     """The plan of a frame, as a device says it; nothing in it is trusted.
 
     Args:
         message: what came with the frame, if anything.
-        frame: the frame; block i carries its segment i.
+        frame: the frame; the blocks carry its segments that have bits.
         numerology: dimensions of the channel.
         state_id: of the channel's state that the frame meets.
+        target_bler: block error rate of the channel, if it has one.
+
+    Returns:
+        The plan; None for a frame whose payload is empty, which needs none.
 
     Raises:
         PlanRefused: there is no plan, it was made for another channel, or it breaks a rule.
     """
+    load = frame.segment_bits[frame.segment_bits > 0]
+    if not load.size and message is None:
+        return None
     if message is None:
         raise PlanRefused(MISSING, "this channel takes frames with a plan (of a device: --plan ia-qsmpa)")
     if message.state_id and message.state_id != state_id:
         raise PlanRefused(STALE, "it was made for another state of the channel: ask for the state, plan anew")
-    segments = frame.segment_bits.size
-    planned = numerology.repeated(segments)
-    # Before anything is made of them.
-    if len(message.power) != segments:
-        raise PlanRefused("sizes", f"power must have {segments} entries, not {len(message.power)}")
+    if not load.size:
+        raise PlanRefused("sizes", "a frame whose payload is empty is sent without a plan")
+    try:
+        if message.rho:
+            check_bits(_bits_of_values(frame), message.rho)
+        return _plan(message, load, numerology, target_bler)
+    except PlanError as error:
+        raise PlanRefused(error.rule, str(error).partition(": ")[2]) from None
+
+
+def _plan(
+    message: TransmissionPlan, load: NDArray[np.int64], numerology: Numerology, target_bler: float | None
+) -> Plan:
+    """The plan; PlanError where it breaks a rule, found before anything is made of what is too long."""
+    planned = numerology.repeated(load.size)
+    for name in ("power", *(("error_rates",) if message.error_rates else ())):
+        if (entries := len(getattr(message, name))) != load.size:
+            raise PlanError("sizes", f"{name} must have {load.size} entries, not {entries}")
     if (entries := len(message.block_of_subchannel)) != planned.subchannels:
         symbols = planned.subcarriers // numerology.subcarriers
         grid = f"{numerology.subcarriers} subcarriers × {numerology.streams} streams"
-        raise PlanRefused(
+        raise PlanError(
             "sizes",
             f"block_of_subchannel must have {planned.subchannels} entries, not {entries}: the channel has {grid}"
-            + (f", and {segments} blocks take {symbols} OFDM symbols of it" if symbols > 1 else ""),
+            + (f", and {load.size} blocks take {symbols} OFDM symbols of it" if symbols > 1 else ""),
         )
-    values = frame.values // segments
+    error_rates = np.array(message.error_rates, np.float64) if message.error_rates else None
+    if error_rates is not None and not (target_bler is not None and error_rates.max() <= target_bler):
+        most = "this channel has none" if target_bler is None else f"they must be at most {target_bler:g}"
+        raise PlanError("error_rates", most)
+    blocks = np.array(message.block_of_subchannel, np.int64)
+    return Plan(
+        numerology=planned,
+        load=load,
+        block_of_subchannel=blocks.reshape(planned.subcarriers, planned.streams),
+        power=np.array(message.power, np.float64),
+        error_rates=error_rates,
+    )
+
+
+def _bits_of_values(frame: Frame) -> NDArray[np.int64]:
+    """(N,) bits of each value of a segment, of a frame whose bits a plan has chosen."""
+    values = frame.values // frame.segment_bits.size
     bits, rest = np.divmod(frame.segment_bits, values)
     if rest.any():
-        raise PlanRefused("bits", f"every segment must have as many bits for each of its {values} values")
-    blocks = np.array(message.block_of_subchannel, np.int64)
-    try:
-        return Plan(
-            numerology=planned,
-            rho=message.rho,
-            bits=bits,
-            block_of_subchannel=blocks.reshape(planned.subcarriers, planned.streams),
-            power=np.array(message.power, np.float64),
-            values_per_segment=values,
-        )
-    except PlanError as error:
-        raise PlanRefused(error.rule, str(error).partition(": ")[2]) from None
+        raise PlanError("bits", f"every segment must have as many bits for each of its {values} values")
+    return bits

@@ -85,9 +85,12 @@ def transmit(
         randomness.stream, frame=randomness.frame_id, start=randomness.start, precision=PRECISION
     )
     if is_planned(channel):
-        plan = read_plan(message, frame, channel.numerology, randomness.state_id(channel))
-        symbols = plan.numerology.subcarriers // channel.numerology.subcarriers
-        report.power = float(plan.power_of_subchannel.sum()) / symbols
+        plan = read_plan(
+            message, frame, channel.numerology, randomness.state_id(channel), channel.block_error_rate
+        )
+        if plan is not None:
+            symbols = plan.numerology.subcarriers // channel.numerology.subcarriers
+            report.power = float(plan.power_of_subchannel.sum()) / symbols
     elif impair_header:
         exposed = WholeFrame(frame, data)
     arrival = channel.transmit(exposed, plan, state, randomness.stream())
@@ -107,7 +110,7 @@ def transmit(
         report.block_air_ms.extend(1e3 * arrival.seconds)
         report.air_ms = 1e3 * arrival.air_seconds
     if arrival.latencies is not None:
-        report.t_d_ms = 1e3 * float(arrival.latencies.max())
+        report.t_d_ms = 1e3 * float(arrival.latencies.max(initial=0.0))
     if plan is not None:
         report.exceeds_coherence = arrival.air_seconds > plan.numerology.coherence_seconds
     report.channel_ms = 1000 * (time.perf_counter() - started)

@@ -14,7 +14,9 @@ from channel_emulator.transmission import PRECISION, transmit
 from cli.channel_flags import ChannelFlags
 from cli.frames import read_frame_file
 from cli.from_settings import explained, fail, takes
-from semlink.access.planner import PlanMethod, plan
+from device.planning import transmission_plan
+from semlink.access.load_planner import LOAD_METHODS, plan_loads
+from semlink.access.planner import PlanMethod
 from semlink.channel.base import Channel, channels
 from semlink.channel.ofdm import subchannel_gains
 from semlink.channel.planned import PlannedChannel, is_planned
@@ -35,8 +37,9 @@ def channel_command(
     plan: Annotated[
         PlanMethod | None,
         typer.Option(
-            help="For channels that take plans: how the frame's bits are mapped to subchannels and powers.",
-            show_default="ia-qsmpa",
+            help="For channels that take plans: which powers the frame's segments have, "
+            f"{', '.join(LOAD_METHODS)}; their bits are as they are.",
+            show_default="exact",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the channel.")] = 0,
@@ -47,8 +50,7 @@ def channel_command(
     """Send a frame file through a channel, as the channel emulator does: the same flips for the same seed.
 
     What arrives is a frame again, such as "semlink classify" takes. Its header is taken as protected; patches that
-    are known to be lost have no bits in it. A channel that takes plans needs a bit or more in every patch, as
-    "semlink encode --method fixed" gives; there the frame's bits stand for importance.
+    are known to be lost have no bits in it. A plan goes by the importance that the frame itself tells of.
     """
     if plan is not None and not is_planned(channel):
         takers = " and ".join(name.replace("_", "-") for name, kind in channels().items() if kind.takes_plan)
@@ -58,7 +60,7 @@ def channel_command(
         randomness = FrameRandomness(seed, DEVICE, 0)
         message = None
         if is_planned(channel):
-            message = plan_message(sent, channel, randomness, plan or PlanMethod.IA_QSMPA)
+            message = plan_message(sent, channel, randomness, plan or PlanMethod.EXACT)
         received, told = transmit(sent.to_bytes(), message, channel, randomness)
         arrived = read_frame(received).without(np.array(told.lost_blocks, np.int64))
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -68,35 +70,27 @@ def channel_command(
 
 def plan_message(
     frame: Frame, channel: PlannedChannel, randomness: FrameRandomness, method: PlanMethod
-) -> TransmissionPlan:
-    """The plan of a frame as it is: block i carries its segment i, and a segment of more bits is more important.
+) -> TransmissionPlan | None:
+    """The plan of a frame as it is, by what it says of its segments' importance; None where it has no payload.
 
     Raises:
-        ValueError: a segment has no bits, or not as many for each of its values.
+        ValueError: the method has no plan for bits that are given.
     """
-    values = frame.values // frame.segment_bits.size
-    bits, rest = np.divmod(frame.segment_bits, values)
-    if rest.any():
-        raise ValueError(f"every segment must have as many bits for each of its {values} values")
+    if not frame.payload_bits:
+        return None
     state = channel.draw_state(
         randomness.stream, frame=randomness.frame_id, start=randomness.start, precision=PRECISION
     )
-    made = plan(
-        bits.astype(np.float64),
+    made = plan_loads(
+        frame.segment_bits,
+        frame.importance,
         subchannel_gains(state.estimate, channel.numerology.streams),
         channel.snr_met(state),
         method=method,
         numerology=channel.numerology,
-        bits=bits,
         block_error_rate=channel.block_error_rate,
-        values_per_segment=values,
     )
-    return TransmissionPlan(
-        state_id=randomness.state_id(channel),
-        rho=made.rho,
-        power=made.power,
-        block_of_subchannel=made.block_of_subchannel.ravel(),
-    )
+    return transmission_plan(made, randomness.state_id(channel))
 
 
 def document(report: ChannelReport) -> dict[str, Any]:

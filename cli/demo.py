@@ -95,20 +95,15 @@ def demo(
 
     Starts the server, the channel emulator and four devices, prints what each view became and the vote, writes
     summary.json and a picture of every view, and stops all it started. For a channel that takes plans, --plan is
-    ia-qsmpa by default.
+    ia-qsmpa by default, and exact for frames whose bits it does not choose.
     """
     takes_plans = channel.channel in PLANNED
-    if takes_plans and encoder.source not in PLANNING:
-        fail(
-            f"--channel {channel.channel} takes frames with plans, which --source {encoder.source} does not make: "
-            f"take --source {' or '.join(PLANNING)}, or a channel other than {' and '.join(PLANNED)}",
-            status=2,
-        )
     if encoder.plan and not takes_plans:
         fail(f"--plan is for --channel {' and '.join(PLANNED)}", status=2)
     if takes_plans and not encoder.plan:
         given = {name: getattr(encoder, name) for name in encoder.model_fields_set}
-        encoder = ENCODER.checked({**given, "plan": PlanMethod.IA_QSMPA})
+        method = PlanMethod.IA_QSMPA if encoder.source in PLANNING else PlanMethod.EXACT
+        encoder = ENCODER.checked({**given, "plan": method})
     refuse_without_effect(encoder, encoder.model_fields_set, BESIDE_PLAN)
     refuse_without_effect(channel, channel.model_fields_set, WITH_CHANNEL)
     console = Console()

@@ -18,7 +18,7 @@ from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import (
     UNIT_VARIANCE_RANGE,
     PlanMethod,
-    PredictedPlan,
+    QuantizingPlan,
     draw_gains,
     draw_importance,
     plan,
@@ -144,7 +144,7 @@ def plan_command(
         show_channel(made, met, console)
 
 
-def document(made: PredictedPlan, **more: Any) -> dict[str, Any]:
+def document(made: QuantizingPlan, **more: Any) -> dict[str, Any]:
     """The plan for JSON; `more` is put in front of the blocks. An infinite latency is None.
 
     `mapping` is the block of each subchannel, subcarrier by subcarrier; of several OFDM symbols that are taken as
@@ -172,7 +172,7 @@ def document(made: PredictedPlan, **more: Any) -> dict[str, Any]:
     }
 
 
-def show(made: PredictedPlan, console: Console) -> None:
+def show(made: QuantizingPlan, console: Console) -> None:
     """Prints the plan, one line for all blocks that have the same bits."""
     table = Table(title=f"{made.method}, {made.snr_db:g} dB, {made.numerology.streams} streams, ρ = {made.rho:g}")
     for name in ("bits", "blocks", "mean gain", "mean power", "latency ms"):
@@ -200,7 +200,7 @@ def show(made: PredictedPlan, console: Console) -> None:
         )
 
 
-def theorem_2_waiting(made: PredictedPlan) -> str:
+def theorem_2_waiting(made: QuantizingPlan) -> str:
     """Where the powers of IA-QSMPA's Theorem 2 leave blocks waiting, in words; empty where they are not by it.
 
     The theorem shares power by a rate that is linear in the SNR (31), and by the mean gain of a block; by the true
@@ -222,7 +222,7 @@ def theorem_2_waiting(made: PredictedPlan) -> str:
     )
 
 
-def show_channel(made: PredictedPlan, met: Met, console: Console) -> None:
+def show_channel(made: QuantizingPlan, met: Met, console: Console) -> None:
     """Prints where the channel was measured, and that blocks share subchannels by turns."""
     if met.about:
         level = met.about.get("measured_power_db")
@@ -240,7 +240,7 @@ def show_channel(made: PredictedPlan, met: Met, console: Console) -> None:
         )
 
 
-def _symbols(made: PredictedPlan, met: Met) -> int:
+def _symbols(made: QuantizingPlan, met: Met) -> int:
     """OFDM symbols that are taken as one, so that every block has a subchannel."""
     return made.numerology.subcarriers // met.numerology.subcarriers
 

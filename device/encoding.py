@@ -1,12 +1,12 @@
 """Settings of an encoder: the source coder by its name, and those that the coders declare themselves."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from semlink.access.load_planner import LOAD_METHODS
 from semlink.access.planner import PlanMethod
 from semlink.channel.plan import MIN_BITS
-from semlink.parameters import Only
 from semlink.service.applicability import Applicable
 from semlink.service.declared import declared_fields, with_fields
 from semlink.source.registry import SourceCoder, source_coder, source_coders
@@ -16,7 +16,8 @@ START = "iaq"
 LOOKING = tuple(coder.flag for coder in source_coders() if coder.takes != "pixels")
 """Source coders that a vision transformer looks for."""
 PLANNING = ("iaq",)
-"""Source coders whose bits a transmission plan can choose."""
+"""Source coders whose bits a transmission plan chooses; frames of the others are planned as they are."""
+_LOAD_METHODS = f"{', '.join(LOAD_METHODS[:-1])} or {LOAD_METHODS[-1]}"
 
 
 def source_fields() -> dict[str, Any]:
@@ -40,18 +41,25 @@ class EncoderSettings(Applicable):
     """Settings that decide what is sent of a picture; also those of `semlink encode` and `semlink demo`."""
 
     source: str = START
-    plan: Annotated[PlanMethod | None, Only("source", PLANNING)] = Field(
+    plan: PlanMethod | None = Field(
         None,
-        description="plan bits, subchannels and power of every frame for the channel it will meet, if that takes "
-        "plans (mimo-ofdm, finite-blocklength); see semlink plan --help. The plan's bits, at --rho, stand instead "
-        "of --method's",
+        description="plan subchannels and power of every frame for the channel it will meet, if that takes plans "
+        "(mimo-ofdm, finite-blocklength); see semlink plan --help. Of iaq also the bits, which at --rho stand "
+        f"instead of --method's; the bits of other coders are as they are, and the method is {_LOAD_METHODS}",
     )
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
         coding = self.coding
         self.coder.check_settings(coding)
-        if self.planned is None:
+        if self.plan is None:
+            return self
+        if self.source not in PLANNING:
+            if self.plan not in LOAD_METHODS:
+                raise ValueError(
+                    f"--plan (or SEMLINK_PLAN) {self.plan} chooses bits, which frames of --source {self.source} "
+                    f"have already: take {_LOAD_METHODS}"
+                )
             return self
         if coding["total_bits"] is not None:
             raise ValueError("--plan (or SEMLINK_PLAN) keeps to --rho: leave --total-bits out")
@@ -73,5 +81,10 @@ class EncoderSettings(Applicable):
 
     @property
     def planned(self) -> PlanMethod | None:
-        """How frames are planned; None for those that aren't, as of a coder that takes no plans."""
-        return self.plan if self.source in PLANNING else None
+        """How frames are planned; None for those that aren't."""
+        return self.plan
+
+    @property
+    def planned_rho(self) -> float | None:
+        """Compression ratio that a plan's bits keep to; None where frames are planned as they are."""
+        return self.coding["rho"] if self.source in PLANNING else None

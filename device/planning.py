@@ -1,4 +1,6 @@
-"""Transmission plan of a view: for the channel as the emulator reports it; and the frame that it asks for."""
+"""Transmission plan of a view: for the channel as the emulator reports it; and the frame that it asks for.
+
+Of IAQ's pictures a plan chooses the bits, and they are encoded for it; other frames are planned as they are."""
 
 import math
 import time
@@ -8,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.capture import Encoded
-from semlink.access.planner import PlanMethod, PredictedPlan, plan, unit_variance_range
+from semlink.access.load_planner import plan_loads
+from semlink.access.planner import PlanMethod, PredictedPlan, QuantizingPlan, plan, unit_variance_range
 from semlink.channel.ofdm import Numerology, subchannel_gains
 from semlink.source.iaq import IaqFrame
 from semlink.source.iaq.coder import encode_with
 from semlink.source.iaq.importance import importance_weights
+from semlink.source.registry import coder_of
 from semlink.v1 import link_pb2 as pb
 
 
@@ -25,7 +29,7 @@ class PlannedView:
     """A view that is ready to be sent over a certain state of the channel.
 
     Attributes:
-        view: the view, its frame having the plan's bits.
+        view: the view; its frame has the plan's bits, where it chose them.
         plan: which block goes where, at what power.
         message: the plan as it travels with the frame.
         plan_ms: time for the SVD of the channel and for planning.
@@ -37,41 +41,72 @@ class PlannedView:
     plan_ms: float
 
 
-def plan_view(view: Encoded, state: pb.ChannelState, method: PlanMethod, rho: float) -> PlannedView:
-    """Plans and encodes a view anew for a channel, by the attention that is known already.
+def plan_view(view: Encoded, state: pb.ChannelState, method: PlanMethod, rho: float | None) -> PlannedView:
+    """Plans a view for a channel; an IAQ picture is encoded anew, by the attention that is known already.
+
+    Args:
+        view: its payload is not empty.
+        state: of the channel.
+        method: one of `semlink.access.load_planner.LOAD_METHODS` for frames as they are.
+        rho: compression ratio that the bits of IAQ pictures keep to; None: every frame is planned as it is.
 
     Raises:
-        PlanningError: the state makes no sense, this method has no plan for it, or the view waited in a spool
-            since the device had another source coder.
+        PlanningError: the state makes no sense, or this method has no plan for it or for such a frame.
     """
-    if view.attention is None or (view.original is None and not isinstance(view.frame, IaqFrame)):
-        raise PlanningError("the view is of another source coder, whose frames take no plans; see --source")
     started = time.perf_counter()
     try:
         numerology, channel = _channel(state)
-        made = plan(
-            importance_weights(view.attention.astype(np.float64)),
-            subchannel_gains(channel, numerology.streams),
-            state.snr_db,
-            method=method,
-            numerology=numerology,
-            rho=rho,
-            block_error_rate=state.target_bler if state.HasField("target_bler") else None,
-            value_range=unit_variance_range(view.pixels),
-        )
+        gains = subchannel_gains(channel, numerology.streams)
+        error_rate = state.target_bler if state.HasField("target_bler") else None
+        made: PredictedPlan
+        if rho is not None and view.attention is not None and isinstance(view.frame, IaqFrame):
+            made = plan(
+                importance_weights(view.attention.astype(np.float64)),
+                gains,
+                state.snr_db,
+                method=method,
+                numerology=numerology,
+                rho=rho,
+                block_error_rate=error_rate,
+                value_range=unit_variance_range(view.pixels),
+            )
+        else:
+            made = plan_loads(
+                view.frame.segment_bits,
+                _importance(view),
+                gains,
+                state.snr_db,
+                method=method,
+                numerology=numerology,
+                block_error_rate=error_rate,
+            )
         planned = time.perf_counter()
-        data = encode_with(view.pixels, made.bits).to_bytes()
+        if isinstance(made, QuantizingPlan):
+            data = encode_with(view.pixels, made.bits).to_bytes()
+            encode_ms = 1e3 * (time.perf_counter() - planned)
+            view = replace(view, data=data, original=view.pixels, encode_ms=encode_ms)
     except ValueError as error:
         raise PlanningError(f"{method} has no plan for the channel: {error}") from None
-    message = pb.TransmissionPlan(
-        state_id=state.state_id,
-        rho=made.rho,
+    return PlannedView(view, made, transmission_plan(made, state.state_id), 1e3 * (planned - started))
+
+
+def transmission_plan(made: PredictedPlan, state_id: bytes) -> pb.TransmissionPlan:
+    """A plan as it travels with its frame; `state_id` is of the channel's state that it was made for."""
+    return pb.TransmissionPlan(
+        state_id=state_id,
+        rho=made.rho if isinstance(made, QuantizingPlan) else 0.0,
         power=made.power,
         block_of_subchannel=made.block_of_subchannel.ravel(),
+        error_rates=made.error_rates,
     )
-    encode_ms = 1e3 * (time.perf_counter() - planned)
-    sent = replace(view, data=data, original=view.pixels, encode_ms=encode_ms)
-    return PlannedView(sent, made, message, 1e3 * (planned - started))
+
+
+def _importance(view: Encoded) -> NDArray[np.float64]:
+    """(M,) of the frame's segments: attention where it is on these, else what the frame itself says."""
+    segments, attention = view.frame.segment_bits.size, view.attention
+    if attention is not None and attention.size == segments and coder_of(view.frame).takes != "pixels":
+        return attention.astype(np.float64)
+    return view.frame.importance
 
 
 def _channel(state: pb.ChannelState) -> tuple[Numerology, NDArray[np.complex128]]:

@@ -114,17 +114,17 @@ class Sender:
         )
 
     async def _plan(self, capture: Capture) -> PlannedView | None:
-        """The view under a plan, or None if no channel on the way takes plans."""
+        """The view under a plan, or None if no channel on the way takes plans, or nothing is there to plan."""
         settings = self._settings
+        if not capture.view.frame.payload_bits:
+            return None
         assert settings.planned is not None
         with tracing.span("plan", method=settings.planned):
             state = await self._uplink.channel_state(capture.device_id, capture.number)
             if state is None:
                 log.info("no channel takes plans, sending without")
                 return None
-            return await asyncio.to_thread(
-                plan_view, capture.view, state, settings.planned, settings.coding["rho"]
-            )
+            return await asyncio.to_thread(plan_view, capture.view, state, settings.planned, settings.planned_rho)
 
     async def _draw(self, folder: Path, capture: Capture, sent: Sent) -> Path | None:
         """Draws the view into a picture; one that cannot be drawn is logged, and costs no answer."""

@@ -94,6 +94,7 @@ class Hostile:
             state_id=random.randbytes(random.choice((0, 8, 32, 33))), rho=random.choice((*floats, 0.25)),
             power=[random.choice(floats)] * random.choice((0, 1, 196, 5000)),
             block_of_subchannel=[random.randrange(2**32)] * random.choice((0, 1, 196, 5000)),
+            error_rates=[random.choice(floats)] * random.choice((0, 0, 196, 5000)),
         )  # fmt: skip
         request = ClassifyRequest(frame=random.choice(self._frames), device_id="planned", plan=plan)
         if random.random() < 0.2:

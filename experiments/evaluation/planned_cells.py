@@ -12,7 +12,7 @@ from experiments.data.prepared import Prepared
 from experiments.evaluation.cells import Cell, Tuning, channel_title
 from experiments.evaluation.coders import Received, shares_of
 from semlink.access.mapping import SubcarrierMapping
-from semlink.access.planner import PlanMethod, PredictedPlan, plan
+from semlink.access.planner import PlanMethod, QuantizingPlan, plan
 from semlink.channel.fading import CHANNEL, MimoFadingState
 from semlink.channel.ofdm import subchannel_gains
 from semlink.channel.plan import MIN_BITS
@@ -59,7 +59,7 @@ class PlannedCell(Cell):
     def shared(self, tuning: Tuning) -> None:
         """Nothing serves all images."""
 
-    def plan(self, scores: ArrayLike, seed: int, image: int) -> PredictedPlan:
+    def plan(self, scores: ArrayLike, seed: int, image: int) -> QuantizingPlan:
         """The plan of an image for its channel, which all cells of one seed and number of streams share.
 
         Args:

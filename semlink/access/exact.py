@@ -204,7 +204,7 @@ def joint_optimum(
     length = 1.0
     for number in range(1, MAX_NEWTON_STEPS + 1):
         log_power, elasticity = powers_for_rates(
-            speed + np.log(bits / time), log_power, snr, blocks.bandwidth, blocks.penalty, last_step
+            speed + np.log(bits / time), log_power, snr, blocks.bandwidth, blocks.penalty_column, last_step
         )
         power = blocks.weights * np.exp(log_power)  # as it counts in the budget
         # t = time·(Σφ - budget) = 0, its slopes, and the second derivatives of the perspective.
@@ -213,7 +213,8 @@ def joint_optimum(
         t_time = (t - t_bits @ bits) / time
         if number == 1:
             theta = -price_of_time / t_time
-        second = theta * time * power * np.maximum(power_curvature(log_power, snr, blocks.penalty), 0) / bits**2
+        curvature = np.maximum(power_curvature(log_power, snr, blocks.penalty_column), 0)
+        second = theta * time * power * curvature / bits**2
         mixed = -second * bits / time
         # Residuals of the optimality conditions.
         slope = np.log(4) * costs * 0.25**bits
@@ -279,7 +280,7 @@ def _integer_bits(
     """Integer bits of most worth, at the latency and the price of power of real or other integer ones."""
     bits, power, latency = found.bits, found.power, found.latency
     snr = np.square(blocks.gains) / blocks.noise_power
-    _, elasticity = log_rates(np.log(power), snr, blocks.bandwidth, blocks.penalty)
+    _, elasticity = log_rates(np.log(power), snr, blocks.bandwidth, blocks.penalty_column)
     # A unit of power saves so much latency, and a second costs latency_weight.
     price = latency_weight * latency / (blocks.weights * power / elasticity).sum()
     lowest = np.clip(np.ceil(bits).astype(np.int64) - 2, min_bits, max_bits)
@@ -291,7 +292,7 @@ def _integer_bits(
         (np.log(power) + ratios / elasticity).ravel(),
         np.tile(snr, (LEVELS, 1)),
         np.tile(blocks.bandwidth, LEVELS) if np.ndim(blocks.bandwidth) else blocks.bandwidth,
-        blocks.penalty,
+        np.tile(blocks.penalty_column, (LEVELS, 1)) if np.ndim(blocks.penalty) else blocks.penalty_column,
     )
     loss = costs * 0.25**levels + price * blocks.weights * np.exp(log_power).reshape(levels.shape)
     worth = np.where(levels[1:] <= max_bits, loss[:-1] - loss[1:], -np.inf).T

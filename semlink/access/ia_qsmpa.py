@@ -172,10 +172,10 @@ def theorem_2_power(bits: ArrayLike, blocks: Blocks) -> Finish:
     if bits.size != blocks.count or (bits <= 0).any():
         raise ValueError(f"bits must be {blocks.count} numbers above 0")
     alpha = 1 - blocks.penalty / 2
-    if alpha <= 0:
+    if np.any(alpha <= 0):
         raise ValueError(
             f"the blocks are too short for Theorem 2, whose linear rate rises only for a penalty below 2, not "
-            f"{blocks.penalty:.3g}: take fewer blocks, or plan `exact`"
+            f"{np.max(blocks.penalty):.3g}: take fewer blocks, or plan `exact`"
         )
     mean = blocks.averaged()
     inverse_gain = mean.noise_power / mean.gains[:, 0] ** 2

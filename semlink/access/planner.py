@@ -6,6 +6,7 @@ bits they may take together. What the values stand for is the source coder's bus
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +17,7 @@ from semlink.access.mapping import SubcarrierMapping, map_subcarriers
 from semlink.access.power import capacity_water_filling, equal_finish, uniform_power
 from semlink.channel.blocks import Blocks, gains_of_blocks
 from semlink.channel.ofdm import Numerology, draw_channel, subchannel_gains
-from semlink.channel.plan import MAX_BITS, MIN_BITS, Plan, PlanError, bit_budget
+from semlink.channel.plan import MAX_BITS, MIN_BITS, Plan, PlanError, bit_budget, check_bits
 from semlink.channel.rates import dispersion_penalty
 from semlink.checks import finite_vector
 from semlink.source.iaq.allocation.selection import fixed
@@ -45,7 +46,7 @@ DISTINCT_BITS = (PlanMethod.IA_QSMPA, PlanMethod.IA_QSMPA_LC, PlanMethod.FIXED)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PredictedPlan(Plan):
-    """A plan with the latencies and the error that its maker expects.
+    """A plan with the latencies that its maker expects.
 
     Raises:
         PlanError: the plan breaks a rule.
@@ -60,8 +61,6 @@ class PredictedPlan(Plan):
     """(N,) predicted seconds of each block, from the first OFDM symbol; infinite where nothing gets through."""
     mean_gains: NDArray[np.float64]
     """(N,) λ[i], mean singular value of the block's subchannels (equation 8)."""
-    weighted_error: float
-    """E_Q (equation 12)."""
     block_error_rate: float | None = None
     """Target block error rate of the finite block length; None for the ideal transmission."""
 
@@ -71,7 +70,7 @@ class PredictedPlan(Plan):
         if not np.isfinite(self.snr_db):
             raise ValueError(f"snr_db must be finite, not {self.snr_db}")
         for name in ("latencies", "mean_gains"):
-            if np.shape(getattr(self, name)) != self.bits.shape:
+            if np.shape(getattr(self, name)) != self.load.shape:
                 raise PlanError("sizes", f"{name} must be one per block, not {np.shape(getattr(self, name))}")
         if not (self.latencies >= 0).all():
             raise PlanError("latency", "it must be at least 0")
@@ -92,6 +91,29 @@ class PredictedPlan(Plan):
         return self.t_d > self.coherence_seconds
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class QuantizingPlan(PredictedPlan):
+    """A plan that chooses how many bits each value of a segment has, so that the frame is made for it.
+
+    Raises:
+        PlanError: the plan breaks a rule.
+    """
+
+    rho: float
+    """Compression ratio that the bits keep to, ΣB[i] ≤ 8·N·ρ, from 1/8 to 1."""
+    bits: NDArray[np.int64]
+    """(N,) B[i] of every value of segment i, 1..8; they make the load."""
+    weighted_error: float
+    """E_Q (equation 12)."""
+
+    def __post_init__(self) -> None:
+        """Refuses a plan that breaks a rule."""
+        if np.shape(self.bits) != np.shape(self.load) or not np.size(self.bits):
+            raise PlanError("sizes", f"bits must be one per block, not {np.shape(self.bits)}")
+        check_bits(self.bits, self.rho)
+        super().__post_init__()
+
+
 def plan(
     importance: ArrayLike,
     gains: ArrayLike,
@@ -100,14 +122,13 @@ def plan(
     method: PlanMethod | str = PlanMethod.IA_QSMPA,
     numerology: Numerology | None = None,
     rho: float = 0.25,
-    bits: ArrayLike | None = None,
     mapping: SubcarrierMapping | str = SubcarrierMapping.IMPORTANCE,
     generator: np.random.Generator | None = None,
     block_error_rate: float | None = None,
     latency_weight: float = 1.0,
     value_range: float = UNIT_VARIANCE_RANGE,
     values_per_segment: int = 768,
-) -> PredictedPlan:
+) -> QuantizingPlan:
     """Bits, subchannels and powers of one frame, and how long each block will take. A pure function.
 
     The methods: `ia-qsmpa` (Theorem 1 of IA-QSMPA), `ia-qsmpa-lc` (Top-β bits and the powers of P3); `fixed`
@@ -130,8 +151,6 @@ def plan(
         numerology: dimensions of the link; None is the paper's, with the F and N_s of `gains`. With fewer
             subchannels than segments, several OFDM symbols are taken as one, and the plan's numerology says so.
         rho: the budget: ΣB[i] = floor(8·N·ρ), from 1/8 (1 bit a value, the least of every method) to 1.
-        bits: (N,) B[i] of a frame that is encoded already, integers within 1..8, instead of the method's own and
-            of `rho`; None: the method chooses. The powers of `exact` are then those of the least T_d.
         mapping: a `SubcarrierMapping` or its name.
         generator: the source of randomness of the random mapping.
         block_error_rate: μ̃ of the finite block length, in (0, 1/2]; None for the ideal transmission.
@@ -159,9 +178,74 @@ def plan(
         method = PlanMethod(method)
     except ValueError:
         raise ValueError(f"method must be one of {', '.join(PlanMethod)}, not {method!r}") from None
-    importance = finite_vector("importance", importance)
-    if (importance < 0).any():
-        raise ValueError("importance must be 0 or more")
+    if not MIN_BITS / 8 <= rho <= 1:
+        raise ValueError(f"rho must be within [{MIN_BITS / 8}, 1], not {rho}")
+    importance = checked_importance(importance)
+    offered = offer(
+        importance,
+        gains,
+        snr_db,
+        numerology=numerology,
+        mapping=mapping,
+        generator=generator,
+        block_error_rate=block_error_rate,
+        values_per_segment=values_per_segment,
+    )
+    blocks = offered.blocks
+    costs = error_costs(importance, value_range=value_range, values_per_segment=values_per_segment)
+    steps = bit_budget(rho, importance.size)
+    if method == PlanMethod.EXACT:
+        printed = [_bits(other, importance, steps, blocks) for other in DISTINCT_BITS]
+        best = exact(
+            costs, steps, blocks, latency_weight, candidates=printed, min_bits=MIN_BITS, max_bits=MAX_BITS
+        )
+        bits, power = best.bits, best.power
+    else:
+        bits = _bits(method, importance, steps, blocks)
+        power = powers(method, bits, blocks, finite_blocklength=block_error_rate is not None)
+    return QuantizingPlan(
+        method=str(method),
+        numerology=offered.numerology,
+        snr_db=float(snr_db),
+        rho=float(rho),
+        bits=bits,
+        load=bits * values_per_segment,
+        block_of_subchannel=offered.block_of_subchannel,
+        power=power,
+        latencies=blocks.latencies(bits, power),
+        mean_gains=blocks.mean_gains,
+        weighted_error=weighted_error(costs, bits),
+        block_error_rate=block_error_rate,
+    )
+
+
+class Offered(NamedTuple):
+    """What a channel offers to segments of some importance."""
+
+    numerology: Numerology
+    """With a subchannel for each segment: several OFDM symbols are taken as one where there are fewer."""
+    block_of_subchannel: NDArray[np.int64]
+    """(F, N_s) the segment that each subchannel carries."""
+    blocks: Blocks
+    """Of each segment."""
+
+
+def offer(
+    importance: NDArray[np.float64],
+    gains: ArrayLike,
+    snr_db: float,
+    *,
+    numerology: Numerology | None,
+    mapping: SubcarrierMapping | str,
+    generator: np.random.Generator | None,
+    block_error_rate: float | None,
+    values_per_segment: int,
+) -> Offered:
+    """Blocks of a channel's subchannels, mapped by importance; the arguments are those of `plan`.
+
+    Raises:
+        ValueError: an argument is outside its range.
+    """
     gains = np.asarray(gains, dtype=np.float64)
     if numerology is None:
         if gains.ndim != 2:
@@ -170,8 +254,6 @@ def plan(
     elif gains.shape != (numerology.subcarriers, numerology.streams):
         expected = (numerology.subcarriers, numerology.streams)
         raise ValueError(f"gains must have the numerology's shape {expected}, not {gains.shape}")
-    if not MIN_BITS / 8 <= rho <= 1:
-        raise ValueError(f"rho must be within [{MIN_BITS / 8}, 1], not {rho}")
     if not ((gains > 0) & np.isfinite(gains)).all():
         raise ValueError("gains must be finite and above 0")
     numerology = numerology.repeated(importance.size)
@@ -191,38 +273,7 @@ def plan(
         values_per_segment,
         penalty,
     )
-    costs = error_costs(importance, value_range=value_range, values_per_segment=values_per_segment)
-    steps = bit_budget(rho, importance.size)
-    if bits is not None:
-        bits = _given_bits(bits, importance.size)
-        rho = float(bits.mean()) / MAX_BITS
-        if method == PlanMethod.EXACT:
-            power = equal_finish(bits, blocks).power
-        else:
-            power = _power(method, bits, blocks, finite_blocklength=block_error_rate is not None)
-    elif method == PlanMethod.EXACT:
-        printed = [_bits(other, importance, steps, blocks) for other in DISTINCT_BITS]
-        best = exact(
-            costs, steps, blocks, latency_weight, candidates=printed, min_bits=MIN_BITS, max_bits=MAX_BITS
-        )
-        bits, power = best.bits, best.power
-    else:
-        bits = _bits(method, importance, steps, blocks)
-        power = _power(method, bits, blocks, finite_blocklength=block_error_rate is not None)
-    return PredictedPlan(
-        method=str(method),
-        numerology=numerology,
-        snr_db=float(snr_db),
-        rho=float(rho),
-        bits=bits,
-        block_of_subchannel=block_of_subchannel,
-        power=power,
-        latencies=blocks.latencies(bits, power),
-        mean_gains=blocks.mean_gains,
-        weighted_error=weighted_error(costs, bits),
-        block_error_rate=block_error_rate,
-        values_per_segment=values_per_segment,
-    )
+    return Offered(numerology, block_of_subchannel, blocks)
 
 
 def unit_variance_range(values: ArrayLike) -> float:
@@ -247,17 +298,12 @@ def draw_importance(seed: int, *, segments: int = 196) -> NDArray[np.float64]:
     return importance_weights(np.sort(scores))
 
 
-def _given_bits(bits: ArrayLike, count: int) -> NDArray[np.int64]:
-    given = np.asarray(bits)
-    if given.shape != (count,) or given.dtype.kind not in "iu":
-        raise ValueError(f"bits must be {count} integers, one a segment")
-    if given.min() < MIN_BITS or given.max() > MAX_BITS:
-        raise PlanError(
-            "bits",
-            f"every segment must have {MIN_BITS} to {MAX_BITS} bits a value, not {given.min()} to {given.max()}: "
-            "a plan leaves none out",
-        )
-    return given.astype(np.int64)
+def checked_importance(importance: ArrayLike) -> NDArray[np.float64]:
+    """(N,) importance, if it is finite and 0 or more; else ValueError."""
+    checked = finite_vector("importance", importance)
+    if (checked < 0).any():
+        raise ValueError("importance must be 0 or more")
+    return checked
 
 
 def _bits(method: PlanMethod, importance: NDArray[np.float64], steps: int, blocks: Blocks) -> NDArray[np.int64]:
@@ -271,14 +317,17 @@ def _bits(method: PlanMethod, importance: NDArray[np.float64], steps: int, block
             return fixed(importance.size, steps, max_bits=MAX_BITS)
 
 
-def _power(
+def powers(
     method: PlanMethod, bits: NDArray[np.int64], blocks: Blocks, *, finite_blocklength: bool
 ) -> NDArray[np.float64]:
+    """(N,) powers of a method for bits that are given: those of the least T_d for `exact`."""
     match method:
         case PlanMethod.FIXED | PlanMethod.FIXED_P_IAQ | PlanMethod.FIXED_P_TOP_BETA:
             return uniform_power(blocks)
         case PlanMethod.FIXED_B_WF:
             return capacity_water_filling(blocks)
+        case PlanMethod.EXACT:
+            return equal_finish(bits, blocks).power
         case _ if finite_blocklength:
             return theorem_2_power(bits, blocks).power
         case _:

@@ -70,7 +70,8 @@ def equal_finish(bits: ArrayLike, blocks: Blocks) -> Finish:
     snr = np.square(blocks.gains) / blocks.noise_power
     # With equal power for all, the slowest block is slower than at the optimum, the fastest is faster.
     log_power = np.full(bits.size, budget - np.log(bits.size))
-    speeds, elasticity = log_rates(log_power, snr, blocks.bandwidth, blocks.penalty)
+    penalty = blocks.penalty_column
+    speeds, elasticity = log_rates(log_power, snr, blocks.bandwidth, penalty)
     speeds -= load
     low, high = speeds.min(), speeds.max()
     speed = speeds[np.isfinite(speeds)].mean()
@@ -84,10 +85,10 @@ def equal_finish(bits: ArrayLike, blocks: Blocks) -> Finish:
         log_power = log_power + step
         if np.abs(step).max() < 1e-3:
             break
-        speeds, elasticity = log_rates(log_power, snr, blocks.bandwidth, blocks.penalty)
+        speeds, elasticity = log_rates(log_power, snr, blocks.bandwidth, penalty)
         speeds -= load
     for _ in range(MAX_STEPS):
-        log_power, elasticity = powers_for_rates(load + speed, log_power, snr, blocks.bandwidth, blocks.penalty)
+        log_power, elasticity = powers_for_rates(load + speed, log_power, snr, blocks.bandwidth, penalty)
         largest = log_power.max()
         shares = weights * np.exp(log_power - largest)
         excess = largest + np.log(shares.sum()) - budget
@@ -107,9 +108,18 @@ def equal_finish(bits: ArrayLike, blocks: Blocks) -> Finish:
 
 def least_power(blocks: Blocks) -> NDArray[np.float64]:
     """(N,) power P[i] above which block i has a rate at all: 0 without a penalty."""
-    penalty = blocks.penalty
+    if isinstance(blocks.penalty, np.ndarray):
+        least = np.array([_least_snr(float(penalty)) for penalty in blocks.penalty])
+    else:
+        least = np.full(blocks.count, _least_snr(blocks.penalty))
+    power: NDArray[np.float64] = least * blocks.noise_power / np.square(blocks.gains.max(axis=1))
+    return power
+
+
+def _least_snr(penalty: float) -> float:
+    """SNR above which a subchannel has a rate."""
     if penalty == 0:
-        return np.zeros(blocks.count)
+        return 0.0
 
     def nats(snr: float) -> float:
         return math.log1p(snr) - penalty * math.sqrt(snr * (2 + snr)) / (1 + snr)
@@ -119,8 +129,7 @@ def least_power(blocks: Blocks) -> NDArray[np.float64]:
     # The least SNR is near 2·penalty² if that is low, and below exp(penalty) - 1 as √U < 1.
     low, high = 1e-6 * min(penalty, 1) ** 2, math.expm1(penalty)
     least: float = brentq(nats, low, high, xtol=np.finfo(float).tiny, rtol=4 * np.finfo(float).eps)
-    power: NDArray[np.float64] = least * blocks.noise_power / np.square(blocks.gains.max(axis=1))
-    return power
+    return least
 
 
 def uniform_power(blocks: Blocks) -> NDArray[np.float64]:
@@ -157,7 +166,7 @@ def log_rates(
     log_power: NDArray[np.float64],
     snr: NDArray[np.float64],
     bandwidth: float | NDArray[np.float64],
-    penalty: float,
+    penalty: float | NDArray[np.float64],
 ) -> LogRates:
     """ln R of each block (equations 24 and 38) and its slope over ln P.
 
@@ -165,12 +174,12 @@ def log_rates(
         log_power: (N,) ln P.
         snr: (N, K) λ²/σ²; 0 fills up a block.
         bandwidth: Hz of one subchannel, or (N,) of each block's.
-        penalty: of the finite block length.
+        penalty: of the finite block length; or (N, 1) of each block.
     """
     received = np.exp(log_power)[:, None] * snr
     rate = np.log1p(received)
     slope = received / (1 + received)
-    if penalty:
+    if np.any(penalty):
         # √U and its derivative: U = 1 - (1 - s)² with s = γ/(1 + γ), of derivative (1 - s)² over γ.
         root = np.sqrt(slope * (2 - slope))
         rate = rate - penalty * root
@@ -190,7 +199,7 @@ def powers_for_rates(
     start: NDArray[np.float64],
     snr: NDArray[np.float64],
     bandwidth: float | NDArray[np.float64],
-    penalty: float,
+    penalty: float | NDArray[np.float64],
     last_step: float = LAST_STEP,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """ln P at which each block has its rate, and the elasticity there: Newton in logarithms, within brackets.
@@ -203,7 +212,7 @@ def powers_for_rates(
         start: (N,) ln P to start from.
         snr: (N, K) λ²/σ²; 0 fills up a block.
         bandwidth: Hz of one subchannel, or (N,) of each block's.
-        penalty: of the finite block length.
+        penalty: of the finite block length; or (N, 1) of each block.
         last_step: Newton's step of ln P after which it stops.
 
     Returns:
@@ -229,7 +238,7 @@ def powers_for_rates(
 
 
 def power_curvature(
-    log_power: NDArray[np.float64], snr: NDArray[np.float64], penalty: float
+    log_power: NDArray[np.float64], snr: NDArray[np.float64], penalty: float | NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(N,) φ''(R)·R²/P of the power φ(R) that a rate takes; not below 0 for Shannon's rates.
 
@@ -238,12 +247,12 @@ def power_curvature(
     Args:
         log_power: (N,) ln P.
         snr: (N, K) λ²/σ².
-        penalty: of the finite block length.
+        penalty: of the finite block length; or (N, 1) of each block.
     """
     received = np.exp(log_power)[:, None] * snr
     share = received / (1 + received)
     rate, slope, bend = np.log1p(received), share, share * (1 - share)
-    if penalty:
+    if np.any(penalty):
         root = np.sqrt(share * (2 - share))
         with np.errstate(divide="ignore", invalid="ignore"):  # where a gain is 0, which has no rate
             root_slope = share * (1 - share) ** 2 / root

@@ -110,8 +110,8 @@ class Arrival:
 
     @property
     def air_seconds(self) -> float:
-        """How long the last segment is on the air, possibly infinite; 0 where no time is known."""
-        return 0.0 if self.seconds is None else float(self.seconds.max())
+        """How long the last segment is on the air, possibly infinite; 0 where nothing is known or sent."""
+        return 0.0 if self.seconds is None else float(self.seconds.max(initial=0.0))
 
     @property
     def missing(self) -> NDArray[np.int64]:

@@ -35,8 +35,8 @@ class Blocks:
     """Of one subchannel in Hz: Δf0, above 0; or (N,) of each block's."""
     values_per_segment: int = 768
     """D, values of each segment of the payload: payload bits that each of B[i] costs."""
-    penalty: float = 0.0
-    """`dispersion_penalty` of the finite block length, ≥ 0; 0 for the ideal transmission."""
+    penalty: float | NDArray[np.float64] = 0.0
+    """`dispersion_penalty` of the finite block length, ≥ 0, or (N,) of each block; 0: ideal transmission."""
     shares: NDArray[np.float64] | None = None
     """(N,) `weights`, where they are not those of the gains."""
 
@@ -57,7 +57,8 @@ class Blocks:
         bandwidth = np.asarray(self.bandwidth)
         if bandwidth.shape not in ((), (len(gains),)) or not ((bandwidth > 0) & np.isfinite(bandwidth)).all():
             raise ValueError(f"bandwidth must be finite and above 0, not {self.bandwidth}")
-        if not 0 <= self.penalty < np.inf:
+        penalty = np.asarray(self.penalty)
+        if penalty.shape not in ((), (len(gains),)) or not ((penalty >= 0) & np.isfinite(penalty)).all():
             raise ValueError(f"penalty must be finite and at least 0, not {self.penalty}")
 
     @property
@@ -101,15 +102,21 @@ class Blocks:
 
     def only(self, chosen: NDArray[np.bool_]) -> "Blocks":
         """Some of the blocks, with the power budget of all."""
-        gains, bandwidth = self.gains[chosen], np.asarray(self.bandwidth)
+        gains, bandwidth, penalty = self.gains[chosen], np.asarray(self.bandwidth), np.asarray(self.penalty)
         return replace(
             self,
             gains=gains,
             # The budget is relative to the mean width, which is another one now.
             total_power=self.total_power * (np.count_nonzero(gains) / len(gains) / self._mean_width),
             bandwidth=bandwidth[chosen] if bandwidth.ndim else self.bandwidth,
+            penalty=penalty[chosen] if penalty.ndim else self.penalty,
             shares=self.weights[chosen],
         )
+
+    @property
+    def penalty_column(self) -> float | NDArray[np.float64]:
+        """The penalty, (N, 1) where each block has its own: as it goes with the gains."""
+        return self.penalty[:, None] if isinstance(self.penalty, np.ndarray) else self.penalty
 
     @cached_property
     def _mean_width(self) -> float:
@@ -118,7 +125,7 @@ class Blocks:
     def rates(self, power: ArrayLike) -> NDArray[np.float64]:
         """(N,) bit/s of each block at powers P[i] ≥ 0 (N,): IA-QSMPA, equations 24 and 38."""
         snr = np.asarray(power, dtype=np.float64)[:, None] * self.gains**2 / self.noise_power
-        rates: NDArray[np.float64] = self.bandwidth * finite_blocklength_rate(snr, self.penalty).sum(axis=1)
+        rates: NDArray[np.float64] = self.bandwidth * finite_blocklength_rate(snr, self.penalty_column).sum(axis=1)
         return rates
 
     def latencies(self, bits: ArrayLike, power: ArrayLike) -> NDArray[np.float64]:

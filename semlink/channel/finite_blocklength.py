@@ -41,11 +41,19 @@ class FiniteBlocklength(PlannedChannel):
 
     def carry(self, link: Link, generator: np.random.Generator) -> Arrival:
         """See `PlannedChannel`."""
-        latencies = link.latencies(dispersion_penalty(self.target_bler, link.plan.block_length))
+        plan = link.plan
+        rates = self.target_bler if plan.error_rates is None else plan.error_rates
+        if np.max(rates) > self.target_bler:
+            raise ValueError(f"plan must have error rates of at most {self.target_bler}, not {np.max(rates)}")
+        latencies = link.latencies(dispersion_penalty(rates, plan.block_length))
         flips = lost = np.empty(0, np.int64)
         if self.errors == "block-loss":
-            lost = np.flatnonzero(generator.random(link.plan.bits.size) < self.target_bler)
+            lost = np.flatnonzero(generator.random(plan.load.size) < rates)
         else:
-            rate = bit_error_rate(self.target_bler, link.plan.block_length)
-            flips = flip_positions(link.frame.payload_bits, rate, generator)
+            highest = bit_error_rate(float(np.max(rates)), plan.block_length)
+            flips = flip_positions(link.frame.payload_bits, highest, generator)
+            if plan.error_rates is not None:
+                own = np.array([bit_error_rate(rate, plan.block_length) for rate in plan.error_rates])
+                block = np.searchsorted(np.cumsum(plan.load), flips, side="right")
+                flips = flips[generator.random(flips.size) * highest < own[block]]
         return Arrival(flips, lost, seconds=latencies, latencies=latencies)

@@ -6,7 +6,7 @@ IA-QSMPA, Sections II and V: 784 subcarriers of 15 kHz, P_tot = 3136, a coherenc
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, TypeGuard, TypeVar
 
@@ -62,7 +62,7 @@ class Link:
         """(F, N_r, N_t) H during a coherence time, counted from 0."""
         return self._repeated(self.state.at(interval))
 
-    def latencies(self, penalty: float = 0.0) -> NDArray[np.float64]:
+    def latencies(self, penalty: float | NDArray[np.float64] = 0.0) -> NDArray[np.float64]:
         """(N,) seconds of each block by equation (24), or (38) with a `dispersion_penalty`; possibly infinite.
 
         Where the channel is not the one that the beams are for, the rate of a subchannel is that of its ratio of
@@ -70,7 +70,7 @@ class Link:
         """
         if not self.state.redrawn:
             gains = self.gains if self.is_known else self._equivalent_gains(0)
-            return self._blocks(gains, penalty).latencies(self.plan.bits, self.plan.power)
+            return self._blocks(gains, penalty).latencies(self.plan.load, self.plan.power)
         return latencies_over_intervals(
             self.plan.load,
             lambda interval: self._blocks(self._equivalent_gains(interval), penalty).rates(self.plan.power),
@@ -88,15 +88,15 @@ class Link:
         times = self.plan.numerology.subcarriers // self.state.numerology.subcarriers
         return values if times == 1 else np.tile(values, (times, *[1] * (values.ndim - 1)))
 
-    def _blocks(self, gains: NDArray[np.float64], penalty: float) -> Blocks:
+    def _blocks(self, gains: NDArray[np.float64], penalty: float | NDArray[np.float64]) -> Blocks:
         numerology = self.plan.numerology
         return Blocks(
-            gains_of_blocks(gains, self.plan.block_of_subchannel, self.plan.bits.size),
+            gains_of_blocks(gains, self.plan.block_of_subchannel, self.plan.load.size),
             self.noise_power,
             numerology.total_power,
             numerology.spacing_hz,
-            self.plan.values_per_segment,
-            penalty,
+            values_per_segment=1,
+            penalty=penalty,
         )
 
 
@@ -179,22 +179,53 @@ class PlannedChannel(Noisy):
         state: FadingState | None,
         generator: np.random.Generator,
     ) -> Arrival:
-        """See `Channel.transmit`.
+        """See `Channel.transmit`. A frame without bits in its payload, such as an opinion, needs no plan.
 
         Raises:
             ValueError: there is no plan or no state, or they do not fit the frame.
         """
+        loaded = np.flatnonzero(frame.segment_bits)
+        if not loaded.size:
+            nothing = np.zeros(frame.segment_bits.size)
+            return Arrival(np.empty(0, np.int64), seconds=nothing, latencies=nothing)
         if plan is None or not isinstance(state, MimoFadingState):
             raise ValueError(f"{self.name} takes frames with a plan and a state")
-        if not np.array_equal(plan.load, frame.segment_bits):
+        if not np.array_equal(plan.load, frame.segment_bits[loaded]):
             raise ValueError("plan must have the bits of the frame's segments")
-        if plan.numerology != state.numerology.repeated(plan.bits.size):
+        if plan.numerology != state.numerology.repeated(plan.load.size):
             raise ValueError(f"plan must be for the channel's {state.numerology}, not {plan.numerology}")
-        return self.carry(Link(frame, plan, state, plan.numerology.noise_power(self.snr_met(state))), generator)
+        link = Link(frame, plan, state, plan.numerology.noise_power(self.snr_met(state)))
+        return _by_segment(self.carry(link, generator), loaded, frame.segment_bits.size)
 
     @abstractmethod
     def carry(self, link: Link, generator: np.random.Generator) -> Arrival:
-        """Sends a payload under its plan; see `Channel.transmit`."""
+        """Sends a payload under its plan; see `Channel.transmit`. What it says is of blocks, not of segments."""
+
+
+def _by_segment(arrival: Arrival, loaded: NDArray[np.int64], segments: int) -> Arrival:
+    """What arrives of blocks, told of the segments: those without bits take no time.
+
+    Args:
+        arrival: of blocks.
+        loaded: (N,) the segment that each block carries.
+        segments: how many there are.
+    """
+    if loaded.size == segments:
+        return arrival
+
+    def spread(values: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        if values is None:
+            return None
+        whole = np.zeros(segments)
+        whole[loaded] = values
+        return whole
+
+    return replace(
+        arrival,
+        lost=loaded[arrival.lost],
+        seconds=spread(arrival.seconds),
+        latencies=spread(arrival.latencies),
+    )
 
 
 def is_planned(channel: Channel) -> TypeGuard[PlannedChannel]:

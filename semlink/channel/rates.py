@@ -1,7 +1,7 @@
 """Rate of a subchannel: Shannon's, and what a finite block length leaves of it."""
 
 from statistics import NormalDist
-from typing import SupportsIndex
+from typing import SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,36 +45,50 @@ def dispersion(snr: ArrayLike) -> NDArray[np.float64]:
     return snr / (1 + snr) * ((2 + snr) / (1 + snr))
 
 
-def dispersion_penalty(block_error_rate: float, block_length: SupportsIndex) -> float:
+@overload
+def dispersion_penalty(block_error_rate: float, block_length: SupportsIndex) -> float: ...
+
+
+@overload
+def dispersion_penalty(
+    block_error_rate: NDArray[np.float64], block_length: SupportsIndex
+) -> NDArray[np.float64]: ...
+
+
+def dispersion_penalty(
+    block_error_rate: float | NDArray[np.float64], block_length: SupportsIndex
+) -> float | NDArray[np.float64]:
     """Q⁻¹(μ̃)/√L_c, by which √U(γ) is multiplied in equation 27; 2(1 - α) in the paper's other name.
 
     Args:
-        block_error_rate: μ̃, in (0, 1/2]; above 1/2 the rate would exceed Shannon's.
+        block_error_rate: μ̃, in (0, 1/2], or an array of them; above 1/2 the rate would exceed Shannon's.
         block_length: L_c, symbols of a block, ≥ 1.
 
     Raises:
         ValueError: an argument is outside these ranges.
     """
-    if not 0 < block_error_rate <= 0.5:
+    if not ((np.asarray(block_error_rate) > 0) & (np.asarray(block_error_rate) <= 0.5)).all():
         raise ValueError(f"block_error_rate must be within (0, 0.5], not {block_error_rate}")
     block_length = integer_within("block_length", block_length, 1, 2**62)
+    if isinstance(block_error_rate, np.ndarray):
+        return np.array([dispersion_penalty(float(each), block_length) for each in block_error_rate])
     # Q⁻¹(x) is -Φ⁻¹(x), which keeps the digits of tiny rates; adding 0 makes the -0.0 of 1/2 a plain zero.
     return float(-NormalDist().inv_cdf(block_error_rate) / np.sqrt(block_length)) + 0.0
 
 
-def finite_blocklength_rate(snr: ArrayLike, penalty: float) -> NDArray[np.float64]:
+def finite_blocklength_rate(snr: ArrayLike, penalty: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """max(log2(1 + γ) - penalty·√U(γ)/ln 2, 0) in bit/s/Hz: the normal approximation.
 
     IA-QSMPA, equations 27 and 38. Where it is above 0 it rises with γ, so a rate belongs to one SNR only.
 
     Args:
         snr: received SNR γ, linear, ≥ 0, any shape.
-        penalty: `dispersion_penalty`, ≥ 0; 0 gives Shannon's rate.
+        penalty: `dispersion_penalty`, ≥ 0, or an array of them that goes with `snr`; 0 gives Shannon's rate.
 
     Raises:
         ValueError: an argument is outside these ranges.
     """
-    if not (np.isfinite(penalty) and penalty >= 0):
+    if not (np.isfinite(penalty) & (np.asarray(penalty) >= 0)).all():
         raise ValueError(f"penalty must be finite and at least 0, not {penalty}")
     rate: NDArray[np.float64] = shannon_rate(snr) - penalty / np.log(2) * np.sqrt(dispersion(snr))
     return np.maximum(rate, 0)

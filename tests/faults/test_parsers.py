@@ -68,6 +68,7 @@ def plans(draw) -> TransmissionPlan:
         rho=draw(NUMBERS),
         power=[draw(NUMBERS)] * draw(st.sampled_from([0, 1, 196, 196, 196])),
         block_of_subchannel=shares[: draw(st.sampled_from([0, 1, subchannels, subchannels]))],
+        error_rates=[draw(NUMBERS)] * draw(st.sampled_from([0, 0, 1, 196])),
     )
     if plan.block_of_subchannel:
         plan.block_of_subchannel[0] = draw(st.sampled_from([0, 1, 195, 196, 2**32 - 1]))
@@ -77,7 +78,8 @@ def plans(draw) -> TransmissionPlan:
 @given(plans())
 def test_plans(plan):
     with contextlib.suppress(PlanRefused), np.errstate(all="raise"):
-        planned = read_plan(plan, FRAME, NUMEROLOGY, STATE_ID)
+        planned = read_plan(plan, FRAME, NUMEROLOGY, STATE_ID, 0.01)
+        assert planned.error_rates is None or 0 < planned.error_rates.max() <= 0.01
         assert np.isfinite(planned.power).all()
         assert planned.power_of_subchannel.sum() < 2 * NUMEROLOGY.total_power
 

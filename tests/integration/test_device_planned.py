@@ -19,6 +19,7 @@ from device.sources.photos import Photos
 from device.uplink import Credentials
 from semlink.access.planner import PlanMethod
 from semlink.source.iaq.frame import IaqFrame
+from semlink.source.registry import read_frame
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 from semlink.vision.photos import find_photos
@@ -92,6 +93,24 @@ async def test_a_planned_view_becomes_a_report_with_power_and_latency(encoder, r
     assert sent["exceeds_coherence"] == (sent["t_d_ms"] > 50 / 15)
     assert (report["impairment"], report["payload_bits"]) == ("mimo_ofdm", 301_056)
     assert report["timings_ms"]["plan"] > 0
+
+
+async def test_a_codecs_picture_is_planned_as_it_is_and_what_comes_first_arrives(reports):
+    settings = DeviceSettings(to="nowhere:1", images=["chelsea"], object_id="none", source="codec", threads=1)
+    flags = ("--channel", "finite-blocklength", "--snr", "10", "--target-bler", "0.5")
+    async with link(*flags) as (emulator, server):
+        rounds = device(Encoder.of(settings), emulator.grpc_address, source="codec", plan="exact", count=4)
+        await rounds.run()
+    assert rounds.failures == 0
+    told = reports()
+    for request, report in zip(server.requests, told, strict=True):
+        frame = read_frame(request.frame)
+        assert (frame.segment_bits.size, request.plan.rho) == (24, 0)
+        assert np.argmin(request.plan.error_rates) == 0
+        assert report["transmission"]["blocks_lost"] == len(request.lost_patches)
+        assert report["transmission"]["t_d_ms"] == pytest.approx(report["transmission"]["planned_t_d_ms"])
+        assert frame.without(list(request.lost_patches)).payload
+    assert sum(report["transmission"]["blocks_lost"] for report in told) > 0
 
 
 async def test_it_adapts_while_the_control_plane_turns_the_channel(encoder, reports):

@@ -10,9 +10,8 @@ from typer.testing import CliRunner
 from channel_emulator.randomness import FrameRandomness
 from channel_emulator.transmission import transmit
 from cli.main import app
-from semlink.access.planner import PlanMethod, draw_gains, plan
+from semlink.access.load_planner import LOAD_METHODS
 from semlink.channel.awgn import Awgn
-from semlink.channel.ofdm import Numerology
 from semlink.frame import MAX_FRAME_BYTES
 from semlink.source.iaq import coder as iaq
 from semlink.source.iaq.frame import IaqFrame
@@ -59,7 +58,7 @@ class TestChannel:
         assert again.exit_code == 0
         assert (tmp_path / "out.slk").read_bytes() == (tmp_path / "again.slk").read_bytes()
 
-    @pytest.mark.parametrize("method", [None, *PlanMethod])
+    @pytest.mark.parametrize("method", [None, *LOAD_METHODS])
     def test_a_plan_is_made_for_the_frame_as_it_is(self, method, frame, tmp_path):
         out = tmp_path / "out.slk"
         chosen = [] if method is None else ["--plan", method]
@@ -86,6 +85,7 @@ class TestChannel:
             (["--channel", "mimo-ofdm", "--order", "16"], 2, "--order has no effect"),
             (["--channel", "bsc", "--ber", "1.5"], 2, "--ber"),
             (["--channel", "mimo-ofdm", "--snr", "-50", "--plan", "fixed-b-wf"], 1, "get nothing through"),
+            (["--channel", "mimo-ofdm", "--plan", "ia-qsmpa-lc"], 1, "for bits that are given"),
         ],
     )
     def test_what_makes_no_sense_is_refused(self, arguments, status, word, frame, tmp_path):
@@ -94,33 +94,23 @@ class TestChannel:
         assert word in result.stderr
         assert not (tmp_path / "out.slk").exists()
 
-    def test_a_plan_leaves_no_patch_out(self, tmp_path):
-        (tmp_path / "cat.slk").write_bytes(iaq.encode(CAT, SCORES, rho=0.125).frame.to_bytes())
-        result = run("channel", tmp_path / "cat.slk", tmp_path / "out.slk", "--channel", "mimo-ofdm")
-        assert result.exit_code == 1
-        assert "1 to 8 bits a value, not 0 to" in result.stderr
+    def test_patches_without_bits_need_no_block(self, tmp_path):
+        sent = iaq.encode(CAT, SCORES, rho=0.125).frame
+        assert (sent.bits == 0).any()
+        (tmp_path / "cat.slk").write_bytes(sent.to_bytes())
+        flags = ["--channel", "finite-blocklength", "--target-bler", 0.2, "--report"]
+        told = json.loads(run("channel", tmp_path / "cat.slk", tmp_path / "out.slk", *flags).stdout)
+        times = np.array(told["block_air_ms"])
+        np.testing.assert_array_equal(times == 0, sent.bits == 0)
+        assert told["lost_blocks"]
+        assert sent.bits[told["lost_blocks"]].all()
+        arrived = IaqFrame.from_bytes((tmp_path / "out.slk").read_bytes())
+        assert arrived.to_bytes() == sent.without(told["lost_blocks"]).to_bytes()
 
     def test_a_file_without_end_is_not_read_to_it(self, tmp_path):
         result = run("channel", "/dev/zero", tmp_path / "out.slk")
         assert result.exit_code == 1
         assert f"at most {MAX_FRAME_BYTES}" in result.stderr
-
-
-def test_powers_for_given_bits_are_those_of_the_method():
-    """Where a method has just these bits, its plan is the same; the exact powers are never slower."""
-    gains, importance = draw_gains(Numerology(), 0), np.full(196, 2.0)
-    given = np.full(196, 2)
-    for method in PlanMethod:
-        made = plan(importance, gains, 20.0, method=method, bits=given)
-        np.testing.assert_array_equal(made.bits, given)
-        assert made.rho == 0.25
-        if method in (PlanMethod.FIXED, PlanMethod.FIXED_B_WF, PlanMethod.UNIFORM):
-            np.testing.assert_array_equal(made.power, plan(importance, gains, 20.0, method=method).power)
-    latencies = {method: plan(importance, gains, 20.0, method=method, bits=given).t_d for method in PlanMethod}
-    assert latencies["exact"] == min(latencies.values())
-    for wrong in (np.full(195, 2), np.full(196, 2.0), np.zeros(196, int), np.full(196, 9)):
-        with pytest.raises(ValueError, match="bits"):
-            plan(importance, gains, 20.0, bits=wrong)
 
 
 class TestClassify:

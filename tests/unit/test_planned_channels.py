@@ -11,6 +11,8 @@ from channel_emulator.plan_messages import PlanRefused
 from channel_emulator.randomness import FrameRandomness
 from channel_emulator.settings import Settings
 from channel_emulator.transmission import PRECISION, transmit
+from device.planning import transmission_plan
+from semlink.access.load_planner import plan_loads
 from semlink.access.planner import draw_importance, plan
 from semlink.channel.awgn import Awgn
 from semlink.channel.finite_blocklength import FiniteBlocklength
@@ -19,10 +21,14 @@ from semlink.channel.none import NoImpairment
 from semlink.channel.ofdm import subchannel_gains
 from semlink.channel.qam import awgn_bit_error_rate, rayleigh_bit_error_rate
 from semlink.channel.rayleigh import Rayleigh
+from semlink.decision.belief import Belief
 from semlink.frame import FrameError
 from semlink.service.settings import read_settings
+from semlink.source.codec import coder as codec
 from semlink.source.iaq.coder import encode_with
 from semlink.source.iaq.frame import IaqFrame
+from semlink.source.opinion import opinion_frame
+from semlink.source.registry import read_frame
 from semlink.v1.link_pb2 import TransmissionPlan
 
 pytestmark = pytest.mark.numeric
@@ -249,10 +255,10 @@ def test_a_plan_that_breaks_a_rule_is_refused_by_its_name():
         ("power", frame, {"power": [math.inf, *power[1:]]}),
         ("latency", frame, {"power": [0.0, *power[1:]]}),
         ("budget", frame, {"rho": 0.2499}),
-        ("budget", frame, {"rho": 0.0}),
         ("budget", frame, {"rho": math.nan}),
         ("bits", encode_with(PIXELS, np.maximum(made.bits - 1, 0)).to_bytes(), {}),
         ("stale", frame, {"state_id": b"another"}),
+        ("error_rates", frame, {"error_rates": [0.1] * 196}),
     ]
     for rule, sent, fields in cases:
         with pytest.raises(PlanRefused, match=f"^plan: {rule}: ") as refusal:
@@ -265,6 +271,76 @@ def test_a_plan_that_breaks_a_rule_is_refused_by_its_name():
     with pytest.raises(FrameError):
         send(channel, frame[:-1], message)
     assert send(channel, frame, broken(message, state_id=b""))[0] == frame  # made without asking
+    assert send(channel, frame, broken(message, rho=0.0))[0] == frame  # planned as it is
+
+
+@pytest.fixture(scope="module")
+def still():
+    frame = codec.encode(PIXELS, codec="jpeg", side=64, budget_bytes=1505).frame
+    assert frame.segment_bits.size > 10
+    return frame
+
+
+class TestFramesAsTheyAre:
+    """Frames of which a plan chooses no bits."""
+
+    def message(self, channel, frame):
+        state = state_of(channel)
+        made = plan_loads(
+            frame.segment_bits,
+            frame.importance,
+            subchannel_gains(state.estimate),
+            channel.snr_db,
+            block_error_rate=channel.block_error_rate,
+        )
+        return made, transmission_plan(made, FrameRandomness(5, "camera", 0).state_id(channel))
+
+    def test_a_codecs_picture_ends_before_its_first_lost_block(self, still):
+        channel = FiniteBlocklength(snr_db=15, target_bler=0.5)
+        made, message = self.message(channel, still)
+        received, report = send(channel, still.to_bytes(), message)
+        lost = np.array(report.lost_blocks)
+        assert lost.size
+        # The draws are the same for every plan: a block is lost where its own error rate exceeds one.
+        draws = FrameRandomness(5, "camera", 0).stream().random(made.load.size)
+        np.testing.assert_array_equal(lost, np.flatnonzero(draws < made.error_rates))
+        arrived = read_frame(received).without(lost)
+        assert arrived.payload == still.payload[: 64 * lost[0]]
+        np.testing.assert_allclose(report.block_air_ms, 1e3 * made.latencies, rtol=1e-9)
+
+    def test_bits_by_the_papers_rule_flip_the_least_where_it_matters_most(self, still):
+        channel = FiniteBlocklength(snr_db=15, target_bler=0.5, errors="ber-rule")
+        frame = replace(still, payload=still.payload * 40)
+        made, message = self.message(channel, frame)
+        _, report = send(channel, frame.to_bytes(), message)
+        length = 3136 // made.load.size * 50
+        expected = sum(load * 10 * (1 - (1 - rate) ** (1 / length)) for load, rate in
+                       zip(made.load, made.error_rates, strict=True))  # fmt: skip
+        assert abs(report.bits_flipped - expected) < 6 * math.sqrt(expected)
+
+    @pytest.mark.parametrize("channel", [MimoOfdm(), FiniteBlocklength()], ids=str)
+    def test_what_has_no_payload_needs_no_plan(self, channel, still):
+        opinion = opinion_frame(Belief.of(np.array([0.5, 0.3, 0.2]))).to_bytes()
+        for frame in (opinion, replace(still, payload=b"").to_bytes()):
+            received, report = send(channel, frame, None)
+            assert received == frame
+            assert (report.impairment, report.t_d_ms, report.bits_exposed) == (channel.name, 0, 0)
+            with pytest.raises(PlanRefused, match="plan: sizes: a frame whose payload is empty"):
+                send(channel, frame, TransmissionPlan())
+
+    def test_error_rates_are_checked(self, still):
+        channel = FiniteBlocklength(target_bler=0.1)
+        _, message = self.message(channel, still)
+        rates = list(message.error_rates)
+        for rule, wrong in (
+            ("error_rates", [0.11, *rates[1:]]),
+            ("error_rates", [math.nan, *rates[1:]]),
+            ("error_rates", [0.0, *rates[1:]]),
+            ("sizes", rates[1:]),
+        ):
+            with pytest.raises(PlanRefused, match=f"^plan: {rule}: "):
+                send(channel, still.to_bytes(), broken(message, error_rates=wrong))
+        assert len(send(channel, still.to_bytes(), broken(message, error_rates=[]))[1].block_air_ms)
 
 
 def test_a_measured_channel_of_fewer_subchannels_than_patches(tmp_path):

@@ -127,7 +127,10 @@ def test_the_settings_of_a_coder_are_what_it_is_called_with(register):
     settings = Toy(share=0.25)
     assert settings.coding == {"size": 8, "share": 0.25, "limit": None, "toy_seed": 7}
     assert settings.planned is None
-    assert Toy(plan="ia-qsmpa").planned is None  # as the environment may have it, for another coder
+    planned = Toy(plan="exact")
+    assert (planned.planned, planned.planned_rho) == (PlanMethod.EXACT, None)
+    with pytest.raises(ValueError, match="uniform chooses bits, which frames of --source toy have already"):
+        Toy(plan="uniform")
     with pytest.raises(ValueError, match="tiles of 16 have none"):
         Toy(size=16, limit=3)
     with pytest.raises(ValueError, match="share must be at most 1"):
@@ -137,7 +140,8 @@ def test_the_settings_of_a_coder_are_what_it_is_called_with(register):
 def test_iaqs_defaults_are_those_of_its_encode():
     settings = EncoderSettings()
     assert settings.coding == {each.name: each.default for each in source_coder("iaq").settings}
-    assert EncoderSettings(plan="fixed").planned is PlanMethod.FIXED
+    planned = EncoderSettings(plan="uniform", rho=0.5)
+    assert (planned.planned, planned.planned_rho) == (PlanMethod.UNIFORM, 0.5)
     with pytest.raises(ValueError, match="leave --total-bits out"):
         EncoderSettings(plan="fixed", total_bits=90_000)
     with pytest.raises(ValueError, match=r"needs --rho of 0\.125 or more, not 0\.1"):
@@ -188,15 +192,22 @@ def captured(attention):
     return Encoded(frame.to_bytes(), attention, None, 0.5, 0.25)
 
 
-def test_a_view_without_attention_goes_through_a_spool_is_drawn_and_has_no_plan(tmp_path):
+def test_a_view_without_attention_goes_through_a_spool_is_drawn_and_planned_as_it_is(tmp_path):
     capture = Capture(3, "cup", "left", 1, "id", "cup.png", None, captured(None))
     row = to_row(capture)
     assert row[COLUMNS.index("attention")] == b""
     assert from_row(list(row)).view.attention is None
     draw_view(tmp_path / "view.png", capture.view, capture.view.frame, "cup")
     assert_panels(tmp_path / "view.png", 3)  # photo, bits, received
-    with pytest.raises(PlanningError, match="see --source"):
-        plan_view(capture.view, pb.ChannelState(), PlanMethod.FIXED, 0.25)
+    state = pb.ChannelState(
+        subcarriers=196, streams=1, spacing_hz=15e3, total_power=196, coherence_symbols=50,
+        channel=np.arange(1, 197).astype("<c8").tobytes(),
+    )  # fmt: skip
+    planned = plan_view(capture.view, state, PlanMethod.FIXED, 0.25)
+    assert planned.view is capture.view
+    assert planned.message.rho == 0
+    with pytest.raises(PlanningError, match="uniform has no plan for the channel: method must be one of"):
+        plan_view(capture.view, state, PlanMethod.UNIFORM, 0.25)
 
 
 def test_segments_that_are_no_patches_are_not_drawn(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from token_decoders import DIMENSION, write_decoder
 
-from semlink.access.planner import plan
+from semlink.access.load_planner import plan_loads
 from semlink.channel.base import channel_type, channels
 from semlink.channel.ofdm import subchannel_gains
 from semlink.frame import FrameError
@@ -188,15 +188,15 @@ class TestLoad:
     ids=str,
 )
 def test_crosses_every_channel(name, changes, seen):
-    """What arrives is read and painted; a plan has bits for every patch, as many as a token of 4 bits a value."""
+    """What arrives is read and painted; a plan has blocks for the patches that were sent."""
     kind = channel_type(name)
     channel = kind(**{each.name: each.initial for each in parameters(kind)} | changes)
-    sent = encode(IMAGE, seen, ratio=1.0 if channel.takes_plan else 0.5, token_bits=4).frame
+    sent = encode(IMAGE, seen, ratio=0.5, token_bits=4).frame
     state = channel.draw_state(lambda *numbers: np.random.default_rng([1, *numbers]))
     made = None
     if channel.takes_plan:
         gains = subchannel_gains(state.estimate, channel.numerology.streams)
-        made = plan(np.ones(196), gains, 20.0, numerology=channel.numerology, bits=np.ones(196, int))
+        made = plan_loads(sent.segment_bits, seen.attention, gains, 20.0, numerology=channel.numerology)
     arrival = channel.transmit(sent, made, state, np.random.default_rng(0))
     received = read_frame(sent.with_payload(arrival.received(sent)).to_bytes()).without(arrival.missing)
     pixels = decode(received)

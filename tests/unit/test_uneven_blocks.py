@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 from semlink.access import planner
 from semlink.access.ia_qsmpa import theorem_2_power
+from semlink.access.load_planner import plan_loads
 from semlink.access.mapping import SubcarrierMapping, map_subcarriers
 from semlink.access.planner import PlanMethod, draw_importance, plan
 from semlink.access.power import capacity_water_filling, equal_finish
@@ -261,14 +262,8 @@ def test_a_frame_over_fewer_subchannels_than_patches_takes_as_long_as_its_symbol
         payload, payload_bits, segment_bits = bytes(196), 196 * 8, np.full(196, 8)
 
     state = channel.draw_state(lambda *_: np.random.default_rng(0))
-    made = plan(
-        np.ones(196),
-        state.gains,
-        30.0,
-        method="fixed",
-        numerology=channel.numerology,
-        rho=1.0,
-        values_per_segment=1,
+    made = plan_loads(
+        np.full(196, 8), np.ones(196), state.gains, 30.0, method="fixed", numerology=channel.numerology
     )
     arrival = channel.transmit(Segments(), made, state, np.random.default_rng(0))
     assert arrival.flips.size == 0
