@@ -12,6 +12,7 @@ from device.sources.opening import open_source
 from device.sources.source import SourceError
 from device.spool import Spool, SpoolError, spool_contents
 from device.uplink import Credentials
+from semlink.decision.calibration import CalibrationError
 from semlink.service.header_tag import device_key
 from semlink.service.logs import configure_logs
 from semlink.service.settings import StartupError, read_settings
@@ -20,6 +21,8 @@ from semlink.vision.engines import EngineError
 from semlink.vision.photos import PhotosError
 from semlink.vision.weights import WeightsError
 
+MISTAKES = CalibrationError, EngineError, PhotosError, SourceError, SpoolError, StartupError, WeightsError
+"""Of those who start a device, explained before it begins."""
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -46,11 +49,13 @@ def main() -> None:
         # Mistakes are explained before torch is loaded, which takes seconds.
         from device.device import Device
         from device.encoder import Encoder
+        from device.opinion_encoder import OpinionEncoder
         from device.store_and_forward import StoreAndForward
 
-        device = Device(settings, credentials, Encoder.of(settings), source, stop, key)
+        encoder = Encoder.of(settings) if settings.policy == "all" else OpinionEncoder.of(settings)
+        device = Device(settings, credentials, encoder, source, stop, key)
         forward = StoreAndForward(device, spool) if spool else device
-    except (EngineError, PhotosError, SourceError, SpoolError, StartupError, WeightsError) as error:
+    except MISTAKES as error:
         sys.exit(f"device: {error}")
 
     async def run() -> None:

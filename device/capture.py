@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -11,13 +12,15 @@ from numpy.typing import NDArray
 
 from semlink.frame import Frame
 from semlink.source.registry import decode, read_frame
+from semlink.v1 import link_pb2 as pb
 from semlink.vision.images import IMAGE_SIZE
 
 COLUMNS = (
     "number", "object_id", "device_id", "expected_views", "request_id", "taken_at", "details", "frame",
     "attention", "pixels",
 )  # fmt: skip
-"""Names of what `to_row` gives; `details` is JSON, the last three are bytes, none where there is no attention."""
+"""Names of what `to_row` gives; `details` is JSON, the last three are bytes, none where there is no attention. The
+frames of several layers stand one behind the other; the details then have their lengths."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,8 @@ class Encoded:
         original: 8-bit values of the view's pixels; None where a spool did not store them.
         attention_ms: time in the vision transformer, normalisation included.
         encode_ms: time in the source coder and for packing.
+        following: frames of the layers behind it, which are sent unasked.
+        on_wish: codec of the picture that is made of the original if the server wishes for one; empty: none is.
     """
 
     data: bytes
@@ -37,6 +42,24 @@ class Encoded:
     original: NDArray[np.uint8] | None
     attention_ms: float
     encode_ms: float
+    following: tuple[bytes, ...] = ()
+    on_wish: str = ""
+
+    @property
+    def layers(self) -> list[Self]:
+        """The view's frames in the order in which they go out unasked, this one first."""
+        later = [
+            replace(self, data=data, attention_ms=0.0, encode_ms=0.0, following=self.following[number:])
+            for number, data in enumerate(self.following, 1)
+        ]
+        return [self, *later]
+
+    @property
+    def more(self) -> "pb.ClassifyRequest.More":
+        """What may follow this frame."""
+        if self.following:
+            return pb.ClassifyRequest.FOLLOWS
+        return pb.ClassifyRequest.ON_WISH if self.on_wish else pb.ClassifyRequest.NOTHING
 
     @cached_property
     def frame(self) -> Frame:
@@ -95,6 +118,8 @@ def to_row(capture: Capture) -> tuple[Any, ...]:
         "viewpoint": capture.viewpoint,
         "attention_ms": view.attention_ms,
         "encode_ms": view.encode_ms,
+        "lengths": [len(data) for data in (view.data, *view.following)],
+        "on_wish": view.on_wish,
     }
     return (
         capture.number,
@@ -104,7 +129,7 @@ def to_row(capture: Capture) -> tuple[Any, ...]:
         capture.request_id,
         capture.taken_at,
         json.dumps(details),
-        view.data,
+        b"".join((view.data, *view.following)),
         b"" if view.attention is None else view.attention.astype("<f4").tobytes(),
         None if original is None else original.tobytes(),
     )
@@ -114,12 +139,16 @@ def from_row(row: list[Any]) -> Capture:
     """The capture that gave such a row."""
     number, object_id, device_id, expected, request_id, taken_at, details, data, attention, pixels = row
     more = json.loads(details)
+    ends = [0, *accumulate(more.get("lengths", [len(data)]))]  # older spools have views of one frame alone
+    first, *following = [data[start:end] for start, end in pairwise(ends)]
     view = Encoded(
-        data=data,
+        data=first,
         attention=np.frombuffer(attention, "<f4").astype(np.float32) if attention else None,
         original=None if pixels is None else np.frombuffer(pixels, np.uint8),
         attention_ms=more["attention_ms"],
         encode_ms=more["encode_ms"],
+        following=tuple(following),
+        on_wish=more.get("on_wish", ""),
     )
     photo, viewpoint = more["photo"], more["viewpoint"]
     return Capture(number, object_id, device_id, expected, request_id, photo, viewpoint, view, taken_at)

@@ -1,10 +1,12 @@
 """Device: rounds of a camera, each of which captures a view and sends it at once or, through a spool, in time."""
 
 import asyncio
+import json
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import grpc
 import structlog
@@ -12,11 +14,15 @@ from pydantic import SecretBytes
 
 from device.camera import VIEWPOINTS, take_view
 from device.capture import Capture, Encoded
+from device.dialogue import Dialogues
 from device.encoder import Encoder
+from device.gallery import Gallery
+from device.opinion_encoder import OpinionEncoder
 from device.planning import PlanningError
-from device.report import Sent
+from device.report import answer_report
 from device.rounds import Clock, ClockRounds, CountedRounds
 from device.sender import Sender
+from device.sent import Sent
 from device.settings import DeviceSettings
 from device.sources.source import Picture, Source, SourceError
 from device.uplink import Credentials, Uplink, UplinkError, UplinkStopped
@@ -47,7 +53,7 @@ class Device:
 
     settings: DeviceSettings
     credentials: Credentials
-    encoder: Encoder
+    encoder: Encoder | OpinionEncoder
     source: Source
     stop: asyncio.Event
     key: SecretBytes | None = None
@@ -56,6 +62,13 @@ class Device:
     _rounds: CountedRounds | ClockRounds | None = field(default=None, init=False)
     _run: int = field(default=1, init=False)
     _is_answered: bool = field(default=False, init=False)
+    _gallery: Gallery | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Makes the gallery, if views are to be drawn."""
+        told = self.settings
+        if told.pictures:
+            self._gallery = Gallery(told.pictures, told.object_id, told.device_id)
 
     async def run(self) -> None:
         """Goes all rounds, and encodes each view while the last one is still on the air.
@@ -63,21 +76,41 @@ class Device:
         A frame that is given up is logged and counted in `failures`; the next one follows.
         """
         # Leaving the group waits for the last frame and for all votes.
-        async with self.sender() as sender, asyncio.TaskGroup() as tasks:
+        async with self.dialogues() as dialogues, asyncio.TaskGroup() as tasks:
             sending: asyncio.Task[None] | None = None
             async for capture in self.captures():
                 if sending is not None:
                     await sending
-                sending = tasks.create_task(self._send(capture, sender, tasks))
+                sending = tasks.create_task(self._send(capture, dialogues, tasks))
 
     @asynccontextmanager
-    async def sender(self) -> AsyncIterator[Sender]:
-        """What sends captures over the device's connection, which is open within the context."""
+    async def dialogues(self) -> AsyncIterator[Dialogues]:
+        """Those of the device's views over its connection, which is open within the context."""
         told = self.settings
         async with Uplink(told.to, told.call_seconds, told.retry_seconds, self.stop, self.credentials) as uplink:
-            yield Sender(told, uplink, self.key, self.camera_status)
+            yield Dialogues(Sender(told, uplink, self.key), uplink, told.vote_seconds)
 
-    def camera_status(self) -> dict[str, int]:
+    async def report(self, capture: Capture, sent: Sent, spool: dict[str, Any] | None = None) -> None:
+        """Draws the picture, prints the report as one JSON line, and ends the trace.
+
+        Args:
+            capture: a view.
+            sent: as it was sent and answered.
+            spool: state of the spool that it waited in, if there is one.
+        """
+        picture = await self._gallery.draw(capture, sent) if self._gallery else None
+        report = answer_report(capture, sent, picture, spool) | {"camera": self._camera_status()}
+        print(json.dumps(report), flush=True)
+        tracing.annotate(
+            rho=report["rho"],
+            bits=sent.uplink_bits,
+            impairment=report["impairment"] or "",
+            bits_flipped=report["bits_flipped"],
+            label=report["top1"]["label"],
+        )
+        tracing.end()
+
+    def _camera_status(self) -> dict[str, int]:
         """What reports say of the camera: pictures that a newer one replaced, rounds that it was too slow for."""
         skipped = self._rounds.skipped if self._rounds else 0
         return {"pictures_passed_over": self.source.passed_over, "rounds_skipped": skipped}
@@ -174,37 +207,51 @@ class Device:
             pixels = take_view(picture.content, viewpoint)
         return self.encoder.encode(pixels, number)
 
-    async def _send(self, capture: Capture, sender: Sender, tasks: asyncio.TaskGroup) -> None:
+    async def _send(self, capture: Capture, dialogues: Dialogues, tasks: asyncio.TaskGroup) -> None:
+        sent = Sent()
         try:
-            capture, sent = await self._send_apart(capture, sender)
+            capture = await self._send_apart(capture, dialogues, sent)
         except UplinkStopped as error:
             log.warning("frame given up", reason=str(error))
             tracing.end(str(error))
         except (UplinkError, PlanningError) as error:
             self.give_up("frame given up", error)
         else:
-            self._is_answered = self._is_answered or not sent.response.repeated
-            tasks.create_task(sender.report(capture, sent))
+            self._is_answered = self._is_answered or not sent.layers[0].response.repeated
+            tasks.create_task(self._finish(capture, dialogues, sent))
 
-    async def _send_apart(self, capture: Capture, sender: Sender) -> tuple[Capture, Sent]:
+    async def wait(self, capture: Capture, dialogues: Dialogues, sent: Sent) -> None:
+        """Waits for a view's vote; one that was awaited in vain is logged."""
+        try:
+            await dialogues.finish(capture, sent)
+        except (UplinkError, PlanningError) as error:
+            log.error("no vote", object_id=capture.object_id, reason=str(error))
+
+    async def _finish(self, capture: Capture, dialogues: Dialogues, sent: Sent) -> None:
+        await self.wait(capture, dialogues, sent)
+        await self.report(capture, sent)
+
+    async def _send_apart(self, capture: Capture, dialogues: Dialogues, sent: Sent) -> Capture:
         """Sends a view apart from those that this camera, under the same name, sent before it was started anew.
 
         Object ids then go on with @2, @3 and so on, which cameras that start anew together agree on: until the
         first answer, an object of which the server has another view of this camera is one of the past.
 
         Returns:
-            The capture under the object id that it was sent with, and what was answered.
+            The capture under the object id that it was sent with.
         """
         while True:
             capture = replace(capture, object_id=self._object_of(capture.number))
             try:
-                return capture, await sender.send(capture)
+                await dialogues.begin(capture, sent)
+                return capture
             except UplinkError as error:
                 is_past = error.code is grpc.StatusCode.ALREADY_EXISTS and not self._is_answered
                 is_told = self.settings.run or self.settings.clock_rounds
                 if not is_past or is_told or self._run == MAX_RUNS:
                     raise
             self._run += 1
+            sent.layers.clear()
             log.warning(
                 "this camera has sent another view of the object before, and goes on under a new run; one that "
                 "starts anew alone agrees with others by --clock-rounds",

@@ -1,6 +1,7 @@
-"""Picture of a view, in panels: the photo, its attention, the bits of its patches, what was received."""
+"""Picture of a view in panels: photo, attention, bits of the patches, opinion, what was received."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from device.capture import Encoded
 from semlink.frame import Frame
 from semlink.source.iaq import IaqFrame
+from semlink.source.opinion import OpinionFrame
 from semlink.source.registry import decode
 
 CAPTION_HEIGHT = 24
@@ -18,22 +20,29 @@ MARGIN = 8
 COLOURS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], float)
 
 
-def draw_view(path: Path, view: Encoded, received: Frame, answer: str) -> None:
+def draw_view(
+    path: Path, view: Encoded, received: Frame, answer: str, opinion: Sequence[tuple[str, float]] = ()
+) -> None:
     """Draws panels side by side into the PNG at `path`: two, more where there are attention or bits of patches.
 
     Args:
         path: file to write.
         view: what was sent.
-        received: the frame as the server got it.
+        received: the last frame as the server got it.
         answer: caption of the last panel: what the server saw in it.
+        opinion: classes and their probabilities, of a device that said first what it thinks; where that was all,
+            they are the last panel.
     """
     panels = [(view.pixels, "photo")]
     if view.attention is not None:
         panels.append((_map(_grid(view.attention / view.attention.max()), view.pixels), "attention"))
     if (bits := _bits(view)) is not None:
         panels.append((bits, f"bits, rho = {view.frame.rho:.3g}"))
-    panels.append((np.clip(np.rint(decode(received)), 0, 255).astype(np.uint8), f"received: {answer}"))
     height, width, _ = view.pixels.shape
+    if opinion:
+        panels.append((_bars(opinion, height, width), f"opinion: {opinion[0][0]}"))
+    if not isinstance(received, OpinionFrame):
+        panels.append((np.clip(np.rint(decode(received)), 0, 255).astype(np.uint8), f"received: {answer}"))
     sheet = Image.new("RGB", (len(panels) * (width + MARGIN) + MARGIN, height + CAPTION_HEIGHT + MARGIN), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for number, (pixels, caption) in enumerate(panels):
@@ -42,6 +51,17 @@ def draw_view(path: Path, view: Encoded, received: Frame, answer: str) -> None:
         pen.text((left, 4), caption, fill="black", font=font)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
+
+
+def _bars(opinion: Sequence[tuple[str, float]], height: int, width: int) -> NDArray[np.uint8]:
+    """Probabilities as bars under the names of their classes, (height, width, 3)."""
+    image = Image.new("RGB", (width, height), "white")
+    pen, font, step = ImageDraw.Draw(image), ImageFont.load_default(12), height / len(opinion)
+    for number, (name, probability) in enumerate(opinion):
+        top = number * step
+        pen.text((0, top), f"{probability:.2f} {name}", fill="black", font=font)
+        pen.rectangle((0, top + 16, max(probability * (width - 1), 1), top + step - 6), fill=(33, 145, 140))
+    return np.asarray(image)
 
 
 def _grid(values: NDArray) -> NDArray:

@@ -1,49 +1,37 @@
 """Report: what a device says about an answered view, as one JSON object."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from device.capture import Capture, Encoded
+from device.capture import Capture
 from device.planning import PlannedView
-from device.votes import VoteAnswer
+from device.sent import Layer, Sent
+from semlink.frame import Frame
+from semlink.source.opinion import OpinionFrame
 from semlink.source.registry import coder_of
 from semlink.v1 import link_pb2 as pb
 
 
-@dataclass(frozen=True, eq=False)
-class Sent:
-    """A view that was answered.
-
-    Attributes:
-        view: as it was sent at last.
-        planned: the same with its plan, if it had one.
-        response: the server's.
-        round_trip_ms: time until then.
-    """
-
-    view: Encoded
-    planned: PlannedView | None
-    response: pb.ClassifyResponse
-    round_trip_ms: float
-
-
 def answer_report(
-    capture: Capture, sent: Sent, answer: VoteAnswer, picture: Path | None, spool: dict[str, Any] | None
+    capture: Capture, sent: Sent, picture: Path | None, spool: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The report.
 
     Args:
         capture: a view.
         sent: as it was sent and answered.
-        answer: the answer that came last, after a wait for the vote; `sent.response` if there was no wait.
         picture: where the view was drawn, if it was.
         spool: state of the spool, if there is one.
     """
-    view, planned, response = sent.view, sent.planned, sent.response
-    frame, top, channel, server = view.frame, response.predictions[0], response.channel, response.timings
-    vote = answer.vote if answer.HasField("vote") else None
+    last = sent.layers[-1]
+    frames, channels = (
+        [layer.view.frame for layer in sent.layers],
+        [layer.response.channel for layer in sent.layers],
+    )
+    servers = [layer.response.timings for layer in sent.layers]
+    top, planned, values = last.response.predictions[0], last.planned, frames[0].values
+    first = sent.layers[0].view
     return {
         "event": "answer",
         "request_id": capture.request_id,
@@ -51,34 +39,61 @@ def answer_report(
         "photo": capture.photo,
         "view": capture.viewpoint,
         "picture": str(picture) if picture else None,
-        "source": coder_of(frame).flag,
-        "header_bits": frame.header_bits,
-        "payload_bits": frame.payload_bits,
-        "rho": frame.rho,
-        "true_ratio": frame.true_ratio,
-        "impairment": channel.impairment or None,
-        "bits_flipped": channel.bits_flipped,
-        "segments_lost": len(channel.lost_blocks),
-        "channel_uses": channel.channel_uses or None,
-        "transmission": None if planned is None else _transmission(planned, channel),
+        "source": _source(frames[-1]),
+        "header_bits": sum(frame.header_bits for frame in frames),
+        "payload_bits": sum(frame.payload_bits for frame in frames),
+        "rho": sum(frame.payload_bits for frame in frames) / (8 * values),
+        "true_ratio": sum(8 * len(layer.view.data) for layer in sent.layers) / (8 * values),
+        "bits_on_air": {"uplink": sent.uplink_bits, "downlink": sent.downlink_bits},
+        "layers": [_layer(layer) for layer in sent.layers],
+        "impairment": channels[-1].impairment or None,
+        "bits_flipped": sum(channel.bits_flipped for channel in channels),
+        "segments_lost": sum(len(channel.lost_blocks) for channel in channels),
+        "channel_uses": sum(channel.channel_uses for channel in channels) or None,
+        "transmission": None if planned is None else _transmission(planned, last.response.channel),
         "top1": {"label": top.label, "name": top.name, "confidence": top.confidence},
         "timings_ms": {
-            "attention": None if view.attention is None else view.attention_ms,
-            "encode": view.encode_ms,
-            "plan": None if planned is None else planned.plan_ms,
-            "channel": channel.channel_ms,
-            "server": server.decode_ms + server.queue_ms + server.inference_ms,
-            "round_trip": sent.round_trip_ms,
+            "attention": None if first.attention is None else first.attention_ms,
+            "encode": sum(layer.view.encode_ms for layer in sent.layers),
+            "plan": None if planned is None else sum(each.planned.plan_ms for each in sent.layers if each.planned),
+            "channel": sum(channel.channel_ms for channel in channels),
+            "server": sum(each.decode_ms + each.queue_ms + each.inference_ms for each in servers),
+            "round_trip": sum(layer.round_trip_ms for layer in sent.layers),
         },
-        "model": response.model,
-        "repeated": response.repeated,
-        "vote": None if vote is None else {
-            "label": vote.label, "name": vote.name, "votes": vote.votes, "views": vote.views
-        },
-        "missing_views": answer.missing_views,
-        "vote_awaited": answer is not response,
+        "model": last.response.model,
+        "repeated": sent.layers[0].response.repeated,
+        "vote": _vote(sent.answer.vote) if sent.has_vote else None,
+        "missing_views": sent.answer.missing_views,
+        "vote_awaited": isinstance(sent.answer, pb.WaitVoteResponse),
         "spool": spool,
-    }  # fmt: skip
+    }
+
+
+def _source(frame: Frame) -> str:
+    return "opinion" if isinstance(frame, OpinionFrame) else coder_of(frame).flag
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    """A frame, what it was sent for, and what its answer takes the view for."""
+    top = layer.response.predictions[0]
+    return {
+        "layer": layer.number,
+        "source": _source(layer.view.frame),
+        "bits": 8 * len(layer.view.data),
+        "wish": None if layer.wish is None else {"side": layer.wish.side, "most_bytes": layer.wish.most_bytes},
+        "top1": {"label": top.label, "name": top.name, "confidence": top.confidence},
+    }
+
+
+def _vote(vote: pb.Vote) -> dict[str, Any]:
+    fused = vote.fused if vote.HasField("fused") else None
+    return {
+        "label": vote.label,
+        "name": vote.name,
+        "votes": vote.votes,
+        "views": vote.views,
+        "fused": fused and {"label": fused.label, "name": fused.name, "confidence": fused.confidence},
+    }
 
 
 def _transmission(planned: PlannedView, channel: pb.ChannelReport) -> dict[str, Any]:

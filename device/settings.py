@@ -1,13 +1,16 @@
 """Settings of a device."""
 
 import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from device.encoding import LOOKING, EncoderSettings
+from device.encoding import LOOKING
+from device.policy import OPINIONATED, PolicySettings
 from device.sources.kinds import is_stream
 from semlink.parameters import Only
 from semlink.service.settings import Address, CallSettings, ProcessSettings
@@ -21,7 +24,11 @@ MIN_CLOCK_SECONDS = 0.1
 """Between rounds from the clock: those of cameras differ by milliseconds."""
 
 
-class DeviceSettings(EncoderSettings, CallSettings):
+LOOKS = Only("source", LOOKING, otherwise=Only("policy", OPINIONATED))
+"""Of settings of the vision transformer."""
+
+
+class DeviceSettings(PolicySettings, CallSettings):
     """Sends views of an object through the link and says what the server recognises, one JSON line per view.
 
     Every setting is also read from the environment: --device-id from SEMLINK_DEVICE_ID, and so on.
@@ -69,11 +76,9 @@ class DeviceSettings(EncoderSettings, CallSettings):
         description="rounds; 0: until stopped. Without it, 1; with --every, or pictures that come one after the "
         "other, until stopped or until there are no more",
     )
-    model: Annotated[str, Only("source", LOOKING)] = Field(
-        DEVICE_MODEL, description="timm name of the vision transformer"
-    )
+    model: Annotated[str, LOOKS] = Field(DEVICE_MODEL, description="timm name of the vision transformer")
     weights: Path | None = Field(None, description="folder with NAME.safetensors, looked into first")
-    engine: Annotated[EngineName, Only("source", LOOKING)] = Field(
+    engine: Annotated[EngineName, LOOKS] = Field(
         "openvino", description="what runs the model: openvino, the faster one, or torch"
     )
     threads: int = Field(0, ge=0, description="CPU threads of the model; 0: the engine's choice")
@@ -93,8 +98,8 @@ class DeviceSettings(EncoderSettings, CallSettings):
         30,
         ge=0,
         le=60,
-        description="how long the other views are waited for while sending goes on; those of 16 objects at most, "
-        "beyond which views are reported without their vote",
+        description="how long the other views, and the server's wishes, are waited for while sending goes on; "
+        "those of 16 objects at most, beyond which views are reported without their vote",
     )
     spool: Path | None = Field(
         None,
@@ -141,6 +146,13 @@ class DeviceSettings(EncoderSettings, CallSettings):
         if self.show_spool and self.spool is None:
             raise ValueError("--show-spool (or SEMLINK_SHOW_SPOOL) needs --spool")
         return self
+
+    def without_effect(
+        self, given: Collection[str], beside: Mapping[str, Only] = MappingProxyType({})
+    ) -> Iterator[str]:
+        """Those of the policy, and targets where it is the server's to meet them."""
+        targets = dict.fromkeys(("target_accuracy_loss", "budget_bits"), Only("policy", ("alone",)))
+        yield from super().without_effect(given, {**targets, **beside})
 
     @property
     def rounds(self) -> int:

@@ -103,7 +103,8 @@ class Spool:
         self.path, self._room = path, max_bytes - FIXED_BYTES
         self._turn = threading.Lock()
         self._unsaved: dict[int, Capture] = {}
-        self._taken = self._done = -1
+        self._taken = -1
+        self._done: set[int] = set()  # and not yet removed from the file
         with contextlib.ExitStack() as opened, _explained(path):
             opened.enter_context(_locked(path))
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -183,19 +184,20 @@ class Spool:
             return capture
 
     def done(self, number: int) -> None:
-        """Removes a capture that was taken, and any before it."""
+        """Removes a capture that was taken."""
         with self._in_turn():
-            self._done = number
-            for each in [each for each in self._unsaved if each <= number]:
-                del self._unsaved[each]
+            self._unsaved.pop(number, None)
+            self._done.add(number)
             try:
                 with self._file:
-                    self._file.execute("DELETE FROM views WHERE number <= ?", (number,))
+                    self._file.executemany("DELETE FROM views WHERE number = ?", [(each,) for each in self._done])
             except sqlite3.Error as error:
                 # It goes with the next one. If this process ends before, it is sent again, and counted once.
                 self._count_fault("an answered view cannot be removed from the spool", error, number)
                 return
-            self._sizes = {each: size for each, size in self._sizes.items() if each > number}
+            for each in self._done:
+                self._sizes.pop(each, None)
+            self._done.clear()
 
     @contextlib.contextmanager
     def _in_turn(self) -> Iterator[None]:
@@ -208,7 +210,7 @@ class Spool:
 
     def _status(self) -> SpoolStatus:
         sizes = self._sizes | {number: size_in_file(to_row(capture)) for number, capture in self._unsaved.items()}
-        left = [size for number, size in sizes.items() if number > self._done]
+        left = [size for number, size in sizes.items() if number not in self._done]
         last = next(reversed(self._sizes.values()), 0)
         full = any(number > self._taken for number in self._unsaved)
         full = full or sum(self._sizes.values()) + last > self._room

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
-from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 from opentelemetry.trace import SpanKind
 from pydantic import SecretStr
@@ -32,6 +32,7 @@ from semlink.v1 import link_pb2_grpc
 
 log = structlog.get_logger(__name__)
 
+D = TypeVar("D", ErrorInfo, RetryInfo)
 RETRIED = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -47,11 +48,16 @@ class UplinkError(Exception):
     """A call was not answered; the message says by whom and why."""
 
     def __init__(
-        self, message: str, code: grpc.StatusCode | None = None, retry_delay_seconds: float = 0.0
+        self,
+        message: str,
+        code: grpc.StatusCode | None = None,
+        retry_delay_seconds: float = 0.0,
+        info: ErrorInfo | None = None,
     ) -> None:
-        """`code`, and the pause before another try: what the other end said, if it said something."""
+        """`code`, the pause before another try, and the reason: what the other end said, if it said something."""
         super().__init__(message)
         self.code, self.retry_delay_seconds = code, retry_delay_seconds
+        self.info = info or ErrorInfo()
 
 
 class UplinkStopped(UplinkError):
@@ -124,18 +130,24 @@ class Uplink:
         """Closes the connection."""
         await self._channel.close()
 
-    async def classify(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+    async def classify(
+        self, request: pb.ClassifyRequest, failed: Callable[[ErrorInfo], None] = lambda info: None
+    ) -> pb.ClassifyResponse:
         """Sends a frame.
+
+        Args:
+            request: the frame.
+            failed: called for each try that was on the air in vain, with the reason that the other end gave.
 
         Raises:
             UplinkError: it was refused, the answer holds none, or nobody answered within `retry_seconds`.
         """
-        wish = f"frame {request.frame_id}"
+        what = f"frame {request.frame_id}"
         response: pb.ClassifyResponse = await self._insist(
-            self._stub, "Classify", request, self.call_seconds, wish
+            self._stub, "Classify", request, self.call_seconds, what, failed
         )
         if not response.predictions:
-            raise UplinkError(f"{wish}: {self.target} answers with no prediction", grpc.StatusCode.INTERNAL)
+            raise UplinkError(f"{what}: {self.target} answers with no prediction", grpc.StatusCode.INTERNAL)
         return response
 
     async def channel_state(self, device_id: str, frame_id: int) -> pb.ChannelState | None:
@@ -145,25 +157,33 @@ class Uplink:
             UplinkError: nobody answered within `retry_seconds`.
         """
         request = pb.GetChannelRequest(device_id=device_id, frame_id=frame_id)
-        wish = f"the channel of frame {frame_id}"
+        what = f"the channel of frame {frame_id}"
         try:
-            return await self._insist(self._channels, "GetChannel", request, self.call_seconds, wish)
+            return await self._insist(self._channels, "GetChannel", request, self.call_seconds, what)
         except UplinkError as error:
             if error.code is grpc.StatusCode.UNIMPLEMENTED:
                 return None
             raise
 
-    async def wait_vote(self, object_id: str, seconds: float) -> pb.WaitVoteResponse:
-        """Waits for the vote on an object, at most `seconds`.
+    async def wait_vote(self, object_id: str, seconds: float, device_id: str = "") -> pb.WaitVoteResponse:
+        """Waits at most `seconds` for the vote on an object, or for a wish for more of a device's view of it.
 
         Raises:
             UplinkError: there is no such object, or nobody answered.
         """
-        request = pb.WaitVoteRequest(object_id=object_id, wait_seconds=seconds)
-        wish = f"the vote on {object_id!r}"
-        return await self._insist(self._stub, "WaitVote", request, seconds + self.call_seconds, wish)
+        request = pb.WaitVoteRequest(object_id=object_id, wait_seconds=seconds, device_id=device_id)
+        what = f"the vote on {object_id!r}"
+        return await self._insist(self._stub, "WaitVote", request, seconds + self.call_seconds, what)
 
-    async def _insist(self, stub: Any, method: str, request: Any, seconds: float, wish: str) -> Any:
+    async def _insist(
+        self,
+        stub: Any,
+        method: str,
+        request: Any,
+        seconds: float,
+        what: str,
+        failed: Callable[[ErrorInfo], None] = lambda info: None,
+    ) -> Any:
         """Makes a call; again while nobody answers, after growing random pauses, and longer ones if asked to."""
         attempts, hint = 0, ""
 
@@ -175,6 +195,8 @@ class Uplink:
                 try:
                     return await getattr(stub, method)(request, timeout=seconds, metadata=metadata)
                 except grpc.aio.AioRpcError as error:
+                    if self._channel.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                        failed(error_info(error))
                     over_tls = self.credentials.tls is not None
                     hint = await tls_hint(self.target, error.details() or "", over_tls)
                     raise
@@ -182,7 +204,7 @@ class Uplink:
         def note(state: RetryCallState) -> None:
             log.warning(
                 "no answer, asking again",
-                wish=wish,
+                what=what,
                 attempt=state.attempt_number,
                 reason=_reason(state.outcome.exception() if state.outcome else None) + hint,
                 pause_seconds=round(state.upcoming_sleep, 2),
@@ -194,17 +216,26 @@ class Uplink:
         try:
             return await self.retrying(passes, note)(attempt)
         except grpc.RpcError as error:
-            message = f"{wish}: {self.target} says {_reason(error)}{hint}"
-            raise UplinkError(message, error.code(), retry_delay_seconds(error)) from None
+            message = f"{what}: {self.target} says {_reason(error)}{hint}"
+            raise UplinkError(message, error.code(), retry_delay_seconds(error), error_info(error)) from None
 
     def retrying(
-        self, passes: Callable[[BaseException], bool], note: Callable[[RetryCallState], None]
+        self,
+        passes: Callable[[BaseException], bool],
+        note: Callable[[RetryCallState], None],
+        seconds: float | None = None,
     ) -> AsyncRetrying:
-        """Does something again while its error is one that passes, for `retry_seconds`, with growing pauses."""
+        """Does something again while its error is one that passes, with growing pauses.
+
+        Args:
+            passes: which do.
+            note: called before each pause.
+            seconds: for so long; None: `retry_seconds`.
+        """
         return AsyncRetrying(
             retry=retry_if_exception(passes),
             wait=_pause_seconds,
-            stop=stop_before_delay(self.retry_seconds),
+            stop=stop_before_delay(self.retry_seconds if seconds is None else seconds),
             sleep=self.pause,
             before_sleep=note,
             reraise=True,
@@ -226,15 +257,25 @@ class Uplink:
 
 def retry_delay_seconds(error: BaseException | None) -> float:
     """The pause that google.rpc.RetryInfo in a failure's details asks for, up to a bound; 0 without one."""
+    delay = _detail(error, RetryInfo()).retry_delay
+    return min(max(delay.seconds + delay.nanos / 1e9, 0.0), LONGEST_RETRY_DELAY_SECONDS)
+
+
+def error_info(error: BaseException | None) -> ErrorInfo:
+    """The google.rpc.ErrorInfo in a failure's details; an empty one where there is none."""
+    return _detail(error, ErrorInfo())
+
+
+def _detail(error: BaseException | None, kind: D) -> D:
+    """The message of a kind in a failure's details; an empty one where there is none."""
     try:
         status = rpc_status.from_call(error) if isinstance(error, grpc.RpcError) else None
-        info = RetryInfo()
-        if status is None or not any(detail.Unpack(info) for detail in status.details):
-            return 0.0
-        seconds = info.retry_delay.seconds + info.retry_delay.nanos / 1e9
+        for detail in status.details if status else ():
+            if detail.Unpack(kind):
+                return kind
     except (DecodeError, ValueError):  # nonsense, or of another failure
-        return 0.0
-    return min(max(seconds, 0.0), LONGEST_RETRY_DELAY_SECONDS)
+        pass
+    return type(kind)()
 
 
 def _pause_seconds(state: RetryCallState) -> float:

@@ -46,9 +46,13 @@ class Only:
     """Name of another setting of the same model."""
     values: tuple[Any, ...] = ()
     """Values of it beside which the setting has an effect; none: whatever is not None, False, 0 or empty."""
+    otherwise: "Only | None" = None
+    """Another company in which it has an effect, too."""
 
     def contradiction(self, settings: object) -> str:
         """Why a setting has no effect, to be written behind its flag; empty where it has one."""
+        if self.otherwise and not self.otherwise.contradiction(settings):
+            return ""
         value, other = getattr(settings, self.other), flag_of(self.other)
         if value in self.values if self.values else value:
             return ""

@@ -20,19 +20,28 @@ MIN_KEY_BYTES, MAX_KEY_BYTES = 32, 64
 """Shorter keys than a digest weaken HMAC; longer ones than a block of SHA-256 are hashed first (RFC 2104, 3)."""
 
 _HEX = re.compile(rf"(?:[0-9a-fA-F]{{2}}){{{MIN_KEY_BYTES},{MAX_KEY_BYTES}}}")
-_DOMAIN = b"semlink header tag 1\0"
+_DOMAIN, _LAYERED_DOMAIN = b"semlink header tag 1\0", b"semlink header tag 2\0"
 _LENGTH = struct.Struct(">I")
 _NUMBERS = struct.Struct(">QI")
 
 
 def header_tag(
-    key: bytes, header: bytes, *, object_id: str, device_id: str, frame_id: int, expected_views: int
+    key: bytes,
+    header: bytes,
+    *,
+    object_id: str,
+    device_id: str,
+    frame_id: int,
+    expected_views: int,
+    layer: int = 0,
+    more: int = 0,
 ) -> bytes:
     """HMAC-SHA256 (RFC 2104, FIPS 198-1) over a frame's header and the ids of its view, cut to `TAG_BYTES`.
 
     The message, numbers big-endian: "semlink header tag 1" and a zero byte, so that a key that is used elsewhere
     too makes no tags by accident; object id and device id in UTF-8, each after its length in 4 bytes; frame id in
-    8 bytes, expected views in 4; and the header.
+    8 bytes, expected views in 4; and the header. Where layer or `more` is not 0, it begins with "semlink header
+    tag 2" instead, and the two, 1 byte each, come before the header.
 
     Args:
         key: the device's secret.
@@ -41,10 +50,13 @@ def header_tag(
         device_id: the sender.
         frame_id: the device's count of its frames, below 2^64.
         expected_views: how many devices will give a view, 1 or more.
+        layer: which layer of the view the frame is, 0..255.
+        more: what may follow it, as `ClassifyRequest.More` numbers it.
     """
     texts = [text.encode() for text in (object_id, device_id)]
     parts = [part for text in texts for part in (_LENGTH.pack(len(text)), text)]
-    message = b"".join((_DOMAIN, *parts, _NUMBERS.pack(frame_id, expected_views), header))
+    domain, layered = (_LAYERED_DOMAIN, bytes((layer, more))) if layer or more else (_DOMAIN, b"")
+    message = b"".join((domain, *parts, _NUMBERS.pack(frame_id, expected_views), layered, header))
     return hmac.digest(key, message, "sha256")[:TAG_BYTES]
 
 

@@ -19,7 +19,7 @@ from scripted_link import serving, unused_address
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from device import sender as device_sender
+from device import gallery
 from device.device import Device
 from device.encoder import Encoder
 from device.settings import DeviceSettings
@@ -148,7 +148,7 @@ async def test_a_view_becomes_a_valid_frame_and_its_answer_one_report(device, re
     assert report["header_bits"] == frame.header_bits == 904
     assert (report["payload_bits"], report["rho"], report["true_ratio"]) == (301_056, 0.25, frame.true_ratio)
     assert report["top1"] == {"label": 7, "name": "cock", "confidence": 0.75}
-    assert report["vote"] == {"label": 7, "name": "cock", "votes": 1, "views": 1}
+    assert report["vote"] == {"label": 7, "name": "cock", "votes": 1, "views": 1, "fused": None}
     assert (report["bits_flipped"], report["impairment"], report["missing_views"]) == (11, "bsc", 0)
     assert (report["view"], report["photo"], report["picture"]) == (3, str(CAT), None)
     times = report["timings_ms"]
@@ -305,10 +305,11 @@ async def test_the_vote_is_waited_for_when_views_are_missing(device, reports):
     async with serving(link) as address:
         await device(address, expected_views=4, vote_seconds=17, call_seconds=5).run()
     ((request, remaining),) = link.waits
-    assert (request.object_id, request.wait_seconds) == ("cup", 17)
+    assert (request.object_id, request.device_id) == ("cup", "device-1")
+    assert 0 < request.wait_seconds <= 17
     assert 20 < remaining < 23
     (report,) = reports()
-    assert report["vote"] == {"label": 7, "name": "cock", "votes": 3, "views": 4}
+    assert report["vote"] == {"label": 7, "name": "cock", "votes": 3, "views": 4, "fused": None}
     assert report["missing_views"] == 0
     assert report["top1"]["label"] == 7
 
@@ -496,7 +497,7 @@ async def test_pictures_show_what_was_received_and_a_failing_one_costs_no_answer
 
 
 async def test_pictures_of_rounds_are_bounded_and_nothing_else_in_the_folder_goes(device, tmp_path, monkeypatch):
-    monkeypatch.setattr(device_sender, "MAX_PICTURES", 2)
+    monkeypatch.setattr(gallery, "MAX_PICTURES", 2)
     others = [
         "cup-x-device-1.png",
         "cup-1-device-2.png",
