@@ -3,9 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import FastAPI
 
+from semlink.decision.asking import decide
+from semlink.decision.calibration import Calibration, CalibrationError, read_calibration
 from semlink.service.admission import Admission
 from semlink.service.header_tag import keys_of_devices
 from semlink.service.listener import Health
@@ -16,6 +19,7 @@ from server.metrics import Metrics
 from server.recognition import Recognizer
 from server.rest import create_app
 from server.sessions import Rules, Sessions
+from server.sessions.decisions import Asking
 from server.sessions.memory import MemoryStore
 from server.sessions.store import SessionStore
 from server.settings import ServerSettings
@@ -47,15 +51,17 @@ async def assembled(settings: ServerSettings) -> AsyncIterator[Assembly]:
     """A server with these settings, while the context lasts. Redis need not be there yet, nor stay.
 
     Raises:
-        StartupError: a file of keys can't be used, --redis is no address, or redis-py is not installed.
+        StartupError: a file of keys or a calibration can't be used, --redis is no address, or redis-py is not
+            installed.
     """
     metrics, health = Metrics(), Health()
     admission = Admission.of(settings, metrics.calls_refused)
     keys = HeaderKeys(keys_of_devices(settings.header_keys_file)) if settings.header_keys_file else None
     timeout = settings.request_timeout_seconds
-    sessions = Sessions(_store(settings, metrics), settings.max_waiting_calls, metrics)
+    calibration = _calibration(settings)
+    sessions = Sessions(_store(settings, metrics, calibration), settings.max_waiting_calls, metrics)
     sessions.start_probing()
-    recognizer = Recognizer(settings, sessions, metrics, keys)
+    recognizer = Recognizer(settings, sessions, metrics, calibration, keys)
     problems = recognizer.pictures.problem, recognizer.frames.problem, recognizer.decoders.problem
     health.checks += sessions.problem, *problems
     try:
@@ -68,12 +74,30 @@ async def assembled(settings: ServerSettings) -> AsyncIterator[Assembly]:
         await sessions.close()
 
 
-def _store(settings: ServerSettings, metrics: Metrics) -> SessionStore:
+def _calibration(settings: ServerSettings) -> Calibration:
+    try:
+        return read_calibration(settings.calibration)
+    except CalibrationError as error:
+        raise StartupError(f"--calibration: {error}") from None
+
+
+def _asking(settings: ServerSettings, calibration: Calibration) -> Asking:
+    try:
+        price = calibration.ask.price_for(settings.target_accuracy_loss, settings.budget_bits)
+    except CalibrationError as error:
+        flag = "--target-accuracy-loss" if settings.budget_bits is None else "--budget-bits"
+        raise StartupError(f"{flag}: {error}") from None
+    return partial(decide, calibration=calibration, price=price)
+
+
+def _store(settings: ServerSettings, metrics: Metrics, calibration: Calibration) -> SessionStore:
     rules = Rules(
         max_objects=settings.max_objects,
         ttl_seconds=settings.object_ttl_seconds,
         vote_after_seconds=settings.vote_after_seconds,
         quorum=settings.quorum,
+        ask=_asking(settings, calibration),
+        wish_seconds=settings.wish_seconds,
     )
     if not settings.redis:
         return MemoryStore(rules, metrics)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from opentelemetry import trace
 
@@ -37,15 +37,25 @@ class Decoded(Generic[Item]):
 
 @dataclass(frozen=True)
 class Recognition:
-    """The classes of one image, the likeliest first, and the milliseconds spent on it.
+    """What is known of one image, and the milliseconds spent on it.
 
-    `inference_ms` is that of the whole batch, which every image of it waits for.
+    Attributes:
+        predictions: as many classes as are wanted, the likeliest first.
+        decode_ms: from its bytes to pixels.
+        queue_ms: waiting for the model.
+        inference_ms: of the whole batch, which every image of it waits for.
+        named: the classes that a belief names, the likeliest first; see `semlink.decision.belief`.
+        classes: how many classes there are.
+        is_look: the model has looked at a picture; otherwise it is a device's opinion, as it is.
     """
 
     predictions: tuple[Prediction, ...]
     decode_ms: float
     queue_ms: float
     inference_ms: float
+    named: tuple[Prediction, ...]
+    classes: int
+    is_look: bool = True
 
 
 class Pending:
@@ -63,6 +73,13 @@ class Pending:
         self.deadline = -math.inf
         self._abandon: Callable[[], None] | None = abandon
         self._callers = 0
+
+    @classmethod
+    def known(cls, recognition: Recognition) -> Self:
+        """Of what needs no recognition."""
+        pending = cls(lambda: None)
+        pending.answer.set_result(recognition)
+        return pending
 
     def _end(self, answer: asyncio.Future[Recognition]) -> None:
         if not answer.cancelled():
@@ -282,7 +299,8 @@ class Batcher(Generic[Item]):
         self.latency.measure(len(batch), result.prepare_seconds + result.inference_seconds)
         self._metrics.batch_size.observe(len(batch))
         self._metrics.inference_seconds.observe(result.inference_seconds)
-        for entry, predictions in zip(batch, result.predictions, strict=True):
+        named = result.named or result.predictions
+        for entry, predictions, likely in zip(batch, result.predictions, named, strict=True):
             assert entry.decoded is not None
             decode_began, decode_ended = entry.decoded.began, entry.decoded.ended
             decode_seconds = decode_ended - decode_began
@@ -301,6 +319,8 @@ class Batcher(Generic[Item]):
                         decode_ms=1e3 * (decode_seconds + result.prepare_seconds),
                         queue_ms=1e3 * queue_seconds,
                         inference_ms=1e3 * result.inference_seconds,
+                        named=likely,
+                        classes=result.classes,
                     )
                 )
 

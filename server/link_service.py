@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import grpc
 from pydantic import ValidationError
@@ -15,8 +15,8 @@ from semlink.source.registry import read_frame
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 from server.metrics import Metrics
-from server.recognition import Recognizer, ViewRequest
-from server.sessions import Sessions, Vote, VoteStatus
+from server.recognition import More, Recognizer, ViewRequest
+from server.sessions import Sessions, Vote, VoteStatus, Wish
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
     async def WaitVote(
         self, request: pb.WaitVoteRequest, context: grpc.aio.ServicerContext
     ) -> pb.WaitVoteResponse:
-        """Waits until the vote on an object is taken, or until `wait_seconds` have passed."""
+        """Waits until the vote is taken, more of the device's view is wanted, or `wait_seconds` have passed."""
         if not 1 <= len(request.object_id) <= 128:
             await abort(
                 context,
@@ -82,7 +82,12 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
         if not 0 <= request.wait_seconds <= MAX_WAIT_SECONDS:  # a NaN is refused too
             message = f"wait_seconds must be within [0, {MAX_WAIT_SECONDS:.0f}]"
             await abort(context, grpc.StatusCode.INVALID_ARGUMENT, message, Refusal.reason)
-        waiting = self._sessions.wait(request.object_id, request.wait_seconds, CALLER.get().owner)
+        if len(request.device_id) > 128:
+            message = "device_id must have at most 128 characters"
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, message, Refusal.reason)
+        waiting = self._sessions.wait(
+            request.object_id, request.wait_seconds, CALLER.get().owner, request.device_id
+        )
         status = await _or_abort(context, waiting)
         response = pb.WaitVoteResponse()
         _set_status(response, status)
@@ -90,6 +95,9 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
 
 
 def _view(request: pb.ClassifyRequest) -> ViewRequest:
+    more: dict[int, More] = dict(enumerate(get_args(More)))
+    if request.more not in more:
+        raise Refusal(f"more must be one of {', '.join(more.values())}, numbered from 0, not {request.more}")
     try:
         return ViewRequest(
             object_id=request.object_id,
@@ -97,6 +105,8 @@ def _view(request: pb.ClassifyRequest) -> ViewRequest:
             frame_id=request.frame_id,
             expected_views=request.expected_views or 1,
             top_k=request.top_k or 5,
+            layer=request.layer,
+            more=more[request.more],
         )
     except ValidationError as error:
         raise Refusal(mistakes_text(error.errors())) from None
@@ -116,6 +126,10 @@ async def _or_abort(context: grpc.aio.ServicerContext, answer: Awaitable[T]) -> 
 
 def _set_status(response: pb.ClassifyResponse | pb.WaitVoteResponse, status: VoteStatus) -> None:
     if isinstance(status, Vote):
-        response.vote.CopyFrom(pb.Vote(**vars(status)))
+        fused = pb.Prediction(**vars(status.fused)) if status.fused else None
+        response.vote.CopyFrom(pb.Vote(**vars(status) | {"fused": fused}))
+    elif isinstance(status, Wish):
+        response.missing_views = 0
+        response.wish.CopyFrom(pb.Wish(**vars(status)))
     else:
         response.missing_views = status

@@ -18,7 +18,7 @@ CLASSIFY_PATH = "/v1/classify"
 PROTOCOLS = ("grpc", "http")
 OUTCOMES = ("answered", "refused", "overloaded", "expired", "cancelled", "unavailable", "failed")
 VOTES = ("unanimous", "majority", "plurality")
-REASONS = (*frame_rules(), "lost_patches", "no_decoder", "tag")
+REASONS = (*frame_rules(), "layer", "lost_patches", "no_decoder", "tag")
 """Why a frame is rejected: rules of the format and of the server."""
 CALLER_GONE = 499
 """HTTP status of a response to a caller that has hung up."""
@@ -91,7 +91,13 @@ class Metrics:
         )
         text = "Votes taken at their deadline, with views missing; they are among the votes too."
         self.partial_votes = counter("partial_votes", text)
-        text = "Views answered after the vote on their object, which they did not change."
+        text = "Votes taken while a wish was not fulfilled in time; they are among the votes too."
+        self.overdue_votes = counter("overdue_votes", text)
+        text = "Wishes for one more layer of a view, before the vote on its object is taken."
+        self.wishes = counter("wishes", text)
+        text = "Opinions that arrived, refused and repeated ones included."
+        self.opinions = counter("opinions", text)
+        text = "Views, or layers of them, answered after the vote on their object, which they did not change."
         self.late_views = counter("late_views", text)
         text = "1 while the store of views and votes answers; 0 while Redis is away, and what needs it is refused."
         self.store_up = Gauge("semlink_server_store_up", text, registry=registry)

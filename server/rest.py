@@ -24,7 +24,7 @@ from semlink.vision.images import MAX_IMAGE_BYTES, ImageError
 from server.metrics import CALLER_GONE, CLASSIFY_PATH, CountingMiddleware, Metrics
 from server.model import Prediction
 from server.recognition import Answer, Recognizer, ViewRequest
-from server.sessions import Sessions, Vote, VoteStatus
+from server.sessions import Sessions, Vote, VoteStatus, Wish
 
 FRAME_TYPE = "application/vnd.semlink.frame"
 PICTURE_TYPES = ("image/jpeg", "image/png")
@@ -38,7 +38,12 @@ class VoteStatusBody(BaseModel):
     """The vote on an object, or how many views it lacks."""
 
     vote: Vote | None = Field(description="null while views are missing, or where there is no object")
-    missing_views: int = Field(examples=[0], description="views that have not arrived yet")
+    missing_views: int = Field(
+        examples=[0], description="views that have not arrived, or not completely; 0 where more is wished for"
+    )
+    wish: Wish | None = Field(
+        examples=[None], description="what is wished of the device's view; null: nothing now"
+    )
 
 
 class TakenVoteBody(BaseModel):
@@ -124,6 +129,7 @@ def create_app(
         responses=problem_responses(
             bad_request="The frame or picture is malformed; the detail says which rule it broke.",
             request_timeout="The body took too long to arrive.",
+            not_found="The layer before this one has not arrived, or it has been forgotten.",
             forbidden="The devices have keys, and the header's tag is not by this device's.",
             conflict="The device gave another view before, or the object's views are all in.",
             request_entity_too_large="The body is too long.",
@@ -176,7 +182,7 @@ def create_app(
         f"/v1/votes/{{object_id:{NAME}}}",
         summary="How the vote on an object stands",
         responses=problem_responses(
-            not_found="No view of the object has arrived, or it has been forgotten.",
+            not_found="No view of the object has arrived, or none of the device, or it has been forgotten.",
             unprocessable_entity="A parameter is invalid.",
             too_many_requests="Too many calls wait for votes.",
             service_unavailable="Redis is away.",
@@ -188,12 +194,16 @@ def create_app(
         wait_seconds: Annotated[
             float, Query(ge=0, le=MAX_WAIT_SECONDS, description="wait so long for missing views")
         ] = 0,
+        device_id: Annotated[
+            str,
+            Query(max_length=128, description="who asks: then wishes for more of this device's view end the wait"),
+        ] = "",
     ) -> VoteStatusBody:
-        """The object's vote, or how many of its views are missing.
+        """The object's vote, or how many of its views are missing, or what is wished of the device's view.
 
         Devices that were started with `--run RUN` view NAME@RUN; for NAME the latest run's vote is the answer.
         """
-        waiting = sessions.wait(object_id, wait_seconds, CALLER.get().owner)
+        waiting = sessions.wait(object_id, wait_seconds, CALLER.get().owner, device_id)
         return VoteStatusBody(**_status(await _unless_gone(request, waiting)))
 
     @app.get(
@@ -282,6 +292,8 @@ def _answer_body(answer: Answer) -> AnswerBody:
 
 
 def _status(status: VoteStatus) -> dict[str, Any]:
-    if isinstance(status, Vote):
-        return {"vote": status, "missing_views": 0}
-    return {"vote": None, "missing_views": status}
+    return {
+        "vote": status if isinstance(status, Vote) else None,
+        "missing_views": status if isinstance(status, int) else 0,
+        "wish": status if isinstance(status, Wish) else None,
+    }

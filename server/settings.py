@@ -54,8 +54,8 @@ class ServerSettings(ListenSettings):
         0,
         ge=0,
         le=86_400,
-        description="take the vote on an object so long after its first counted view, with the views that are in; "
-        "0: only when all expected views are in",
+        description="decide on an object so long after its first counted view, with the views that are in; 0: "
+        "only when all expected views are in",
     )
     quorum: Annotated[int, Only("vote_after_seconds")] = Field(
         1,
@@ -63,6 +63,25 @@ class ServerSettings(ListenSettings):
         le=64,
         description="with --vote-after-seconds, never vote on fewer views than this: where fewer are in, the vote "
         "is taken as soon as so many are",
+    )
+    calibration: Path | None = Field(
+        None,
+        description="file of `semlink calibrate`: what opinions and looks are worth, and when to ask for more; "
+        "empty: that of the models that come with the package",
+    )
+    target_accuracy_loss: float | None = Field(
+        None,
+        description="ask for as few pictures as keep the loss of accuracy to so many points, compared with "
+        "undamaged pictures of all views; 1 where there is no --budget-bits either",
+    )
+    budget_bits: float | None = Field(
+        None, gt=0, description="ask for as many pictures as keep a view to so many bits, on average"
+    )
+    wish_seconds: float = Field(
+        5,
+        gt=0,
+        le=3600,
+        description="once a view that was asked for more has not given it for so long, take the vote without it",
     )
     redis: str = Field(
         "",
@@ -106,4 +125,10 @@ class ServerSettings(ListenSettings):
                 f"--vote-after-seconds, {self.vote_after_seconds:g}, must be less than --object-ttl-seconds, "
                 f"{self.object_ttl_seconds:g}: an object that has been forgotten has no vote"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if self.target_accuracy_loss is not None and self.budget_bits is not None:
+            raise ValueError("--target-accuracy-loss and --budget-bits exclude each other: set one of them")
         return self

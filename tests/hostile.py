@@ -27,7 +27,7 @@ NAMES = (
     "\0",
     "\n\r{}",
     "../../etc/passwd",
-    "semlink:1:objects",
+    "semlink:2:objects",
     "é\U0001f600",
 )
 NUMBERS = ("-1", "0", "1e999", "nan", "-inf", "9" * 400, str(2**64), "0x10", "1.5", "", "true", "٣")

@@ -8,18 +8,20 @@ from contextlib import contextmanager
 import pytest
 from redis_server import RedisServer
 
+from semlink.decision.belief import Belief
 from server.batching import Pending, Recognition
 from server.metrics import Metrics
 from server.model import Prediction
-from server.sessions import Rules, Sessions, SubmittedView
+from server.sessions import NOTHING, Recognise, Rules, Sessions, SubmittedView
 from server.sessions import memory as in_memory
 from server.sessions import redis as in_redis
 
 RULES = {"max_objects": 100, "ttl_seconds": 600}
 
 
-def recognition(label: int, confidence: float = 0.5) -> Recognition:
-    return Recognition((Prediction(label, f"class {label}", confidence), Prediction(999, "other", 0.01)), 1, 2, 3)
+def recognition(label: int, confidence: float = 0.5, *, is_look: bool = True) -> Recognition:
+    named = Prediction(label, f"class {label}", confidence), Prediction(999, "other", 0.01)
+    return Recognition(named, 1, 2, 3, named, 1000, is_look)
 
 
 class Eye:
@@ -35,7 +37,8 @@ class Eye:
         if not held:
             self.free.set()
 
-    def __call__(self) -> Pending:
+    def __call__(self, known: Belief | None = None) -> Pending:
+        self.known = known
         self.calls += 1
         pending = self.pending = Pending(lambda: self.patient and pending.answer.cancel())
         self.task = asyncio.create_task(self.look(pending.answer))
@@ -96,10 +99,10 @@ class RedisStore:
     def age(self, seconds: float) -> None:
         """Lets time pass for all that is kept: whatever was to happen at some time happens so much sooner."""
         client, milliseconds = self.server.client, round(1e3 * seconds)
-        for key in client.scan_iter("semlink:1:object:*"):
-            client.zincrby("semlink:1:objects", -milliseconds, key)
+        for key in client.scan_iter("semlink:2:object:*"):
+            client.zincrby("semlink:2:objects", -milliseconds, key)
             for field in client.hkeys(key):
-                if field == b"due" or field.startswith(b"until:"):
+                if field in (b"due", b"wishesend") or field.startswith(b"until:"):
                     client.hincrby(key, field, -milliseconds)
             client.pexpire(key, client.pttl(key) - milliseconds)
 
@@ -119,10 +122,13 @@ def memory_store() -> Iterator[MemoryStore]:
         yield store
 
 
-async def add(kept: Sessions, eye: Callable[[], Pending], device: str = "a", *, thing: str = "cup", frame: int = 0,
-              views: int = 4, fingerprint: bytes = b"frame", seconds: float = 60, owner: str = ""):  # fmt: skip
+async def add(kept: Sessions, eye: Recognise, device: str = "a", *, thing: str = "cup", frame: int = 0,
+              views: int = 4, fingerprint: bytes = b"frame", seconds: float = 60, owner: str = "", layer: int = 0,
+              more: int = NOTHING):  # fmt: skip
     deadline = asyncio.get_running_loop().time() + seconds
-    return await kept.add_view(SubmittedView(thing, device, frame, views, fingerprint, owner), eye, deadline)
+    return await kept.add_view(
+        SubmittedView(thing, device, frame, views, fingerprint, owner, layer, more), eye, deadline
+    )
 
 
 async def until(condition: Callable[[], object]) -> None:

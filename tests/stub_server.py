@@ -20,7 +20,7 @@ import server.recognition
 from server.model import BatchResult, Prediction
 
 class Grey:
-    description = "grey"
+    description, class_names = "grey", [f"class {label}" for label in range(1000)]
     __init__ = lambda self, settings: None
     warm_up = lambda self, max_batch: (0.0, 0.0)
 
@@ -42,7 +42,7 @@ from server.model import BatchResult, Prediction
 folder = pathlib.Path(sys.argv.pop(1))
 
 class Stub:
-    description = "stub"
+    description, class_names = "stub", [f"class {label}" for label in range(1000)]
 
     def __init__(self, settings):
         while not (folder / "loaded").exists():

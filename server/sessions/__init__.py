@@ -1,6 +1,20 @@
 """Voting sessions: the views of each object and their vote, in memory, or in Redis shared by several servers."""
 
-from server.sessions.sessions import Sessions
-from server.sessions.store import Rules, SubmittedView, TakenVote, Vote, VoteStatus
+from server.sessions.decisions import FOLLOWS, LAST_LAYER, NOTHING, ON_WISH, Vote, VoteStatus, Wish
+from server.sessions.sessions import Recognise, Sessions
+from server.sessions.store import Rules, SubmittedView, TakenVote
 
-__all__ = ["Rules", "Sessions", "SubmittedView", "TakenVote", "Vote", "VoteStatus"]
+__all__ = [
+    "FOLLOWS",
+    "LAST_LAYER",
+    "NOTHING",
+    "ON_WISH",
+    "Recognise",
+    "Rules",
+    "Sessions",
+    "SubmittedView",
+    "TakenVote",
+    "Vote",
+    "VoteStatus",
+    "Wish",
+]

@@ -1,11 +1,15 @@
-"""Redis session store: for several servers that share objects; each call is one run of redis.lua."""
+"""Redis session store: for several servers that share objects; each change is one run of redis.lua.
+
+What a server decides of an object it decides of so many counted layers, and the script takes the decision only
+while there are no more (compare and set): of two servers that decide at once, one decides again, of all of them.
+"""
 
 import asyncio
 import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import asdict, astuple, replace
 from importlib import resources
 from typing import Any, cast
 
@@ -19,6 +23,7 @@ from server.batching import Recognition
 from server.metrics import Metrics
 from server.model import Prediction
 from server.refusals import StoreAway
+from server.sessions.decisions import CountedView, Standing, Vote, Wish, record_vote
 from server.sessions.store import (
     LEASE_SECONDS,
     MAX_VOTES,
@@ -27,13 +32,11 @@ from server.sessions.store import (
     StoreReply,
     SubmittedView,
     TakenVote,
-    record_vote,
-    vote_of,
 )
 
 log = structlog.get_logger(__name__)
 
-PREFIX = "semlink:1"
+PREFIX = "semlink:2"
 """Begins every key; the number is the version of the keys' content."""
 CALL_SECONDS = 2.0
 """Longest that Redis may take for a call, connecting included."""
@@ -74,11 +77,11 @@ class RedisStore:
         self.is_away = False
 
     async def claim(self, view: SubmittedView, token: str) -> StoreReply:
-        """Reserves a view."""
+        """Reserves a layer."""
         lease, ttl = _milliseconds(LEASE_SECONDS), _milliseconds(self._rules.ttl_seconds)
-        frame = f"{view.frame_id} {view.fingerprint.hex()}"
+        told = view.frame_id, view.fingerprint.hex(), view.expected_views
         listed = _votes_key(view.owner), view.object_id.encode("utf-8", "surrogatepass"), MAX_VOTES
-        return await self._change("claim", view, token, frame, view.expected_views, lease, ttl, *listed)
+        return await self._change("claim", view, token, *told, lease, ttl, *listed)
 
     async def renew(self, view: SubmittedView, token: str) -> None:
         """Prolongs a claim."""
@@ -95,7 +98,10 @@ class RedisStore:
             view,
             token,
             _to_json(recognition),
-            json.dumps(astuple(recognition.predictions[0])),
+            json.dumps([astuple(each) for each in recognition.named]),
+            recognition.classes,
+            view.more,
+            int(recognition.is_look),
             self._rules.max_objects,
             _milliseconds(self._rules.vote_after_seconds),
             self._rules.quorum,
@@ -104,7 +110,7 @@ class RedisStore:
     async def look_up(self, names: Sequence[ObjectName]) -> list[StoreReply]:
         """The status of each object."""
         replies = await self._call([_key(name) for name in names], "look")
-        return [self._reply(name.object_id, each) for name, each in zip(names, replies, strict=True)]
+        return [await self._decided(name, reply) for name, reply in zip(names, replies, strict=True)]
 
     async def votes(self, owner: str, after: str, limit: int) -> list[TakenVote]:
         """The latest votes."""
@@ -122,8 +128,29 @@ class RedisStore:
         await self._redis.connection_pool.disconnect()
 
     async def _change(self, command: str, view: SubmittedView, token: str, *arguments: _Argument) -> StoreReply:
-        reply = await self._call([_key(view.object)], command, _hash(view.device_id), token, *arguments)
-        return self._reply(view.object_id, reply)
+        while True:
+            told = view.key, token, view.layer, *arguments
+            reply = await self._decided(view.object, await self._call([_key(view.object)], command, *told))
+            if reply.outcome != "undecided":
+                return reply
+
+    async def _decided(self, name: ObjectName, answered: list) -> StoreReply:
+        """The reply that an answer of the script is, once what is to be decided of the object is."""
+        reply = _reply(answered)
+        while (decision := self._rules.decide(reply.standing)) is not None:
+            told: list[_Argument] = [reply.standing.layers, int(reply.standing.is_overdue)]
+            if isinstance(decision, Vote):
+                told.append(_vote_to_json(decision))
+            else:
+                told += ["", _milliseconds(self._rules.wish_seconds)]
+                for key, wish in decision.items():
+                    told += [key, "{} {} {}".format(*astuple(wish))]
+            was_taken, new_wishes, answered = await self._call([_key(name)], "decide", *told)
+            if was_taken and isinstance(decision, Vote):
+                record_vote(name.object_id, decision, reply.standing, self._metrics)
+            self._metrics.wishes.inc(new_wishes)
+            reply = replace(reply, standing=_reply(answered).standing)
+        return reply
 
     async def _call(self, keys: Sequence[str], *arguments: _Argument) -> list:
         try:
@@ -143,38 +170,63 @@ class RedisStore:
         self.is_away = False
         return cast(list, reply)
 
-    def _reply(self, object_id: str, reply: list) -> StoreReply:
-        name, was_taken_now, detail, expected, has_vote, *firsts = reply
-        outcome, counted = name.decode(), [Prediction(*json.loads(first)) for first in firsts]
-        vote = vote_of(counted) if has_vote else None
-        if vote and was_taken_now:
-            record_vote(object_id, vote, expected, self._metrics)
-        status = vote or expected - len(counted)
-        details: dict[str, Any] = {}
-        if outcome == "answered":
-            details["recognition"] = _recognition(detail)
-        elif outcome == "another":
-            frame_id, _, milliseconds = detail.decode().split(" ")
-            details = {"frame_id": int(frame_id), "seconds_left": int(milliseconds) / 1e3}
-        elif detail:
-            details["removed_objects"] = int(detail)
-        return StoreReply(outcome, expected, status, **details)
+
+def _reply(answered: list) -> StoreReply:
+    name, detail, expected, is_due, is_overdue, decided, vote, *views = answered
+    outcome = name.decode()
+    counted: dict[str, CountedView | None] = {}
+    wishes: dict[str, Wish] = {}
+    for place in range(0, len(views), 7):
+        key, layers, belief, classes, more, looks, wish = views[place : place + 7]
+        counted[key.decode()] = None
+        if layers:
+            named = _predictions(json.loads(belief))
+            counted[key.decode()] = CountedView(named, int(classes), int(layers) - 1, int(more), int(looks))
+        if wish:
+            wishes[key.decode()] = Wish(*map(int, wish.split(b" ")))
+    taken = _vote(vote) if vote else None
+    standing = Standing(expected, counted, bool(is_due), bool(is_overdue), decided, wishes, taken)
+    details: dict[str, Any] = {}
+    if outcome in ("answered", "claimed") and detail:
+        details["recognition"] = _recognition(detail)
+    elif outcome == "another":
+        frame_id, milliseconds = detail.split(b" ")
+        details = {"frame_id": int(frame_id), "seconds_left": int(milliseconds) / 1e3}
+    elif detail:
+        details["removed_objects"] = int(detail)
+    return StoreReply(outcome, standing, **details)
 
 
 def _to_json(recognition: Recognition) -> str:
     milliseconds = [recognition.decode_ms, recognition.queue_ms, recognition.inference_ms]
-    return json.dumps([[astuple(each) for each in recognition.predictions], milliseconds])
+    known = [astuple(each) for each in recognition.named]
+    predictions = [astuple(each) for each in recognition.predictions]
+    return json.dumps([predictions, milliseconds, known, recognition.classes, recognition.is_look])
 
 
 def _recognition(text: bytes) -> Recognition:
-    predictions, milliseconds = json.loads(text)
-    return Recognition(tuple(Prediction(*each) for each in predictions), *milliseconds)
+    predictions, (decode_ms, queue_ms, inference_ms), named, classes, is_look = json.loads(text)
+    seen = _predictions(predictions)
+    return Recognition(seen, decode_ms, queue_ms, inference_ms, _predictions(named), classes, is_look)
+
+
+def _predictions(listed: list[list]) -> tuple[Prediction, ...]:
+    return tuple(Prediction(*each) for each in listed)
+
+
+def _vote_to_json(vote: Vote) -> str:
+    return json.dumps(asdict(vote))
+
+
+def _vote(text: bytes) -> Vote:
+    fields = json.loads(text)
+    fused = Prediction(**fields["fused"]) if fields["fused"] else None
+    return Vote(**fields | {"fused": fused})
 
 
 def _taken_vote(cursor: bytes, fields: list[bytes]) -> TakenVote:
-    object_id, expected, *firsts = fields[1::2]
-    vote = vote_of([Prediction(*json.loads(first)) for first in firsts])
-    return TakenVote(cursor.decode(), object_id.decode("utf-8", "surrogatepass"), int(expected), vote)
+    object_id, expected, vote = fields[1::2]
+    return TakenVote(cursor.decode(), object_id.decode("utf-8", "surrogatepass"), int(expected), _vote(vote))
 
 
 def _key(name: ObjectName) -> str:

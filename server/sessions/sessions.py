@@ -5,13 +5,16 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
+from semlink.decision.belief import Belief
 from semlink.service.admission import ConcurrencyLimit, Refusal
 from server.batching import Pending, Recognition
 from server.metrics import Metrics
 from server.refusals import AlreadyViewed, Expired, Stopping, StoreAway, UnknownObject, WrongViews
+from server.sessions.decisions import VoteStatus, belief_of, view_key
 from server.sessions.store import (
     LEASE_SECONDS,
     ObjectName,
@@ -19,8 +22,6 @@ from server.sessions.store import (
     StoreReply,
     SubmittedView,
     TakenVote,
-    Vote,
-    VoteStatus,
 )
 
 log = structlog.get_logger(__name__)
@@ -35,10 +36,18 @@ LATEST_VOTES = 100
 POLL_SECONDS = 0.05
 """Interval at which the store is asked for the votes that callers wait for."""
 
+GONE = "it has been forgotten"
+
+Recognise = Callable[[Belief | None], Pending]
+"""Starts the recognition of a layer, given the opinion that the view began with; None: it began with none."""
+
+_Told = asyncio.Future[VoteStatus]
+"""A caller who waits, and what it is told."""
+
 
 @dataclass(frozen=True)
 class _Work:
-    """A view claimed by this server: its answer, and the store's reply to it (None: there was no answer)."""
+    """A layer claimed by this server: its answer, and the store's reply to it (None: there was no answer)."""
 
     pending: Pending
     settled: "asyncio.Task[StoreReply | None]"
@@ -52,52 +61,54 @@ class _Work:
 class Sessions:
     """The views and votes of all objects.
 
-    A device gives one view of an object. A view repeated with the same frame id gets the first answer, also while
-    that one is still being computed, and is counted once. A vote is taken once, when all views are in or by the
-    rules' deadline, and does not change: a view answered later is not counted.
+    A device gives one view of an object, in one layer or several, one after the other. A layer repeated with the
+    same frame id gets the first answer, also while that one is still being computed, and is counted once. A vote
+    is taken once, when all views are in and no more layers are wished for, or by the rules' deadlines, and does
+    not change: what is answered later is not counted.
 
-    A server claims a view in the store, and renews the claim while it computes the answer. If the server dies,
+    A server claims a layer in the store, and renews the claim while it computes the answer. If the server dies,
     the claim expires, and a retry of the frame claims it anew, on any server. An answer under an expired claim is
-    not counted: its caller claims the view again.
+    not counted: its caller claims the layer again.
     """
 
     def __init__(self, store: SessionStore, max_waiting: int, metrics: Metrics) -> None:
         """Sessions in `store`; at most `max_waiting` callers may wait for votes at once."""
         self._store, self._metrics = store, metrics
         self._limit = ConcurrencyLimit(max_waiting, "wait for votes")
-        self._works: dict[tuple[ObjectName, str], _Work] = {}
-        self._awaited: dict[ObjectName, set[asyncio.Future[Vote]]] = {}
+        self._works: dict[tuple[ObjectName, str, int], _Work] = {}
+        self._awaited: dict[ObjectName, dict[_Told, str]] = {}
         self._polling: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[None] | None = None
         self._is_stopping = False
 
     async def add_view(
-        self, view: SubmittedView, recognise: Callable[[], Pending], deadline: float
+        self, view: SubmittedView, recognise: Recognise, deadline: float
     ) -> tuple[Recognition, VoteStatus, bool]:
-        """Answers a view: its recognition, the object's vote, whether it is the answer to a repeated call.
+        """Answers a layer: its recognition, the object's vote, whether it is the answer to a repeated call.
 
         Args:
-            view: the ids of the view.
-            recognise: starts the recognition; called only for a new view.
+            view: the ids of the layer.
+            recognise: starts the recognition; called only for a new layer.
             deadline: until when the caller waits, by the event loop's clock.
 
         Raises:
-            Expired: the deadline has passed. A view that no caller waits for is not counted, unless it is already
+            Expired: the deadline has passed. A layer that no caller waits for is not counted, unless it is already
                 in the model: then a retry gets its answer.
             AlreadyViewed: the device has sent another view of the object.
-            WrongViews: the object has all its views, or expects another number of them.
+            WrongViews: the object has all its views, or expects another number of them; or the view is complete.
+            UnknownObject: the layer before this one has not arrived, or is forgotten.
             StoreAway: the store can't be reached.
         """
         token = secrets.token_hex(8)
         pause, longest_pause = BUSY_SECONDS
         while True:
             reply = await self._store.claim(view, token)
-            if reply.recognition:
-                return reply.recognition, reply.status, True
+            if reply.outcome == "answered" and reply.recognition:
+                return reply.recognition, reply.status(view.key), True
             if reply.outcome not in ("claimed", "busy"):
                 raise _refusal(view, reply)
             is_repeated = reply.outcome == "busy"
-            work = self._work_on(view) if is_repeated else await self._begin(view, token, recognise)
+            work = self._work_on(view) if is_repeated else await self._begin(view, token, reply, recognise)
             if work is None:
                 await _pause(pause, deadline)
                 pause = min(2 * pause, longest_pause)
@@ -114,33 +125,34 @@ class Sessions:
             except TimeoutError:
                 raise Expired from None
             if settled is not None and settled.outcome != "lost":
-                return recognition, settled.status, is_repeated
-            recognise = _known(recognition)
+                return recognition, settled.status(view.key), is_repeated
+            recognise = partial(_known, recognition)
 
-    async def wait(self, object_id: str, seconds: float, owner: str = "") -> VoteStatus:
+    async def wait(self, object_id: str, seconds: float, owner: str = "", device_id: str = "") -> VoteStatus:
         """The status of an owner's object once its vote is taken, or after `seconds`.
+
+        With a device's id, once a layer of its view is wished for, too; and its view must be known.
 
         Votes that other servers take are found by polling: a subscription would be some milliseconds quicker, but
         its messages are lost with the connection, so that polling would be needed all the same.
 
         Raises:
-            UnknownObject: no view of it has arrived, or it has been removed.
+            UnknownObject: no view of it has arrived, or none of the device, or it has been removed.
             Busy: too many callers wait.
             Stopping: `end_waits` was called.
             StoreAway: the store can't be reached.
         """
-        name = ObjectName(object_id, owner)
-        status = await self._status(name)
-        if not seconds or isinstance(status, Vote):
+        name, key = ObjectName(object_id, owner), view_key(device_id) if device_id else ""
+        status = await self._status(name, key)
+        if not seconds or not isinstance(status, int):
             return status
-        vote: asyncio.Future[Vote] = asyncio.get_running_loop().create_future()
         try:
             with self._limit:
                 if self._is_stopping:
                     raise Stopping
-                return await self._await(name, vote, seconds)
+                return await self._await(name, key, seconds)
         except TimeoutError:
-            return await self._status(name)
+            return await self._status(name, key)
 
     async def votes(self, owner: str, after: str, limit: int) -> list[TakenVote]:
         """An owner's votes, the oldest first: the first after a cursor, or else (`after` is empty) the latest.
@@ -163,9 +175,9 @@ class Sessions:
     def end_waits(self) -> None:
         """Ends all waits for votes with Stopping, those that begin later too."""
         self._is_stopping = True
-        for vote in set().union(*self._awaited.values()):
-            if not vote.done():
-                vote.set_exception(Stopping())
+        for told in [told for callers in self._awaited.values() for told in callers]:
+            if not told.done():
+                told.set_exception(Stopping())
 
     async def close(self) -> None:
         """Gives up what is under way, and closes the store."""
@@ -180,27 +192,33 @@ class Sessions:
                 await self._store.probe()
             await asyncio.sleep(PROBE_SECONDS)
 
-    async def _status(self, name: ObjectName) -> VoteStatus:
-        """Of an object or, where there is none of that name, the vote of its latest run: NAME@RUN."""
+    async def _status(self, name: ObjectName, key: str) -> VoteStatus:
+        """Of an object, as the view of a key is to know it; with what is wished of it.
+
+        Where there is no object of that name, the vote of its latest run: NAME@RUN.
+        """
         (reply,) = await self._store.look_up([name])
         if reply.outcome != "unknown":
-            return reply.status
+            if key and not reply.standing.vote and key not in reply.standing.views:
+                raise UnknownObject(f"no view of object {name.object_id!r} by this device has arrived, or {GONE}")
+            return reply.status(key)
         for taken in reversed(await self._store.votes(name.owner, "", LATEST_VOTES)):
             if taken.object_id.rpartition("@")[0] == name.object_id:
                 return taken.vote
-        raise UnknownObject(f"no view of object {name.object_id!r} has arrived, or it has been forgotten")
+        raise UnknownObject(f"no view of object {name.object_id!r} has arrived, or {GONE}")
 
-    async def _await(self, name: ObjectName, vote: asyncio.Future[Vote], seconds: float) -> Vote:
-        waiters = self._awaited.setdefault(name, set())
-        waiters.add(vote)
+    async def _await(self, name: ObjectName, key: str, seconds: float) -> VoteStatus:
+        callers = self._awaited.setdefault(name, {})
+        told: _Told = asyncio.get_running_loop().create_future()
+        callers[told] = key
         if self._polling is None or self._polling.done():
             self._polling = asyncio.create_task(self._poll())
         try:
             async with asyncio.timeout(seconds):
-                return await vote
+                return await told
         finally:
-            waiters.discard(vote)
-            if not waiters:
+            del callers[told]
+            if not callers:
                 del self._awaited[name]
 
     async def _poll(self) -> None:
@@ -209,27 +227,28 @@ class Sessions:
             names = list(self._awaited)
             with suppress(StoreAway):
                 for name, reply in zip(names, await self._store.look_up(names), strict=True):
-                    self._announce(name, reply.status)
+                    self._announce(name, reply)
 
-    def _announce(self, name: ObjectName, status: VoteStatus) -> None:
-        """Answers all who wait for the vote, if it has been taken."""
-        if isinstance(status, Vote):
-            for vote in self._awaited.get(name, ()):
-                if not vote.done():
-                    vote.set_result(status)
+    def _announce(self, name: ObjectName, reply: StoreReply) -> None:
+        """Answers those who wait for the vote, if it has been taken, or for a wish, if there is one for them."""
+        for told, key in self._awaited.get(name, {}).items():
+            if not told.done() and not isinstance(status := reply.status(key), int):
+                told.set_result(status)
 
     def _work_on(self, view: SubmittedView) -> _Work | None:
-        """The computation of a view's answer by this server, if it goes on."""
-        work = self._works.get((view.object, view.device_id))
+        """The computation of a layer's answer by this server, if it goes on."""
+        work = self._works.get((view.object, view.device_id, view.layer))
         return None if work is None or work.has_failed else work
 
-    async def _begin(self, view: SubmittedView, token: str, recognise: Callable[[], Pending]) -> _Work:
+    async def _begin(self, view: SubmittedView, token: str, claimed: StoreReply, recognise: Recognise) -> _Work:
+        first = claimed.recognition
+        opinion = belief_of(first.named, first.classes) if first and not first.is_look else None
         try:
-            pending = recognise()
+            pending = recognise(opinion)
         except Exception:
             await self._release(view, token)
             raise
-        place = view.object, view.device_id
+        place = view.object, view.device_id, view.layer
         work = self._works[place] = _Work(pending, asyncio.create_task(self._finish(view, token, pending)))
 
         def ended(settled: "asyncio.Task[StoreReply | None]") -> None:
@@ -264,7 +283,7 @@ class Sessions:
             self._metrics.late_views.inc()
         if reply.removed_objects:
             log.warning("forgot objects to make room", objects=reply.removed_objects)
-        self._announce(view.object, reply.status)
+        self._announce(view.object, reply)
         return reply
 
     async def _release(self, view: SubmittedView, token: str) -> None:
@@ -280,23 +299,27 @@ def _refusal(view: SubmittedView, reply: StoreReply) -> Refusal:
         )
     if reply.outcome == "superfluous":
         return WrongViews(f"object {view.object_id!r} has all its {view.expected_views} views")
+    if reply.outcome == "complete":
+        return WrongViews(
+            f"the view of object {view.object_id!r} by device {view.device_id!r} is complete: its last layer said "
+            f"that nothing follows, and so there is no layer {view.layer}"
+        )
+    if reply.outcome == "early":
+        return UnknownObject(
+            f"layer {view.layer - 1} of the view of object {view.object_id!r} by device {view.device_id!r} has "
+            f"not arrived, or {GONE}: begin with layer 0"
+        )
     whose = f"a key of {view.owner!r}" if view.owner else "no key, as anybody may"
-    numbers = f"{reply.expected_views} views, not {view.expected_views}"
+    numbers = f"{reply.standing.expected_views} views, not {view.expected_views}"
     return WrongViews(
         f"object {view.object_id!r} expects {numbers}: its first view said so, sent with {whose}; take "
         "another object id, or wait until it is forgotten"
     )
 
 
-def _known(recognition: Recognition) -> Callable[[], Pending]:
+def _known(recognition: Recognition, _: Belief | None) -> Pending:
     """Recognises what has been recognised."""
-
-    def recognise() -> Pending:
-        pending = Pending(lambda: None)
-        pending.answer.set_result(recognition)
-        return pending
-
-    return recognise
+    return Pending.known(recognition)
 
 
 async def _pause(seconds: float, deadline: float) -> None:

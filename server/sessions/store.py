@@ -1,18 +1,21 @@
-"""Session store: the interface that memory and Redis implement, with the types and the voting rules they share."""
+"""Session store: the interface that memory and Redis implement, and the types of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
-import structlog
-from pydantic import Field
-
-from semlink.decision.voting import majority_vote
 from server.batching import Recognition
-from server.metrics import Metrics
-from server.model import Prediction
-
-log = structlog.get_logger(__name__)
+from server.sessions.decisions import (
+    NOTHING,
+    Asking,
+    CountedView,
+    Standing,
+    Vote,
+    VoteStatus,
+    Wish,
+    decide,
+    view_key,
+)
 
 LEASE_SECONDS = 3.0
 """Lifetime of a claim without renewal, in a store whose claims expire."""
@@ -20,22 +23,34 @@ MAX_VOTES = 1000
 """Latest votes of each owner that are listed, none of them for longer than an object is stored."""
 
 
+def _ask_nothing(views: Sequence[object]) -> tuple[()]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Rules:
-    """How many objects are stored for how long, and when their votes are taken.
+    """How many objects are stored for how long, and when and how they are decided.
 
     Attributes:
         max_objects: beyond so many, the one whose last view is the oldest is removed.
-        ttl_seconds: an object is removed so long after its last new view.
-        vote_after_seconds: so long after an object's first counted view, its vote is taken with the views that
-            are in; 0: only when all are.
-        quorum: the fewest views that a vote at that deadline is taken with, unless the object expects fewer.
+        ttl_seconds: an object is removed so long after its last new view, or layer of one.
+        vote_after_seconds: so long after an object's first counted view, it is decided with the views that are in,
+            complete or not; 0: only when all are.
+        quorum: the fewest views that it is decided with at that deadline, unless it expects fewer.
+        ask: what to ask of the views before the vote.
+        wish_seconds: so long after its last new wish, an object's vote is taken with what is there.
     """
 
     max_objects: int
     ttl_seconds: float
     vote_after_seconds: float = 0.0
     quorum: int = 1
+    ask: Asking = _ask_nothing
+    wish_seconds: float = 5.0
+
+    def decide(self, standing: Standing) -> Vote | dict[str, Wish] | None:
+        """See `semlink.sessions.decisions.decide`."""
+        return decide(standing, self.ask)
 
 
 class ObjectName(NamedTuple):
@@ -52,7 +67,7 @@ class ObjectName(NamedTuple):
 
 @dataclass(frozen=True)
 class SubmittedView:
-    """One device's view of an object.
+    """One layer of one device's view of an object.
 
     Attributes:
         object_id: the object that is viewed.
@@ -62,6 +77,8 @@ class SubmittedView:
         fingerprint: equal for a frame and its retry, different for another frame. A retry may have met other bit
             errors, so it covers only what the channel protects.
         owner: whose API key the device shows.
+        layer: 0 the first, such as an opinion; up to LAST_LAYER those that follow it.
+        more: what may follow this layer: NOTHING, FOLLOWS or ON_WISH.
     """
 
     object_id: str
@@ -70,23 +87,23 @@ class SubmittedView:
     expected_views: int
     fingerprint: bytes
     owner: str = ""
+    layer: int = 0
+    more: int = NOTHING
 
     @property
     def object(self) -> ObjectName:
         """Name of the object."""
         return ObjectName(self.object_id, self.owner)
 
+    @property
+    def key(self) -> str:
+        """Of the view among those of its object."""
+        return view_key(self.device_id)
 
-@dataclass(frozen=True)
-class Vote:
-    """The vote of an object's counted views."""
-
-    label: Annotated[int, Field(examples=[281])]
-    name: Annotated[str, Field(examples=["tabby"])]
-    votes: Annotated[int, Field(examples=[3], description="views that named this label")]
-    views: Annotated[
-        int, Field(examples=[4], description="views that were counted: all, or those in at the deadline")
-    ]
+    def counted(self, recognition: Recognition, before: CountedView | None) -> CountedView:
+        """What is known of the view with the answer to this layer, and what was before it."""
+        looks = recognition.is_look + (before.looks if before else 0)
+        return CountedView(recognition.named, recognition.classes, self.layer, self.more, looks)
 
 
 @dataclass(frozen=True)
@@ -106,11 +123,8 @@ class TakenVote:
     vote: Vote
 
 
-VoteStatus = Vote | int
-"""An object's vote or, while there is none, how many of its views are missing."""
-
 Outcome = Literal[
-    "claimed", "busy", "answered", "another", "unexpected", "superfluous",  # of a claim
+    "claimed", "busy", "answered", "another", "unexpected", "superfluous", "complete", "early",  # of a claim
     "counted", "late", "lost",  # of a settlement
     "known", "unknown", "done",
 ]  # fmt: skip
@@ -122,46 +136,51 @@ class StoreReply:
 
     Attributes:
         outcome: what was found or done.
-        expected_views: how many views the object expects.
-        status: its vote, or how many views are missing.
-        recognition: of an `answered` view.
+        standing: how the object stands, its views by their keys.
+        recognition: of an `answered` layer; or, where one after the first is `claimed`, of the first.
         frame_id: of a claim refused for `another` frame: the frame that the device sent before.
         seconds_left: of the same: until the object is removed.
         removed_objects: of a settlement: how many objects were removed to make room.
     """
 
     outcome: Outcome
-    expected_views: int
-    status: VoteStatus
+    standing: Standing
     recognition: Recognition | None = None
     frame_id: int = 0
     seconds_left: float = 0.0
     removed_objects: int = 0
 
+    def status(self, key: str = "") -> VoteStatus:
+        """The object's vote or, while there is none, what is wished of a view or how many are missing."""
+        return self.standing.vote or self.standing.wishes.get(key) or self.standing.missing
+
 
 class SessionStore(Protocol):
     """Objects with their views and votes. Any call may be repeated: the same token gets the same answer.
+
+    What is to be decided of an object is decided before the store replies, and before it counts another layer.
 
     Every method but `close` raises StoreAway where the store can't be reached.
     """
 
     async def claim(self, view: SubmittedView, token: str) -> StoreReply:
-        """Reserves a view for the caller, who is to have it recognised.
+        """Reserves a layer for the caller, who is to have it recognised.
 
         Returns:
-            `claimed`; `busy`, another call has claimed it; `answered`, with the recognition; or a refusal:
-            `another` (the device sent another frame), `unexpected` (another number of views is expected), or
-            `superfluous` (all views are taken).
+            `claimed`; `busy`, another call has claimed it, or the layer before it; `answered`, with the
+            recognition; or a refusal: `another` (the device sent another frame), `unexpected` (another number of
+            views is expected), `superfluous` (all views are taken), `complete` (nothing was to follow the layer
+            before), or `early` (there is no layer before).
         """
 
     async def renew(self, view: SubmittedView, token: str) -> None:
         """Prolongs a claim, where claims expire."""
 
     async def release(self, view: SubmittedView, token: str) -> None:
-        """Ends a claim without an answer; the view may be claimed again."""
+        """Ends a claim without an answer; the layer may be claimed again."""
 
     async def settle(self, view: SubmittedView, token: str, recognition: Recognition) -> StoreReply:
-        """Stores the answer to a claimed view, and counts it if the vote has not been taken.
+        """Stores the answer to a claimed layer, and counts it if the vote has not been taken.
 
         Returns:
             `counted`; `late`, after the vote; or `lost`, the claim has expired.
@@ -182,16 +201,3 @@ class SessionStore(Protocol):
 
     async def close(self) -> None:
         """Closes connections."""
-
-
-def vote_of(counted: Sequence[Prediction]) -> Vote:
-    """The vote of views given by their likeliest classes; their order makes no difference."""
-    label = majority_vote([first.label for first in counted], [first.confidence for first in counted])
-    names = [first.name for first in counted if first.label == label]
-    return Vote(label, min(names), votes=len(names), views=len(counted))
-
-
-def record_vote(object_id: str, vote: Vote, expected_views: int, metrics: Metrics) -> None:
-    """Counts and logs a vote; called once for each, when it is taken."""
-    metrics.count_vote(vote.votes, vote.views, expected_views)
-    log.info("vote", object_id=object_id, **vars(vote), expected_views=expected_views)

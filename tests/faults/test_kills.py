@@ -139,8 +139,8 @@ class Traffic:
 
     def check_redis(self) -> None:
         client = self.world.redis.client
-        keys = client.keys("semlink:1:object:*")
-        assert len(keys) == client.zcard("semlink:1:objects") == OBJECTS
+        keys = client.keys("semlink:2:object:*")
+        assert len(keys) == client.zcard("semlink:2:objects") == OBJECTS
         for key in keys:
             kinds = Counter(field.partition(b":")[0] for field in client.hkeys(key))
             assert (kinds[b"first"], kinds[b"answer"], kinds[b"voted"]) == (DEVICES, DEVICES, 1)

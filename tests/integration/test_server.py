@@ -504,14 +504,14 @@ class TestRest:
         name = f"shelf/{new_object()}"
         ids = {"object_id": name, "expected_views": 2}
         assert post(server, frames[0], device_id="a", **ids).json()["missing_views"] == 1
-        assert server.http.get(f"/v1/votes/{name}").json() == {"vote": None, "missing_views": 1}
+        assert server.http.get(f"/v1/votes/{name}").json() == {"vote": None, "missing_views": 1, "wish": None}
         quoted = name.replace("/", "%2F").replace(" ", "%20")
         with ThreadPoolExecutor() as pool:
             waiting = pool.submit(server.http.get, path.format(quoted)) if "wait" in path else None
             time.sleep(0.2)
             vote = post(server, frames[1], device_id="b", **ids).json()["vote"]
             answer = (waiting.result() if waiting else server.http.get(path.format(quoted))).json()
-        assert answer == {"vote": vote, "missing_views": 0}
+        assert answer == {"vote": vote, "missing_views": 0, "wish": None}
         assert vote["views"] == 2
         assert vote["label"] in CATS
 

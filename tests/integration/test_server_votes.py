@@ -18,7 +18,9 @@ KEYS = {
     "mallory": "m" * 20,
 }
 FRAME = encode(np.zeros((224, 224, 3), np.uint8), np.ones(196), rho=0.001).frame.to_bytes()
-GREY_VOTE = {"label": 7, "name": "grey", "votes": 2, "views": 2}
+GREY_VOTE = {"label": 7, "name": "grey", "votes": 2, "views": 2} | {
+    "fused": {"label": 7, "name": "grey", "confidence": pytest.approx(1)}
+}
 
 
 @pytest.fixture(scope="module")

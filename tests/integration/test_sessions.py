@@ -262,7 +262,7 @@ class TestFailure:
         assert answer == recognition(7)
 
     async def test_refused_views_make_nothing_be_forgotten(self, store):
-        def full():
+        def full(_known):
             raise Overloaded("full", 1)
 
         kept = store(max_objects=1)

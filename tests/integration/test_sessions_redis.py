@@ -168,7 +168,7 @@ class TestRepeatedCalls:
         assert (await kept.claim(view, "two")).outcome == "answered"
         await kept.claim(other, "one")
         for _ in range(2):
-            assert (await kept.settle(other, "one", recognition(7))).status == Vote(7, "class 7", 2, 2)
+            assert (await kept.settle(other, "one", recognition(7))).status() == Vote(7, "class 7", 2, 2)
         assert counted(metrics, "votes", outcome="unanimous") == 1
         await kept.close()
 
@@ -267,18 +267,20 @@ class TestRedisKilled:
 class TestWhatIsKept:
     async def test_names_from_outside_reach_no_key(self, store):
         kept = store()
-        names = ("semlink:1:objects", "*", "a b\r\nFLUSHALL\r\n", "\ud800", "x" * 128, "{a}", "ö")
+        names = ("semlink:2:objects", "*", "a b\r\nFLUSHALL\r\n", "\ud800", "x" * 128, "{a}", "ö")
         for name in names:
             await add(kept, Eye(), name, thing=name, views=1)
             assert await kept.wait(name, 0) == Vote(7, "class 7", 1, 1)
         keys = [key.decode() for key in store.server.client.keys("*")]
         assert len(keys) == len(names) + 2
         for key in keys:
-            assert re.fullmatch(r"semlink:1:(objects|(object|votes):[0-9a-f]{64})", key)
-            if key.startswith("semlink:1:object:"):
+            assert re.fullmatch(r"semlink:2:(objects|(object|votes):[0-9a-f]{64})", key)
+            if key.startswith("semlink:2:object:"):
                 for field in store.server.client.hkeys(key):
                     assert re.fullmatch(
-                        rb"expected|voted|id|list|ttl|most|(frame|token|answer|first):[0-9a-f]{64}", field
+                        rb"expected|vote|id|list|ttl|most|(answer|print):[0-9a-f]{64}:0"
+                        rb"|(frame|layers|token|more|counted|belief|classes|looks):[0-9a-f]{64}",
+                        field,
                     )
 
     async def test_is_bounded_and_ends(self, store):
@@ -286,7 +288,7 @@ class TestWhatIsKept:
         for number in range(20):
             await add(kept, Eye(), thing=str(number))
         client = store.server.client
-        assert len(client.keys("semlink:1:object:*")) == client.zcard("semlink:1:objects") == 5
+        assert len(client.keys("semlink:2:object:*")) == client.zcard("semlink:2:objects") == 5
         assert all(0 < client.pttl(key) <= 600_000 for key in client.keys("*"))
 
     async def test_refused_and_abandoned_views_leave_nothing(self, store):

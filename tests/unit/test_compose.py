@@ -23,6 +23,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from redis_server import redis_program
 
+from semlink.decision.calibration import read_calibration
 from semlink.service.admission import Admission
 from semlink.service.listener import Health
 from semlink.service.settings import ProcessSettings, SecretsInEnvironment, read_settings
@@ -127,7 +128,7 @@ def app_of(module: str, health: Health) -> FastAPI:
         metrics = Metrics()
         sessions = Sessions(MemoryStore(Rules(max_objects=1, ttl_seconds=60), metrics), 1, metrics)
         return create_app(
-            Recognizer(ServerSettings(), sessions, metrics),
+            Recognizer(ServerSettings(), sessions, metrics, read_calibration()),
             sessions,
             metrics,
             health,
