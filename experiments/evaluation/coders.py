@@ -12,7 +12,7 @@ from PIL import Image
 from experiments.evaluation.ldpc import Code, decode, encode, error_rate
 from semlink.channel.base import Arrival, Carried, Channel, RawBits
 from semlink.channel.fading import FadingState
-from semlink.source.codec.stills import best_within
+from semlink.source.codec.rate_control import best_within
 from semlink.source.iaq import coder as iaq
 
 CODECS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}

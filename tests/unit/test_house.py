@@ -20,6 +20,7 @@ GENERATED = ROOT / "semlink" / "v1"
 MATHEMATICS = ("access", "channel", "checks", "decision", "frame", "parameters", "registry", "source")
 IN_FUNCTIONS = {
     "semlink/access/learned/engine.py": {"openvino"},
+    "semlink/source/codec/rate_control.py": {"PIL"},
     "semlink/source/codec/stills.py": {"PIL"},
     "semlink/source/transformer_aided/coder.py": {"semlink.vision"},
 }

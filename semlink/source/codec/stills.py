@@ -5,7 +5,6 @@ Pillow writes and reads the files (the extra `vision`).
 """
 
 import io
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,15 +16,10 @@ import semlink.source.codec.avif as avif
 import semlink.source.codec.jpeg as jpeg
 import semlink.source.codec.webp as webp
 from semlink.source.codec.head import Head
+from semlink.source.codec.rate_control import QUALITIES, SIDES, Write, best_within
 
 if TYPE_CHECKING:
     from PIL import Image
-
-WORST_QUALITY, BEST_QUALITY = 1, 95
-TYPICAL_QUALITY, TYPICAL_GROWTH = 70, 0.04
-"""First quality of the search, and growth of the logarithm of a file's length with quality."""
-SIDES = (224, 192, 160, 128, 96, 64, 48, 32, 24, 16, 8)
-"""Sides to which a picture is scaled down where even the worst quality is too long for its budget."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,9 @@ class Codec:
         strip: takes the container off a file that `write` has written.
         rebuild: makes the file anew, with the same pixels.
         has_settings: whether a head's settings are some that the codec knows.
-        options: of Pillow, beside quality: AV1 by one thread gives the same bytes on any number of cores.
+        options: of Pillow, beside quality.
+        draft_options: of Pillow, for drafts that are made much faster; None: all files are fast.
+        qualities: those that differ, ascending.
     """
 
     name: str
@@ -47,23 +43,88 @@ class Codec:
     rebuild: Callable[[bytes], bytes]
     has_settings: Callable[[int], bool]
     options: tuple[tuple[str, Any], ...] = ()
+    draft_options: tuple[tuple[str, Any], ...] | None = None
+    qualities: tuple[int, ...] = QUALITIES
 
     def write(self, picture: "Image.Image", quality: int) -> bytes:
         """The file of a picture at a quality of 1..95, as short as Pillow's defaults make it."""
+        return self._file(picture, quality, self.options)
+
+    def best_within(self, whole: "Image.Image", most_bytes: int, sides: Iterable[int]) -> bytes:
+        """The stripped picture of the best quality within a budget, see `rate_control.best_within`."""
+
+        def stripped(options: tuple[tuple[str, Any], ...]) -> Write:
+            return lambda picture, quality: self.strip(self._file(picture, quality, options))
+
+        draft = None if self.draft_options is None else stripped(self.draft_options)
+        return best_within(whole, most_bytes, stripped(self.options), sides, self.qualities, draft)
+
+    def _file(self, picture: "Image.Image", quality: int, options: tuple[tuple[str, Any], ...]) -> bytes:
         buffer = io.BytesIO()
-        picture.save(buffer, self.format, quality=quality, **dict(self.options))
+        picture.save(buffer, self.format, quality=quality, **dict(options))
         return buffer.getvalue()
 
 
-AV1_OPTIONS = (("speed", 6), ("subsampling", "4:2:0"), ("max_threads", 1))
-"""Of Pillow. One thread gives the same bytes on any number of cores."""
+def _av1_options(speed: int) -> tuple[tuple[str, Any], ...]:
+    """Of Pillow. One thread gives the same bytes on any number of cores."""
+    return ("speed", speed), ("subsampling", "4:2:0"), ("max_threads", 1)
+
+
+SPEED, DRAFT_SPEED = 6, 9
+"""Of AV1's encoder, 0 (slowest) to 10."""
+_AV1_REPEATED = frozenset(
+    (
+        1,
+        3,
+        4,
+        6,
+        8,
+        10,
+        12,
+        14,
+        16,
+        18,
+        20,
+        22,
+        24,
+        26,
+        28,
+        30,
+        32,
+        35,
+        37,
+        40,
+        42,
+        45,
+        47,
+        50,
+        52,
+        56,
+        60,
+        64,
+        68,
+        72,
+        76,
+        80,
+        84,
+        88,
+        92,
+    )
+)
+AV1_QUALITIES = tuple(quality for quality in QUALITIES if quality not in _AV1_REPEATED)
+"""Those that differ: libavif makes the same quantizer of some that lie side by side."""
 PADDING_BYTES = 4096
 """Zeros behind the data of a still that is read. A decoder that runs out of data, as it does where some are lost
 or damaged, gives up on the whole picture; with zeros it shows what came before. They change no sound picture."""
 CODECS = {
     codec.name: codec
     for codec in (
-        Codec("avif", "AVIF", avif.strip, avif.rebuild, avif.has_settings, AV1_OPTIONS),
+        Codec(
+            *("avif", "AVIF", avif.strip, avif.rebuild, avif.has_settings),
+            options=_av1_options(SPEED),
+            draft_options=_av1_options(DRAFT_SPEED),
+            qualities=AV1_QUALITIES,
+        ),
         Codec("webp", "WEBP", webp.strip, webp.rebuild, webp.has_settings),
         Codec("jpeg", "JPEG", jpeg.strip, jpeg.rebuild, jpeg.has_settings),
     )
@@ -111,61 +172,7 @@ def encode_within(pixels: NDArray[np.uint8], codec: str, most_bytes: int, side: 
         raise ValueError(f"side must be 1 or more, not {side}")
     longest = min(side or max(whole.size), max(whole.size))
     sides = (longest, *(smaller for smaller in SIDES if smaller < longest))
-    return best_within(whole, most_bytes, lambda *still: chosen.strip(chosen.write(*still)), sides)
-
-
-def best_within(
-    whole: "Image.Image",
-    most_bytes: int,
-    write: Callable[["Image.Image", int], bytes],
-    sides: Iterable[int] = SIDES,
-) -> bytes:
-    """What `write` gives at the highest quality within a budget; smaller only where it must be.
-
-    Args:
-        whole: the picture.
-        most_bytes: budget.
-        write: a picture and a quality of 1..95 -> the bytes that count.
-        sides: longer sides of the picture to try one after the other; it is never enlarged.
-
-    Raises:
-        ValueError: the budget is below all of them.
-    """
-    for side in sides if most_bytes > 0 else ():
-        scale = side / max(whole.size)
-        sizes = max(round(whole.width * scale), 1), max(round(whole.height * scale), 1)
-        picture = whole if scale >= 1 else whole.resize(sizes)
-        if (best := _best_quality(picture, most_bytes, write)) is not None:
-            return best
-    raise ValueError(f"budget: {most_bytes} bytes are too few for this picture at any quality and side")
-
-
-def _best_quality(
-    picture: "Image.Image", most_bytes: int, write: Callable[["Image.Image", int], bytes]
-) -> bytes | None:
-    """What fits the budget at the highest quality, if anything; lengths nearly always rise with quality.
-
-    Narrows down where it lies between a quality that fits and one that does not, guided by a straight line through
-    the logarithms of lengths: AVIF is slow, and this takes fewer files than bisection.
-    """
-    best = None
-    low, high = WORST_QUALITY - 1, BEST_QUALITY + 1  # what is known to fit, and not to
-    excess: dict[int, float] = {}  # of a quality's length over the budget, as a logarithm
-    quality = TYPICAL_QUALITY
-    while high - low > 1:
-        data = write(picture, quality)
-        excess[quality] = math.log(len(data) / most_bytes)
-        if excess[quality] <= 0:
-            low, best = quality, data
-        else:
-            high = quality
-        if low in excess and high in excess:
-            step = (high - low) * excess[low] / (excess[low] - excess[high])
-            guess = low + round(step)
-        else:
-            guess = quality - math.ceil(excess[quality] / TYPICAL_GROWTH)
-        quality = min(max(guess, low + 1), high - 1)
-    return best
+    return chosen.best_within(whole, most_bytes, sides)
 
 
 def read(stripped: bytes, codec: Codec, padding: int = PADDING_BYTES) -> NDArray[np.uint8]:
