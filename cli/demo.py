@@ -14,10 +14,12 @@ from rich.console import Console
 
 from channel_emulator.settings import Settings as ChannelSettings
 from channel_emulator.settings import channel_fields
+from cli.demo_policy import NAMES, device_flags, policy_flags, server_flags, why
 from cli.demo_table import show
 from cli.from_settings import Settings, WeightsFolder, explained, fail, refuse_without_effect, takes
 from cli.processes import ProcessError, Processes, when_interrupted
-from device.encoding import PLANNING, EncoderSettings, source_fields
+from device.encoding import PLANNING, source_fields
+from device.policy import PolicySettings
 from semlink.access.planner import PlanMethod
 from semlink.channel.base import channels
 from semlink.parameters import Only
@@ -27,7 +29,7 @@ VIEWS = 4
 START_SECONDS = 120.0
 ANSWER_SECONDS = 300.0
 
-ENCODER = Settings(EncoderSettings, (*source_fields(), "plan"), "Encoder")
+ENCODER = Settings(PolicySettings, (*source_fields(), "plan", *NAMES), "Encoder")
 CHANNEL = Settings(
     ChannelSettings,
     (*channel_fields(), "pace", "seed"),
@@ -52,22 +54,22 @@ class Demo:
 
     Attributes:
         images: one photo, or four.
-        encoder: settings of the devices.
+        encoder: settings of the devices, and of a server that asks.
         channel: settings of the channel emulator.
         weights: folder with the models' weights, if it is not one of those searched anyway.
         out: folder for everything that it writes.
     """
 
     images: list[str]
-    encoder: EncoderSettings
+    encoder: PolicySettings
     channel: ChannelSettings
     weights: Path | None
     out: Path
 
     @property
     def encoder_settings(self) -> dict[str, Any]:
-        """Those settings that decide about bits."""
-        return self.encoder.effective(BESIDE_PLAN)
+        """Those settings of source coder and plan that decide about bits."""
+        return {name: value for name, value in self.encoder.effective(BESIDE_PLAN).items() if name not in NAMES}
 
     @property
     def channel_settings(self) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def demo(
             "scikit-image's photographs (chelsea, coffee, ...).  [default: chelsea]"
         ),
     ] = None,
-    encoder: EncoderSettings,
+    encoder: PolicySettings,
     channel: ChannelSettings,
     weights: WeightsFolder = None,
     out: Annotated[Path, typer.Option(help="Where summary.json, pictures and logs go.")] = Path("runs/demo"),
@@ -94,8 +96,9 @@ def demo(
     """Send four views of one object through the whole link: six processes, real sockets.
 
     Starts the server, the channel emulator and four devices, prints what each view became and the vote, writes
-    summary.json and a picture of every view, and stops all it started. For a channel that takes plans, --plan is
-    ia-qsmpa by default, and exact for frames whose bits it does not choose.
+    summary.json and a picture of every view, and stops all it started. With --policy ask or alone, it says whose
+    picture was sent, and why the others were not. For a channel that takes plans, --plan is ia-qsmpa by default,
+    and exact for frames whose bits it does not choose.
     """
     takes_plans = channel.channel in PLANNED
     if encoder.plan and not takes_plans:
@@ -135,7 +138,8 @@ async def run(demo: Demo, console: Console) -> dict[str, Any]:
         stack.enter_context(console.status("starting six processes: server, channel, four devices"))
         common = flags({"grpc_port": 0, "http_port": 0})
         weights = flags({"weights": demo.weights})
-        await processes.start("server", "server", *common, *flags({"threads": 1}), *weights)
+        asking = server_flags(demo.encoder)
+        await processes.start("server", "server", *common, *flags({"threads": 1, **asking}), *weights)
         server = await processes.line("server", START_SECONDS)
         settings = {"upstream": server["grpc"], "channel": demo.channel.channel, **demo.channel_settings}
         await processes.start(
@@ -147,7 +151,7 @@ async def run(demo: Demo, console: Console) -> dict[str, Any]:
             settings = {
                 "to": channel["grpc"], "images": str(photo).replace(",", r"\,"), "view": view,
                 "object_id": "demo", "device_id": name, "expected_views": VIEWS, **demo.encoder_settings,
-                "threads": 1, "retry_seconds": START_SECONDS, "pictures": demo.out,
+                **device_flags(demo.encoder), "threads": 1, "retry_seconds": START_SECONDS, "pictures": demo.out,
             }  # fmt: skip
             await processes.start(name, "device", *flags(settings), *weights)
 
@@ -209,6 +213,7 @@ def _summarise(demo: Demo, views: list[dict[str, Any]]) -> dict[str, Any]:
         if view["picture"] is None:
             raise DemoError(f"no picture of view {number} could be drawn; see {demo.out}/logs")
         view["picture"] = str(Path(view["picture"]).replace(demo.out / f"view-{number}.png"))
+        view["why"] = why(view, demo.encoder)
     votes = [view["vote"] for view in views]
     if votes[0] is None or votes != votes[:1] * VIEWS:
         raise DemoError(f"the views did not come to one vote: {votes}")
@@ -220,6 +225,10 @@ def _summarise(demo: Demo, views: list[dict[str, Any]]) -> dict[str, Any]:
         },
         "encoder": {name: value for name, value in demo.encoder_settings.items() if name != "plan"},
         "plan": demo.encoder.planned,
+        "policy": policy_flags(demo.encoder),
+        "bits_on_air": {
+            way: sum(view["bits_on_air"][way] for view in views) for way in ("uplink", "downlink")
+        },
         **provenance(),
     }  # fmt: skip
     (demo.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

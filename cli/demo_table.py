@@ -6,6 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from cli.demo_policy import saving
+
 
 def show(summary: dict, console: Console) -> None:
     """Prints a demo's summary as a table, a column for each device so that it fits a terminal; then the vote."""
@@ -27,6 +29,11 @@ def show(summary: dict, console: Console) -> None:
         row("viewpoint", lambda view: str(view["view"]))
     row("header bits", lambda view: f"{view['header_bits']:,}")
     row("payload bits", lambda view: f"{view['payload_bits']:,}")
+    row("bits on air", lambda view: f"{view['bits_on_air']['uplink']:,}")
+    if any(view["why"] for view in views):
+        row("bits of wishes", lambda view: f"{view['bits_on_air']['downlink']:,}")
+        row("picture", _picture)
+        row("since", lambda view: view["why"])
     row("ρ", lambda view: f"{view['rho']:.4f}")
     row("true ratio", lambda view: f"{view['true_ratio']:.4f}")
     row("bits flipped", lambda view: f"{view['bits_flipped']:,}")
@@ -55,7 +62,17 @@ def show(summary: dict, console: Console) -> None:
         )
     vote = summary["vote"]
     counted = f"{vote['votes']} of {vote['views']} views"
+    console.print(saving(views))
     console.print(f"Vote: [bold]{vote['name']}[/] (class {vote['label']}), {counted}")
+
+
+def _picture(view: dict) -> str:
+    """The picture that followed an opinion: its bytes, and the side that was wished for."""
+    if len(view["layers"]) == 1:
+        return "none"
+    last = view["layers"][-1]
+    wished = f" at {last['wish']['side']}" if last["wish"] else ""
+    return f"{last['bits'] // 8:,} B{wished}"
 
 
 def _words(settings: dict) -> str:

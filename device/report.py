@@ -8,7 +8,7 @@ from device.capture import Capture
 from device.planning import PlannedView
 from device.sent import Layer, Sent
 from semlink.frame import Frame
-from semlink.source.opinion import OpinionFrame
+from semlink.source.opinion import LABEL_BITS, OpinionFrame
 from semlink.source.registry import coder_of
 from semlink.v1 import link_pb2 as pb
 
@@ -45,6 +45,7 @@ def answer_report(
         "rho": sum(frame.payload_bits for frame in frames) / (8 * values),
         "true_ratio": sum(8 * len(layer.view.data) for layer in sent.layers) / (8 * values),
         "bits_on_air": {"uplink": sent.uplink_bits, "downlink": sent.downlink_bits},
+        "opinion": _opinion(frames[0]),
         "layers": [_layer(layer) for layer in sent.layers],
         "impairment": channels[-1].impairment or None,
         "bits_flipped": sum(channel.bits_flipped for channel in channels),
@@ -71,6 +72,15 @@ def answer_report(
 
 def _source(frame: Frame) -> str:
     return "opinion" if isinstance(frame, OpinionFrame) else coder_of(frame).flag
+
+
+def _opinion(frame: Frame) -> list[dict[str, Any]] | None:
+    """Classes and probabilities that a device named first, if it did, as its frame has them."""
+    if not isinstance(frame, OpinionFrame):
+        return None
+    said = frame.belief(1 << LABEL_BITS)
+    named = zip(said.labels.tolist(), said.probabilities.tolist(), strict=True)
+    return [{"label": label, "confidence": confidence} for label, confidence in named]
 
 
 def _layer(layer: Layer) -> dict[str, Any]:

@@ -11,7 +11,8 @@ def view(number, **transmission):
     return {
         "device_id": f"device-{number}", "photo": "cat.png", "view": number, "model": "a model",
         "header_bits": 904, "payload_bits": 2000, "rho": 0.25, "true_ratio": 0.26, "bits_flipped": 25,
-        "segments_lost": 0, "channel_uses": None,
+        "segments_lost": 0, "channel_uses": None, "why": None, "bits_on_air": {"uplink": 2904, "downlink": 8},
+        "layers": [{"layer": 0, "bits": 2904, "wish": None}],
         "undamaged": {"name": "tabby", "confidence": 0.75}, "top1": {"name": "lynx", "confidence": 0.5},
         "timings_ms": {"attention": 1, "encode": 1, "channel": 1, "server": 1},
         "transmission": transmission or None,
