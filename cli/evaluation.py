@@ -13,6 +13,7 @@ from cli.from_settings import ImageFolder, MostImages, WeightsFolder, explained,
 from cli.source_flags import ChosenSources, SourceFlags
 from experiments.data import ImageSetError
 from experiments.data.image_sets import HOLD_OUT
+from semlink.access.load_planner import LOAD_METHODS
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod
 from semlink.channel.base import Channel, Erring
@@ -22,6 +23,7 @@ from semlink.vision.weights import SERVER_MODEL, WeightsError
 
 METHODS = ("incremental",)
 PLANS = (PlanMethod.IA_QSMPA,)
+LOAD_PLANS = (PlanMethod.EXACT,)
 RATIOS = [0.125, 0.25]
 CHANNELS = ChannelFlags(several=True, initial={"ber": 0.0})
 """Without any flag the channel is the binary symmetric one, and free of errors."""
@@ -60,7 +62,11 @@ def evaluate(
     ] = False,
     plan: Annotated[
         list[PlanMethod] | None,
-        typer.Option(help="For channels that take plans: how frames are planned.", show_default="ia-qsmpa"),
+        typer.Option(
+            help="For channels that take plans: how frames are planned; of source coders but iaq as they are: "
+            f"{', '.join(LOAD_METHODS)}.",
+            show_default="ia-qsmpa; exact for frames as they are",
+        ),
     ] = None,
     mapping: Annotated[
         list[SubcarrierMapping] | None,
@@ -97,7 +103,7 @@ def evaluate(
     planned = [channel for channel in channels if channel.takes_plan]
     plain = [channel for channel in channels if not channel.takes_plan]
     if not plain:
-        of_plain = {"method": method, "gamma": gamma, "modified": modified, "source": sources.others}
+        of_plain = {"method": method, "gamma": gamma, "modified": modified}
         for name, given in of_plain.items():
             if given:
                 fail(f"{flag_of(name)} is for channels without plans; {planned[0].name} has --plan", status=2)
@@ -112,7 +118,7 @@ def evaluate(
     if not sources.iaq:
         of_iaq = {"method": method, "gamma": gamma, "modified": modified, "rho": rho}
         for name, given in of_iaq.items():
-            if given and not (name == "rho" and planned):
+            if given:
                 fail(f"{flag_of(name)} is for --source iaq, which is not among those given", status=2)
     methods = (method or METHODS) if sources.iaq else ()
     if (gamma or modified) and not any(name in methods for name in WEIGHING):
@@ -134,7 +140,8 @@ def evaluate(
             methods=methods,
             gammas=gamma or (1.0,),
             told=modified,
-            plans=plan or PLANS,
+            plans=(plan or PLANS) if sources.iaq else (),
+            load_plans=plan or LOAD_PLANS,
             mappings=mapping or (SubcarrierMapping.IMPORTANCE,),
             rhos=rho or RATIOS,
             sources=sources.others,

@@ -9,6 +9,7 @@ from typing import Any
 from experiments.evaluation.cells import DIGEST, Cell, digest_of
 from experiments.evaluation.frame_cells import CLEAN, FrameCell, channel_ber, weighs
 from experiments.evaluation.planned_cells import PlannedCell
+from experiments.evaluation.planned_source_cells import PlannedSourceCell
 from experiments.evaluation.source_cells import MODELS, Coding, SourceCell
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod
@@ -26,6 +27,7 @@ def grid(
     gammas: Sequence[float] = (1.0,),
     told: bool = False,
     plans: Sequence[PlanMethod] = (),
+    load_plans: Sequence[PlanMethod] = (),
     mappings: Sequence[SubcarrierMapping] = (SubcarrierMapping.IMPORTANCE,),
     rhos: Sequence[float],
     sources: Sequence[tuple[str, Coding]] = (),
@@ -38,10 +40,11 @@ def grid(
             one where μ = 0. The clean cell, which there always is, may be named too.
         gammas: shapes γ, for the methods that weigh.
         told: adds the paper's modified methods, which know the bit error rate of channels that have one.
-        plans: for channels that take plans, how frames are planned.
+        plans: for channels that take plans, how IAQ's frames are planned.
+        load_plans: for these too, how the frames of `sources` are planned.
         mappings: for these too, which subchannels important patches get.
         rhos: ratios ρ.
-        sources: for channels without plans, names of source coders other than IAQ, and their settings.
+        sources: names of source coders other than IAQ, and their settings.
 
     Raises:
         ValueError: no such method or source coder, a setting out of its range, or more than `MOST_CELLS` cells.
@@ -52,7 +55,7 @@ def grid(
     _check_size(
         (1 + told) * math.prod(map(len, (sent_by, rhos, gammas, plain)))
         + math.prod(map(len, (plans, mappings, rhos, planned)))
-        + len(sources) * len(plain)
+        + len(sources) * (len(plain) + math.prod(map(len, (load_plans, mappings, planned))))
     )
     cells: dict[Cell, None] = {FrameCell(): None}
     for method, rho, gamma, channel in itertools.product(sent_by, rhos, gammas, plain):
@@ -62,6 +65,8 @@ def grid(
             cells[replace(sent, design_ber=ber)] = None
     for (source, coding), channel in itertools.product(sources, plain):
         cells[SourceCell(channel, source, coding)] = None
+    for (source, coding), plan, mapping, link in itertools.product(sources, load_plans, mappings, planned):
+        cells[PlannedSourceCell(link, source, coding, plan, mapping)] = None
     for plan, rho, mapping, link in itertools.product(plans, rhos, mappings, planned):
         cells[PlannedCell(link, plan, rho, mapping)] = None
     return list(cells)
@@ -86,8 +91,12 @@ def cell_of(row: Mapping[str, Any]) -> Cell | None:
         if digest_of(channel) != digest:
             return None  # of a file that holds something else by now
         if "coding" in settings:
-            found = SourceCell(channel, settings["method"], tuple(settings["coding"].items()))
-            return found if settings.get(MODELS) == found.coder.models_digest else None
+            settings["coding"] = tuple(settings["coding"].items())
+            models = settings.pop(MODELS, None)
+            found = (
+                PlannedSourceCell(channel, **settings) if is_planned(channel) else SourceCell(channel, **settings)
+            )
+            return found if models == found.coder.models_digest else None
         return PlannedCell(channel, **settings) if is_planned(channel) else FrameCell(channel, **settings)
     except (KeyError, OSError, TypeError, ValueError):
         return None

@@ -67,7 +67,7 @@ class PlannedCell(Cell):
             seed: of the channels.
             image: number of the image.
         """
-        state, numerology = self._state(seed, image), self.channel.numerology
+        state, numerology = state_of(self.channel, seed, image), self.channel.numerology
         return plan(
             importance_weights(np.asarray(scores, np.float64)),
             subchannel_gains(state.estimate, numerology.streams) if state.csi_error else state.gains,
@@ -76,7 +76,7 @@ class PlannedCell(Cell):
             numerology=numerology,
             rho=self.rho,
             mapping=self.mapping,
-            generator=_generators(seed, image)[1],
+            generator=generators_of(seed, image)[1],
             block_error_rate=self.channel.block_error_rate,
         )
 
@@ -89,7 +89,9 @@ class PlannedCell(Cell):
         """
         made = self.plan(prepared.attention[image], seed, image)
         frame = iaq.encode_with(prepared.pixels[image], made.bits)
-        arrival = self.channel.transmit(frame, made, self._state(seed, image), _generators(seed, image)[2])
+        arrival = self.channel.transmit(
+            frame, made, state_of(self.channel, seed, image), generators_of(seed, image)[2]
+        )
         missing = arrival.missing
         return Received(
             iaq.decode(frame.with_payload(arrival.received(frame)).without(missing)),
@@ -108,10 +110,6 @@ class PlannedCell(Cell):
             "bit_errors": float(seen["bit_errors"].mean()),
         }
 
-    def _state(self, seed: int, image: int) -> MimoFadingState:
-        # Cells that differ in SNR alone share the channels, and with these their SVD.
-        return _state(replace(self.channel, snr_db=0.0), seed, image)
-
 
 def spread(values: NDArray[np.float64]) -> dict[str, float | None]:
     """Mean, standard deviation and median of values ≥ 0, and the share of the infinite ones (`infinite`).
@@ -128,16 +126,22 @@ def spread(values: NDArray[np.float64]) -> dict[str, float | None]:
     }
 
 
-def _generators(seed: int, image: int) -> list[np.random.Generator]:
-    """Of the channel, of the random mapping, and of noise and errors."""
+def generators_of(seed: int, image: int) -> list[np.random.Generator]:
+    """Of the channel that an image meets, of the random mapping, and of noise and errors."""
     return np.random.default_rng((seed, image)).spawn(3)
+
+
+def state_of(channel: PlannedChannel, seed: int, image: int) -> MimoFadingState:
+    """The state of a channel that an image meets, which all cells of one seed and number of streams share."""
+    # Cells that differ in SNR alone share the channels, and with these their SVD.
+    return _state(replace(channel, snr_db=0.0), seed, image)
 
 
 @lru_cache(KEPT_CHANNELS)
 def _state(channel: PlannedChannel, seed: int, image: int) -> MimoFadingState:
     def stream(*numbers: int) -> np.random.Generator:
         if numbers == (CHANNEL, 0):
-            return _generators(seed, image)[0]
+            return generators_of(seed, image)[0]
         return np.random.default_rng((seed, image, 1, *numbers))
 
     return channel.draw_state(stream, frame=image)

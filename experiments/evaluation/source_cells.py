@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,25 @@ from numpy.typing import NDArray
 from experiments.data.prepared import Prepared
 from experiments.evaluation.cells import Cell, Tuning, channel_title
 from experiments.evaluation.coders import Received, shares_of
-from semlink.frame import FrameError
-from semlink.source.registry import Seen, SourceCoder, source_coder
+from semlink.channel.base import Arrival
+from semlink.frame import Frame, FrameError
+from semlink.source.registry import CodedImage, Seen, SourceCoder, source_coder
 
 Coding = tuple[tuple[str, Any], ...]
 """Settings of a source coder, by name, in the order in which it declares them."""
 
 
 MODELS = "models_digest"
+
+
+class Crossing(NamedTuple):
+    """A frame that has crossed a channel."""
+
+    arrival: Arrival
+    bits: int = 0
+    """What went on the air beside the frame."""
+    more: Mapping[str, float] = {}
+    """What else there is to tell, for `Received.more`."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,9 @@ class SourceCell(Cell):
         ValueError: there is no such coder or setting, one is out of its range, or the channel takes plans.
     """
 
+    takes_plan: ClassVar[bool] = False
+    """It is for channels that take plans."""
+
     method: str
     coding: Coding = ()
 
@@ -43,8 +57,9 @@ class SourceCell(Cell):
         if given:
             raise ValueError(f"{self.method} has no setting {', '.join(given)}")
         self.coder.check_settings(coding)
-        if self.channel.takes_plan:
-            raise ValueError(f"{self.channel.name} takes frames with a plan")
+        if self.channel.takes_plan != self.takes_plan:
+            takes = "frames with a plan" if self.channel.takes_plan else "no plans"
+            raise ValueError(f"{self.channel.name} takes {takes}")
         object.__setattr__(self, "coding", tuple(coding.items()))
 
     @property
@@ -80,23 +95,27 @@ class SourceCell(Cell):
     def send(self, shared: None, prepared: Prepared, image: int, seed: int) -> Received:
         """An image as it arrives, its header whole; cells of one seed meet the same errors image by image."""
         coder, pixels = _ready(self.method), np.array(prepared.pixels[image])
-        frame = coder.encode(pixels, _seen(coder, prepared, image), **self._coding_of(image)).frame
-        state = self.channel.draw_state(lambda *of: np.random.default_rng((seed, image, 1, *of)), frame=image)
-        arrival = self.channel.transmit(frame, None, state, np.random.default_rng((seed, image)))
+        coded = coder.encode(pixels, _seen(coder, prepared, image), **self._coding_of(image))
+        frame, (arrival, bits, more) = coded.frame, self.cross(coded, image, seed)
         segments = frame.segment_bits
-        lost = 0 < arrival.missing.size == segments.size
+        lost = 0 < arrival.missing.size == np.count_nonzero(segments)
         try:
             decoded = coder.decode(frame.with_payload(arrival.received(frame)).without(arrival.missing))
         except FrameError:  # damaged beyond decoding
             decoded, lost = np.full(frame.shape, 128.0), True
         return Received(
             decoded,
-            frame.header_bits + 8 * len(frame.payload),
+            frame.header_bits + 8 * len(frame.payload) + bits,
             segments if segments.size == prepared.attention[image].size else None,
             lost=lost,
-            more=shares_of(arrival, frame),
+            more={**shares_of(arrival, frame), **more},
             payload_bits=frame.payload_bits,
         )
+
+    def cross(self, coded: CodedImage[Frame], image: int, seed: int) -> Crossing:
+        """What becomes of an image's frame on the channel; cells of one seed meet the same errors."""
+        state = self.channel.draw_state(lambda *of: np.random.default_rng((seed, image, 1, *of)), frame=image)
+        return Crossing(self.channel.transmit(coded.frame, None, state, np.random.default_rng((seed, image))))
 
     def fields(self, shared: None, seen: Mapping[str, NDArray]) -> dict[str, Any]:
         """Mean shares of inverted bits and of lost segments."""

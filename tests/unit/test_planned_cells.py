@@ -10,7 +10,7 @@ from experiments.data.prepared import Prepared
 from experiments.evaluation.frame_cells import FrameCell
 from experiments.evaluation.grid import cell_of
 from experiments.evaluation.measurement import measure_cells, measure_plans, measured
-from experiments.evaluation.planned_cells import PlannedCell, spread
+from experiments.evaluation.planned_cells import PlannedCell, spread, state_of
 from experiments.evaluation.rows import append_row
 from experiments.evaluation.run import Run
 from semlink.access.mapping import SubcarrierMapping
@@ -141,7 +141,7 @@ class TestSend:
 
     def test_errors_in_the_estimate_are_independent_of_the_channel(self):
         """Estimates were once drawn from the channel's own numbers, and erred along with it."""
-        known, mistaken = (over(UNCODED, csi_error=error)._state(0, 0) for error in (0.0, 1.0))
+        known, mistaken = (state_of(over(UNCODED, csi_error=error).channel, 0, 0) for error in (0.0, 1.0))
         error = mistaken.estimate - known.at(0)
         correlation = np.vdot(error, known.at(0)) / error.size
         assert abs(correlation) < 6 / np.sqrt(error.size)
@@ -270,7 +270,7 @@ class TestMeasuredChannel:
         return PlannedCell(channel, PlanMethod.IA_QSMPA)
 
     def test_image_k_meets_the_matrices_of_frame_k(self, cell):
-        gains = [np.sort(cell._state(0, image).gains, axis=None) for image in range(4)]
+        gains = [np.sort(state_of(cell.channel, 0, image).gains, axis=None) for image in range(4)]
         np.testing.assert_array_equal(gains[0], gains[3])
         assert not np.array_equal(gains[0], gains[1])
         made = cell.plan(SCORES, 0, 0)
@@ -280,7 +280,8 @@ class TestMeasuredChannel:
         assert received.more["t_d"] == pytest.approx(made.t_d)
 
     def test_cells_of_another_snr_meet_the_same_matrices(self, cell):
-        np.testing.assert_array_equal(over(cell, snr_db=5.0)._state(0, 1).gains, cell._state(0, 1).gains)
+        gains = [state_of(each.channel, 0, 1).gains for each in (over(cell, snr_db=5.0), cell)]
+        np.testing.assert_array_equal(*gains)
         assert over(cell, snr_db=5.0).plan(SCORES, 0, 1).t_d > cell.plan(SCORES, 0, 1).t_d
 
     def test_a_row_is_found_again_while_the_file_is_the_same(self, cell, tmp_path):

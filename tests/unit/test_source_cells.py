@@ -18,11 +18,14 @@ from experiments.data.image_sets import Example
 from experiments.data.prepared import Prepared, open_prepared, prepare
 from experiments.evaluation.frame_cells import FrameCell
 from experiments.evaluation.grid import cell_of, grid
+from experiments.evaluation.planned_source_cells import PlannedSourceCell
 from experiments.evaluation.source_cells import SourceCell
 from experiments.evaluation.summary import flat
 from semlink.channel.awgn import Awgn
 from semlink.channel.bsc import BinarySymmetricChannel
+from semlink.channel.finite_blocklength import FiniteBlocklength
 from semlink.channel.mimo_ofdm import MimoOfdm
+from semlink.channel.none import NoImpairment
 from semlink.channel.packet_loss import PacketLoss
 from semlink.parameters import Option
 from semlink.source import registry
@@ -134,10 +137,20 @@ def test_tokens_are_prepared_where_a_cell_takes_them(tmp_path, monkeypatch):
         (BSC, (("width", 2.0),), "toy_tokens has no setting width"),
         (MimoOfdm(), (), "mimo_ofdm takes frames with a plan"),
     ],
+    ids=str,
 )
 def test_what_no_frame_can_be_sent_with_is_refused(toy, channel, coding, word):
     with pytest.raises(ValueError, match=word):
         SourceCell(channel, "toy_tokens", coding)
+
+
+@pytest.mark.parametrize(
+    ("channel", "plan", "word"),
+    [(BSC, "exact", "bsc takes no plans"), (MimoOfdm(), "uniform", "plan must be one of exact, ia-qsmpa, fixed")],
+)
+def test_what_no_frame_can_be_planned_with_is_refused(toy, channel, plan, word):
+    with pytest.raises(ValueError, match=word):
+        PlannedSourceCell(channel, "toy_tokens", plan=plan)
 
 
 def test_a_grid_has_every_coder_over_every_channel_without_plans(toy):
@@ -145,6 +158,45 @@ def test_a_grid_has_every_coder_over_every_channel_without_plans(toy):
     cells = grid([BSC, Awgn(), MimoOfdm()], rhos=(0.25,), sources=sources)
     assert cells[0] == FrameCell()
     assert cells[1:] == [SourceCell(channel, *source) for source in sources for channel in (BSC, Awgn())]
+    planned = grid([BSC, MimoOfdm()], rhos=(0.25,), sources=sources[:1], load_plans=("exact", "fixed"))
+    assert planned[2:] == [PlannedSourceCell(MimoOfdm(), *sources[0], plan) for plan in ("exact", "fixed")]
+
+
+class TestPlanned:
+    """Codecs' pictures under plans: what crosses is what the channel does to the frame, and everything counts."""
+
+    CELL = PlannedSourceCell(MimoOfdm(snr_db=10.0), "codec", (("codec", "jpeg"), ("side", 64)))
+
+    def sent(self, image=0, **changes):
+        cell = dataclasses.replace(self.CELL, **changes)
+        return cell.send(cell.shared(lambda *_: 0.0), PREPARED, image, seed=3)
+
+    def test_ideal_transmission_is_that_of_no_channel_but_for_time_and_the_plans_bits(self):
+        received = self.sent()
+        free = SourceCell(NoImpairment(), "codec", self.CELL.coding).send(None, PREPARED, 0, seed=3)
+        np.testing.assert_array_equal(received.pixels, free.pixels)
+        assert received.bits == free.bits + received.more["plan_bits"]
+        assert received.more["plan_bits"] > 8 * 3136  # a byte or more for every subchannel
+        assert 0 < received.more["t_d"] == received.more["air"] < self.sent(plan="fixed").more["t_d"]
+
+    def test_what_comes_first_is_safest(self):
+        """At a target of 1/2, which the least important block has."""
+        channel = FiniteBlocklength(snr_db=10.0, target_bler=0.5)
+        ways = [self.sent(image, channel=channel) for image in range(3)]
+        assert 0 < np.mean([each.more["lost_blocks"] for each in ways]) < 0.3
+        assert not any(each.lost for each in ways)
+
+    def test_the_same_seed_the_same_result(self):
+        channel = MimoOfdm(snr_db=10.0, coding="uncoded", order=4)
+        first, again = (self.sent(channel=channel, mapping="random") for _ in range(2))
+        assert first.more == again.more
+        np.testing.assert_array_equal(first.pixels, again.pixels)
+
+    def test_a_row_is_about_the_cell_that_wrote_it(self):
+        row = json.loads(json.dumps({"cell": self.CELL.settings}))
+        assert cell_of(row) == self.CELL
+        assert flat(self.CELL)["plan"] == "exact"
+        assert cell_of(row) != dataclasses.replace(self.CELL, plan="fixed")
 
 
 def test_flags_are_the_coders_settings(toy):
