@@ -33,8 +33,9 @@ def parse_frame(data: bytes, lost_segments: Sequence[int]) -> Frame:
     if frame.shape != MODEL_SHAPE:
         raise BadFrame(f"the model takes {MODEL_SHAPE} pixels, not {frame.shape}", "geometry")
     segments = frame.segment_bits.size
-    if len(lost_segments) > segments or max(lost_segments, default=0) >= segments:
-        raise BadFrame(f"lost patches must be at most {segments} numbers within 0..{segments - 1}", "lost_patches")
+    if len(lost_segments) > segments or max(lost_segments, default=-1) >= segments:
+        within = f"at most {segments} numbers within 0..{segments - 1}" if segments else "none: the frame has none"
+        raise BadFrame(f"lost patches must be {within}", "lost_patches")
     return frame
 
 
