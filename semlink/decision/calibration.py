@@ -48,6 +48,8 @@ class Rung:
     """Longer side of the still, pixels."""
     budget_bytes: int
     """Bytes of its frame, header included, at most."""
+    mean_bytes: float
+    """Of it on average, at most budget_bytes."""
     opinion_weight: float
     """Power of the opinion's probabilities in the fused belief, 0 or more."""
     look_weight: float
@@ -56,9 +58,9 @@ class Rung:
     """(a, b): with a look, a view of confidence c is right with the probability 1/(1 + exp(-a - b·logit c))."""
 
     @property
-    def bits(self) -> int:
-        """Bits of its frame, at most."""
-        return 8 * self.budget_bytes
+    def bits(self) -> float:
+        """Bits of its frame on average."""
+        return 8 * self.mean_bytes
 
     def accuracy_after(self, confidence: ArrayLike) -> Any:
         """Probability that a view is right once it has been looked at, of its confidence before."""
@@ -210,7 +212,8 @@ def _calibration(content: object) -> Calibration:
 def _rung(fields: "_Fields") -> Rung:
     return Rung(
         fields.whole("side", 1, MAX_SIDE),
-        fields.whole("budget_bytes", 1, MAX_BUDGET_BYTES),
+        budget := fields.whole("budget_bytes", 1, MAX_BUDGET_BYTES),
+        fields.number("mean_bytes", 1, budget),
         fields.number("opinion_weight", 0, MAX_WEIGHT),
         fields.number("look_weight", 0, MAX_WEIGHT),
         fields.pair("after", -MAX_WEIGHT, MAX_WEIGHT),

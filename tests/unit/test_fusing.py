@@ -15,7 +15,7 @@ weights = st.sampled_from([0.0, 0.2, 0.5, 1.0, 1.3])
 
 
 def rung(opinion_weight: float, look_weight: float) -> Rung:
-    return Rung(160, 1505, opinion_weight, look_weight, (0.0, 1.0))
+    return Rung(160, 1505, 1500.0, opinion_weight, look_weight, (0.0, 1.0))
 
 
 def every(belief: Belief) -> np.ndarray:
