@@ -1,6 +1,7 @@
 """Demo: the whole link on one machine, a server, a channel emulator and four devices, six processes."""
 
 import asyncio
+import contextlib
 import json
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ from device.encoding import PLANNING, source_fields
 from device.policy import PolicySettings
 from semlink.access.planner import PlanMethod
 from semlink.channel.base import channels
+from semlink.decision.calibration import CalibrationError
 from semlink.parameters import Only
 from semlink.vision.photos import PhotosError, find_photos
 
 VIEWS = 4
 START_SECONDS = 120.0
 ANSWER_SECONDS = 300.0
+POLL_SECONDS = 0.1
 
 ENCODER = Settings(PolicySettings, (*source_fields(), "plan", *NAMES), "Encoder")
 CHANNEL = Settings(
@@ -111,7 +114,7 @@ def demo(
     refuse_without_effect(channel, channel.model_fields_set, WITH_CHANNEL)
     console = Console()
     try:
-        with explained(DemoError, PhotosError, ProcessError, OSError):
+        with explained(CalibrationError, DemoError, PhotosError, ProcessError, OSError):
             summary = asyncio.run(run(Demo(images or ["chelsea"], encoder, channel, weights, out), console))
     except (KeyboardInterrupt, asyncio.CancelledError):
         fail("interrupted; everything it started is stopped", status=130)
@@ -126,6 +129,7 @@ async def run(demo: Demo, console: Console) -> dict[str, Any]:
         PhotosError: no such photos.
         ProcessError: a process failed.
         DemoError: a view stayed without picture or vote.
+        TimeoutError: the server does not get ready.
     """
     photos, viewpoints = _four_views(demo.images)
     demo.out.mkdir(parents=True, exist_ok=True)
@@ -146,6 +150,8 @@ async def run(demo: Demo, console: Console) -> dict[str, Any]:
             "channel", "channel_emulator", *common, *flags({**settings, "seed": demo.channel.seed})
         )
         channel = await processes.line("channel", START_SECONDS)
+        # A frame that met no model would be sent again, and its bits counted again.
+        await processes.through(("server", "channel"), _until_ready(server["http"]))
         names = [f"device-{number}" for number in range(1, VIEWS + 1)]
         for name, photo, view in zip(names, photos, viewpoints, strict=True):
             settings = {
@@ -180,6 +186,16 @@ def _four_views(images: list[str]) -> tuple[list[Path], list[int | None]]:
     if len(photos) < VIEWS:
         raise PhotosError(f"--images must be one photo, to be seen four ways, or four; not {len(photos)}")
     return photos[:VIEWS], [None] * VIEWS
+
+
+async def _until_ready(server: str) -> None:
+    """Returns once the server has loaded its model."""
+    async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(trust_env=False) as client:
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if (await client.get(f"http://{server}/v2/health/ready", timeout=START_SECONDS)).is_success:
+                    return
+            await asyncio.sleep(POLL_SECONDS)
 
 
 async def _undamaged(server: str, photos: list[Path], viewpoints: list[int | None]) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ def show(summary: dict, console: Console) -> None:
     row("payload bits", lambda view: f"{view['payload_bits']:,}")
     row("bits on air", lambda view: f"{view['bits_on_air']['uplink']:,}")
     if any(view["why"] for view in views):
-        row("bits of wishes", lambda view: f"{view['bits_on_air']['downlink']:,}")
+        row("bits of answers", lambda view: f"{view['bits_on_air']['downlink']:,}")
         row("picture", _picture)
         row("since", lambda view: view["why"])
     row("ρ", lambda view: f"{view['rho']:.4f}")
@@ -64,6 +64,8 @@ def show(summary: dict, console: Console) -> None:
     counted = f"{vote['votes']} of {vote['views']} views"
     console.print(saving(views))
     console.print(f"Vote: [bold]{vote['name']}[/] (class {vote['label']}), {counted}")
+    if fused := vote["fused"]:
+        console.print(f"Likeliest by all views together: {fused['name']}, {fused['confidence']:.2f}")
 
 
 def _picture(view: dict) -> str:

@@ -303,7 +303,7 @@ def test_a_device_that_fails_ends_all_even_what_hangs(tmp_path, four_photos):
     photos = sorted(four_photos.iterdir())[:3]
     bad.write_bytes(photos[0].read_bytes()[:1000])
     demo = Demo(tmp_path, "--images", *photos, bad)
-    demo.wait_until(lambda: demo.running("channel_emulator"))  # before any device, which may fail at once
+    demo.wait_until(lambda: demo.running("device"))  # before one of them can fail: they take longer to start
     server = demo.started_by_itself("server")
     os.kill(server, signal.SIGSTOP)  # frames stay without an answer, and the server cannot be told to stop
     demo.wait_until(lambda: "stopped" in demo.log("channel"))

@@ -221,6 +221,10 @@ class RecordedProcesses:
         return await work
 
 
+async def at_once(server):
+    assert server == "server:2"
+
+
 async def no_answers(server, photos, viewpoints):
     assert server == "server:2"
     return [None] * len(photos)
@@ -265,6 +269,7 @@ def test_options_of_the_demo_reach_its_processes(monkeypatch, tmp_path, given, o
     monkeypatch.setattr(cli.demo, "Processes", RecordedProcesses)
     monkeypatch.setattr(cli.demo, "show", lambda *_: None)
     monkeypatch.setattr(cli.demo, "_undamaged", no_answers)
+    monkeypatch.setattr(cli.demo, "_until_ready", at_once)
     result = run("demo", *given.split(), "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
     started = RecordedProcesses.last.flags

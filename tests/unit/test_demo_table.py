@@ -21,8 +21,8 @@ def view(number, **transmission):
 
 def shown(views, channel, encoder, plan=None):
     summary = {
-        "views": views, "vote": {"name": "lynx", "label": 287, "votes": 4, "views": 4}, "channel": channel,
-        "encoder": encoder, "plan": plan,
+        "views": views, "vote": {"name": "lynx", "label": 287, "votes": 4, "views": 4, "fused": None},
+        "channel": channel, "encoder": encoder, "plan": plan,
     }  # fmt: skip
     console = Console(width=80, record=True, file=io.StringIO())
     show(summary, console)
