@@ -3,14 +3,18 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from semlink.channel.ofdm import Numerology
-from semlink.channel.plan import PLAN_RULES, Plan, PlanError, check_bits
+from semlink.access.load_planner import LOAD_METHODS, plan_loads
+from semlink.channel.fading import MimoFadingState
+from semlink.channel.ofdm import Numerology, subchannel_gains
+from semlink.channel.plan import MOST_BLOCKS_BY_METHOD, PLAN_RULES, Plan, PlanError, check_bits
+from semlink.channel.planned import PlannedChannel
 from semlink.frame import Frame
 from semlink.v1.link_pb2 import TransmissionPlan
 
-MISSING, STALE = "missing", "stale"
-REASONS = (MISSING, STALE, *PLAN_RULES)
-"""Why a plan is refused: there is none, it is for another state of the channel, or it breaks a rule."""
+MISSING, STALE, METHOD = "missing", "stale", "method"
+REASONS = (MISSING, STALE, *PLAN_RULES, METHOD)
+"""Why a plan is refused: there is none, it is for another state of the channel, it breaks a rule, or nobody knows
+the method that it names."""
 
 
 class PlanRefused(Exception):
@@ -30,18 +34,18 @@ class PlanRefused(Exception):
 def read_plan(
     message: TransmissionPlan | None,
     frame: Frame,
-    numerology: Numerology,
+    channel: PlannedChannel,
+    state: MimoFadingState,
     state_id: bytes,
-    target_bler: float | None = None,
 ) -> Plan | None:
     """The plan of a frame, as a device says it; nothing in it is trusted.
 
     Args:
         message: what came with the frame, if anything.
         frame: the frame; the blocks carry its segments that have bits.
-        numerology: dimensions of the channel.
-        state_id: of the channel's state that the frame meets.
-        target_bler: block error rate of the channel, if it has one.
+        channel: the frame's.
+        state: of the channel, as the frame meets it.
+        state_id: of this state.
 
     Returns:
         The plan; None for a frame whose payload is empty, which needs none.
@@ -58,12 +62,40 @@ def read_plan(
         raise PlanRefused(STALE, "it was made for another state of the channel: ask for the state, plan anew")
     if not load.size:
         raise PlanRefused("sizes", "a frame whose payload is empty is sent without a plan")
+    if message.method:
+        return _plan_by_method(message, frame, channel, state)
     try:
         if message.rho:
             check_bits(_bits_of_values(frame), message.rho)
-        return _plan(message, load, numerology, target_bler)
+        return _plan(message, load, channel.numerology, channel.block_error_rate)
     except PlanError as error:
         raise PlanRefused(error.rule, str(error).partition(": ")[2]) from None
+
+
+def _plan_by_method(
+    message: TransmissionPlan, frame: Frame, channel: PlannedChannel, state: MimoFadingState
+) -> Plan:
+    """The plan that a device has made too, of the same channel, loads and importance."""
+    if message.rho or message.power or message.block_of_subchannel or message.error_rates:
+        raise PlanRefused(METHOD, "a plan that names one has nothing else but the state's id")
+    if message.method not in LOAD_METHODS:
+        raise PlanRefused(METHOD, f"it must be one of {', '.join(LOAD_METHODS)}")
+    if (blocks := np.count_nonzero(frame.segment_bits)) > MOST_BLOCKS_BY_METHOD:
+        raise PlanRefused(
+            METHOD, f"the frame has {blocks} blocks; at most {MOST_BLOCKS_BY_METHOD} are planned here"
+        )
+    try:
+        return plan_loads(
+            frame.segment_bits,
+            frame.importance,
+            subchannel_gains(state.estimate, channel.numerology.streams),
+            channel.snr_met(state),
+            method=message.method,
+            numerology=channel.numerology,
+            block_error_rate=channel.block_error_rate,
+        )
+    except ValueError as error:
+        raise PlanRefused(METHOD, f"{message.method} has no plan for the channel: {error}") from None
 
 
 def _plan(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from channel_emulator.plan_messages import PlanRefused, read_plan
 from channel_emulator.randomness import FrameRandomness
 from semlink.channel.base import Carried, Channel
+from semlink.channel.fading import MimoFadingState
 from semlink.channel.planned import is_planned
 from semlink.frame import MAX_FRAME_BYTES, Frame
 from semlink.source.registry import read_frame
@@ -84,10 +85,8 @@ def transmit(
     state = channel.draw_state(
         randomness.stream, frame=randomness.frame_id, start=randomness.start, precision=PRECISION
     )
-    if is_planned(channel):
-        plan = read_plan(
-            message, frame, channel.numerology, randomness.state_id(channel), channel.block_error_rate
-        )
+    if is_planned(channel) and isinstance(state, MimoFadingState):
+        plan = read_plan(message, frame, channel, state, randomness.state_id(channel))
         if plan is not None:
             symbols = plan.numerology.subcarriers // channel.numerology.subcarriers
             report.power = float(plan.power_of_subchannel.sum()) / symbols

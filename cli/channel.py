@@ -90,7 +90,7 @@ def plan_message(
         numerology=channel.numerology,
         block_error_rate=channel.block_error_rate,
     )
-    return transmission_plan(made, randomness.state_id(channel))
+    return transmission_plan(made, randomness.state_id(channel), by_method=True)
 
 
 def document(report: ChannelReport) -> dict[str, Any]:

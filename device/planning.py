@@ -13,6 +13,7 @@ from device.capture import Encoded
 from semlink.access.load_planner import plan_loads
 from semlink.access.planner import PlanMethod, PredictedPlan, QuantizingPlan, plan, unit_variance_range
 from semlink.channel.ofdm import Numerology, subchannel_gains
+from semlink.channel.plan import MOST_BLOCKS_BY_METHOD
 from semlink.source.iaq import IaqFrame
 from semlink.source.iaq.coder import encode_with
 from semlink.source.iaq.importance import importance_weights
@@ -71,9 +72,10 @@ def plan_view(view: Encoded, state: pb.ChannelState, method: PlanMethod, rho: fl
                 value_range=unit_variance_range(view.pixels),
             )
         else:
+            attention = _attention(view)
             made = plan_loads(
                 view.frame.segment_bits,
-                _importance(view),
+                view.frame.importance if attention is None else attention,
                 gains,
                 state.snr_db,
                 method=method,
@@ -87,11 +89,21 @@ def plan_view(view: Encoded, state: pb.ChannelState, method: PlanMethod, rho: fl
             view = replace(view, data=data, original=view.pixels, encode_ms=encode_ms)
     except ValueError as error:
         raise PlanningError(f"{method} has no plan for the channel: {error}") from None
-    return PlannedView(view, made, transmission_plan(made, state.state_id), 1e3 * (planned - started))
+    message = transmission_plan(made, state.state_id, by_method=_attention(view) is None)
+    return PlannedView(view, made, message, 1e3 * (planned - started))
 
 
-def transmission_plan(made: PredictedPlan, state_id: bytes) -> pb.TransmissionPlan:
-    """A plan as it travels with its frame; `state_id` is of the channel's state that it was made for."""
+def transmission_plan(made: PredictedPlan, state_id: bytes, *, by_method: bool = False) -> pb.TransmissionPlan:
+    """A plan as it travels with its frame.
+
+    Args:
+        made: the plan.
+        state_id: of the channel's state that it was made for.
+        by_method: say only the method's name, by which the other end finds the same plan: of a frame as it is,
+            whose own importance has ordered the mapping. That is some 25 bytes instead of thousands.
+    """
+    if by_method and made.load.size <= MOST_BLOCKS_BY_METHOD and not isinstance(made, QuantizingPlan):
+        return pb.TransmissionPlan(state_id=state_id, method=made.method)
     return pb.TransmissionPlan(
         state_id=state_id,
         rho=made.rho if isinstance(made, QuantizingPlan) else 0.0,
@@ -101,12 +113,12 @@ def transmission_plan(made: PredictedPlan, state_id: bytes) -> pb.TransmissionPl
     )
 
 
-def _importance(view: Encoded) -> NDArray[np.float64]:
-    """(M,) of the frame's segments: attention where it is on these, else what the frame itself says."""
+def _attention(view: Encoded) -> NDArray[np.float64] | None:
+    """(M,) attention on the frame's segments, where it is on these, and not only in the frame's own importance."""
     segments, attention = view.frame.segment_bits.size, view.attention
-    if attention is not None and attention.size == segments and coder_of(view.frame).takes != "pixels":
-        return attention.astype(np.float64)
-    return view.frame.importance
+    if attention is None or attention.size != segments or coder_of(view.frame).takes == "pixels":
+        return None
+    return attention.astype(np.float64)
 
 
 def _channel(state: pb.ChannelState) -> tuple[Numerology, NDArray[np.complex128]]:

@@ -95,6 +95,7 @@ class Hostile:
             power=[random.choice(floats)] * random.choice((0, 1, 196, 5000)),
             block_of_subchannel=[random.randrange(2**32)] * random.choice((0, 1, 196, 5000)),
             error_rates=[random.choice(floats)] * random.choice((0, 0, 196, 5000)),
+            method=random.choice(("", "", "", "exact", "x" * 1000)),
         )  # fmt: skip
         request = ClassifyRequest(frame=random.choice(self._frames), device_id="planned", plan=plan)
         if random.random() < 0.2:

@@ -26,7 +26,7 @@ STATE_ID = bytes(16)
 class PlannedSourceCell(SourceCell):
     """One setting of the link with a source coder whose frames travel under plans. IAQ has `PlannedCell`.
 
-    The plan counts among the bits on the air: beside a short frame it is most of them.
+    The plan counts among the bits on the air. Where importance is in the frame itself, it is its method's name.
 
     Attributes:
         plan: how power serves the frame's bits, one of `LOAD_METHODS`.
@@ -76,7 +76,8 @@ class PlannedSourceCell(SourceCell):
                 generator=of_mapping,
                 block_error_rate=channel.block_error_rate,
             )
-            plan_bits = 8 * transmission_plan(made, STATE_ID).ByteSize()
+            by_method = self.coder.takes == "pixels" and self.mapping == SubcarrierMapping.IMPORTANCE
+            plan_bits = 8 * transmission_plan(made, STATE_ID, by_method=by_method).ByteSize()
         arrival = channel.transmit(frame, made, state, of_errors)
         t_d = 0.0 if arrival.latencies is None else float(arrival.latencies.max(initial=0.0))
         more = {"t_d": t_d, "air": arrival.air_seconds, "plan_bits": float(plan_bits)}

@@ -17,6 +17,8 @@ MIN_BITS, MAX_BITS = 1, 8
 """B_min and B_max (IA-QSMPA, Section V)."""
 EXCESS = 1e-9
 """Relative excess of power that rounding may cause."""
+MOST_BLOCKS_BY_METHOD = 1024
+"""Blocks of a plan, at most, that an emulator makes itself by the method's name; a codec's frame has no more."""
 PLAN_RULES = ("sizes", "bits", "budget", "mapping", "power", "latency", "error_rates")
 """Rules of a plan, which a `PlanError` names."""
 

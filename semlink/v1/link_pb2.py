@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15semlink/v1/link.proto\x12\nsemlink.v1\"8\n\x11GetChannelRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x04\"\x9e\x02\n\x0c\x43hannelState\x12\x12\n\nimpairment\x18\x01 \x01(\t\x12\x10\n\x08state_id\x18\x02 \x01(\x0c\x12\x13\n\x0bsubcarriers\x18\x03 \x01(\r\x12\x0f\n\x07streams\x18\x04 \x01(\r\x12\x12\n\nspacing_hz\x18\x05 \x01(\x01\x12\x13\n\x0btotal_power\x18\x06 \x01(\x01\x12\x19\n\x11\x63oherence_symbols\x18\x07 \x01(\r\x12\x0e\n\x06snr_db\x18\x08 \x01(\x01\x12\x18\n\x0btarget_bler\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07\x63hannel\x18\n \x01(\x0c\x12\x18\n\x10receive_antennas\x18\x0b \x01(\r\x12\x19\n\x11transmit_antennas\x18\x0c \x01(\rB\x0e\n\x0c_target_bler\"r\n\x10TransmissionPlan\x12\x10\n\x08state_id\x18\x01 \x01(\x0c\x12\x0b\n\x03rho\x18\x02 \x01(\x01\x12\r\n\x05power\x18\x03 \x03(\x01\x12\x1b\n\x13\x62lock_of_subchannel\x18\x04 \x03(\r\x12\x13\n\x0b\x65rror_rates\x18\x05 \x03(\x01\"\x83\x03\n\x0f\x43lassifyRequest\x12\r\n\x05\x66rame\x18\x01 \x01(\x0c\x12\x11\n\tobject_id\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x04 \x01(\x04\x12\x16\n\x0e\x65xpected_views\x18\x05 \x01(\r\x12\r\n\x05top_k\x18\x06 \x01(\r\x12\x12\n\necho_frame\x18\x07 \x01(\x08\x12*\n\x04plan\x18\x08 \x01(\x0b\x32\x1c.semlink.v1.TransmissionPlan\x12\x14\n\x0clost_patches\x18\t \x03(\r\x12\x12\n\nheader_tag\x18\n \x01(\x0c\x12\r\n\x05layer\x18\x0b \x01(\r\x12.\n\x04more\x18\x0c \x01(\x0e\x32 .semlink.v1.ClassifyRequest.More\x12*\n\nprotection\x18\r \x01(\x0b\x32\x16.semlink.v1.Protection\"-\n\x04More\x12\x0b\n\x07NOTHING\x10\x00\x12\x0b\n\x07\x46OLLOWS\x10\x01\x12\x0b\n\x07ON_WISH\x10\x02\"1\n\nProtection\x12\x12\n\ndesign_ber\x18\x01 \x01(\x01\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"7\n\x04Wish\x12\r\n\x05layer\x18\x01 \x01(\r\x12\x12\n\nmost_bytes\x18\x02 \x01(\r\x12\x0c\n\x04side\x18\x03 \x01(\r\"\xb7\x02\n\x10\x43lassifyResponse\x12+\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x16.semlink.v1.Prediction\x12 \n\x04vote\x18\x02 \x01(\x0b\x32\x10.semlink.v1.VoteH\x00\x12\x17\n\rmissing_views\x18\x03 \x01(\rH\x00\x12\x1e\n\x04wish\x18\t \x01(\x0b\x32\x10.semlink.v1.Wish\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08repeated\x18\x05 \x01(\x08\x12*\n\x07timings\x18\x06 \x01(\x0b\x32\x19.semlink.v1.ServerTimings\x12*\n\x07\x63hannel\x18\x07 \x01(\x0b\x32\x19.semlink.v1.ChannelReport\x12\x16\n\x0ereceived_frame\x18\x08 \x01(\x0c\x42\n\n\x08standing\"=\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nconfidence\x18\x03 \x01(\x02\"h\n\x04Vote\x12\r\n\x05label\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05votes\x18\x03 \x01(\r\x12\r\n\x05views\x18\x04 \x01(\r\x12%\n\x05\x66used\x18\x05 \x01(\x0b\x32\x16.semlink.v1.Prediction\"J\n\rServerTimings\x12\x11\n\tdecode_ms\x18\x01 \x01(\x01\x12\x10\n\x08queue_ms\x18\x02 \x01(\x01\x12\x14\n\x0cinference_ms\x18\x03 \x01(\x01\"\x93\x02\n\rChannelReport\x12\x12\n\nimpairment\x18\x01 \x01(\t\x12\x14\n\x0c\x62its_flipped\x18\x02 \x01(\x04\x12\x14\n\x0c\x62its_exposed\x18\x03 \x01(\x04\x12\x12\n\nchannel_ms\x18\x04 \x01(\x01\x12\x14\n\x0c\x63hannel_uses\x18\x0c \x01(\x04\x12\x10\n\x08\x61ir_bits\x18\r \x01(\x04\x12\x14\n\x0c\x62lock_air_ms\x18\x05 \x03(\x01\x12\x0e\n\x06\x61ir_ms\x18\x06 \x01(\x01\x12\x0e\n\x06t_d_ms\x18\x07 \x01(\x01\x12\x13\n\x0blost_blocks\x18\x08 \x03(\r\x12\x11\n\tbits_lost\x18\t \x01(\x04\x12\x19\n\x11\x65xceeds_coherence\x18\n \x01(\x08\x12\r\n\x05power\x18\x0b \x01(\x01\"M\n\x0fWaitVoteRequest\x12\x11\n\tobject_id\x18\x01 \x01(\t\x12\x14\n\x0cwait_seconds\x18\x02 \x01(\x01\x12\x11\n\tdevice_id\x18\x03 \x01(\t\"y\n\x10WaitVoteResponse\x12 \n\x04vote\x18\x01 \x01(\x0b\x32\x10.semlink.v1.VoteH\x00\x12\x17\n\rmissing_views\x18\x02 \x01(\rH\x00\x12\x1e\n\x04wish\x18\x03 \x01(\x0b\x32\x10.semlink.v1.WishB\n\n\x08standing2\x9b\x01\n\x0bLinkService\x12\x45\n\x08\x43lassify\x12\x1b.semlink.v1.ClassifyRequest\x1a\x1c.semlink.v1.ClassifyResponse\x12\x45\n\x08WaitVote\x12\x1b.semlink.v1.WaitVoteRequest\x1a\x1c.semlink.v1.WaitVoteResponse2W\n\x0e\x43hannelService\x12\x45\n\nGetChannel\x12\x1d.semlink.v1.GetChannelRequest\x1a\x18.semlink.v1.ChannelStateb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15semlink/v1/link.proto\x12\nsemlink.v1\"8\n\x11GetChannelRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x04\"\x9e\x02\n\x0c\x43hannelState\x12\x12\n\nimpairment\x18\x01 \x01(\t\x12\x10\n\x08state_id\x18\x02 \x01(\x0c\x12\x13\n\x0bsubcarriers\x18\x03 \x01(\r\x12\x0f\n\x07streams\x18\x04 \x01(\r\x12\x12\n\nspacing_hz\x18\x05 \x01(\x01\x12\x13\n\x0btotal_power\x18\x06 \x01(\x01\x12\x19\n\x11\x63oherence_symbols\x18\x07 \x01(\r\x12\x0e\n\x06snr_db\x18\x08 \x01(\x01\x12\x18\n\x0btarget_bler\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07\x63hannel\x18\n \x01(\x0c\x12\x18\n\x10receive_antennas\x18\x0b \x01(\r\x12\x19\n\x11transmit_antennas\x18\x0c \x01(\rB\x0e\n\x0c_target_bler\"\x82\x01\n\x10TransmissionPlan\x12\x10\n\x08state_id\x18\x01 \x01(\x0c\x12\x0b\n\x03rho\x18\x02 \x01(\x01\x12\r\n\x05power\x18\x03 \x03(\x01\x12\x1b\n\x13\x62lock_of_subchannel\x18\x04 \x03(\r\x12\x13\n\x0b\x65rror_rates\x18\x05 \x03(\x01\x12\x0e\n\x06method\x18\x06 \x01(\t\"\x83\x03\n\x0f\x43lassifyRequest\x12\r\n\x05\x66rame\x18\x01 \x01(\x0c\x12\x11\n\tobject_id\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x04 \x01(\x04\x12\x16\n\x0e\x65xpected_views\x18\x05 \x01(\r\x12\r\n\x05top_k\x18\x06 \x01(\r\x12\x12\n\necho_frame\x18\x07 \x01(\x08\x12*\n\x04plan\x18\x08 \x01(\x0b\x32\x1c.semlink.v1.TransmissionPlan\x12\x14\n\x0clost_patches\x18\t \x03(\r\x12\x12\n\nheader_tag\x18\n \x01(\x0c\x12\r\n\x05layer\x18\x0b \x01(\r\x12.\n\x04more\x18\x0c \x01(\x0e\x32 .semlink.v1.ClassifyRequest.More\x12*\n\nprotection\x18\r \x01(\x0b\x32\x16.semlink.v1.Protection\"-\n\x04More\x12\x0b\n\x07NOTHING\x10\x00\x12\x0b\n\x07\x46OLLOWS\x10\x01\x12\x0b\n\x07ON_WISH\x10\x02\"1\n\nProtection\x12\x12\n\ndesign_ber\x18\x01 \x01(\x01\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"7\n\x04Wish\x12\r\n\x05layer\x18\x01 \x01(\r\x12\x12\n\nmost_bytes\x18\x02 \x01(\r\x12\x0c\n\x04side\x18\x03 \x01(\r\"\xb7\x02\n\x10\x43lassifyResponse\x12+\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x16.semlink.v1.Prediction\x12 \n\x04vote\x18\x02 \x01(\x0b\x32\x10.semlink.v1.VoteH\x00\x12\x17\n\rmissing_views\x18\x03 \x01(\rH\x00\x12\x1e\n\x04wish\x18\t \x01(\x0b\x32\x10.semlink.v1.Wish\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08repeated\x18\x05 \x01(\x08\x12*\n\x07timings\x18\x06 \x01(\x0b\x32\x19.semlink.v1.ServerTimings\x12*\n\x07\x63hannel\x18\x07 \x01(\x0b\x32\x19.semlink.v1.ChannelReport\x12\x16\n\x0ereceived_frame\x18\x08 \x01(\x0c\x42\n\n\x08standing\"=\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nconfidence\x18\x03 \x01(\x02\"h\n\x04Vote\x12\r\n\x05label\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05votes\x18\x03 \x01(\r\x12\r\n\x05views\x18\x04 \x01(\r\x12%\n\x05\x66used\x18\x05 \x01(\x0b\x32\x16.semlink.v1.Prediction\"J\n\rServerTimings\x12\x11\n\tdecode_ms\x18\x01 \x01(\x01\x12\x10\n\x08queue_ms\x18\x02 \x01(\x01\x12\x14\n\x0cinference_ms\x18\x03 \x01(\x01\"\x93\x02\n\rChannelReport\x12\x12\n\nimpairment\x18\x01 \x01(\t\x12\x14\n\x0c\x62its_flipped\x18\x02 \x01(\x04\x12\x14\n\x0c\x62its_exposed\x18\x03 \x01(\x04\x12\x12\n\nchannel_ms\x18\x04 \x01(\x01\x12\x14\n\x0c\x63hannel_uses\x18\x0c \x01(\x04\x12\x10\n\x08\x61ir_bits\x18\r \x01(\x04\x12\x14\n\x0c\x62lock_air_ms\x18\x05 \x03(\x01\x12\x0e\n\x06\x61ir_ms\x18\x06 \x01(\x01\x12\x0e\n\x06t_d_ms\x18\x07 \x01(\x01\x12\x13\n\x0blost_blocks\x18\x08 \x03(\r\x12\x11\n\tbits_lost\x18\t \x01(\x04\x12\x19\n\x11\x65xceeds_coherence\x18\n \x01(\x08\x12\r\n\x05power\x18\x0b \x01(\x01\"M\n\x0fWaitVoteRequest\x12\x11\n\tobject_id\x18\x01 \x01(\t\x12\x14\n\x0cwait_seconds\x18\x02 \x01(\x01\x12\x11\n\tdevice_id\x18\x03 \x01(\t\"y\n\x10WaitVoteResponse\x12 \n\x04vote\x18\x01 \x01(\x0b\x32\x10.semlink.v1.VoteH\x00\x12\x17\n\rmissing_views\x18\x02 \x01(\rH\x00\x12\x1e\n\x04wish\x18\x03 \x01(\x0b\x32\x10.semlink.v1.WishB\n\n\x08standing2\x9b\x01\n\x0bLinkService\x12\x45\n\x08\x43lassify\x12\x1b.semlink.v1.ClassifyRequest\x1a\x1c.semlink.v1.ClassifyResponse\x12\x45\n\x08WaitVote\x12\x1b.semlink.v1.WaitVoteRequest\x1a\x1c.semlink.v1.WaitVoteResponse2W\n\x0e\x43hannelService\x12\x45\n\nGetChannel\x12\x1d.semlink.v1.GetChannelRequest\x1a\x18.semlink.v1.ChannelStateb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,32 +35,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCHANNELREQUEST']._serialized_end=93
   _globals['_CHANNELSTATE']._serialized_start=96
   _globals['_CHANNELSTATE']._serialized_end=382
-  _globals['_TRANSMISSIONPLAN']._serialized_start=384
-  _globals['_TRANSMISSIONPLAN']._serialized_end=498
-  _globals['_CLASSIFYREQUEST']._serialized_start=501
-  _globals['_CLASSIFYREQUEST']._serialized_end=888
-  _globals['_CLASSIFYREQUEST_MORE']._serialized_start=843
-  _globals['_CLASSIFYREQUEST_MORE']._serialized_end=888
-  _globals['_PROTECTION']._serialized_start=890
-  _globals['_PROTECTION']._serialized_end=939
-  _globals['_WISH']._serialized_start=941
-  _globals['_WISH']._serialized_end=996
-  _globals['_CLASSIFYRESPONSE']._serialized_start=999
-  _globals['_CLASSIFYRESPONSE']._serialized_end=1310
-  _globals['_PREDICTION']._serialized_start=1312
-  _globals['_PREDICTION']._serialized_end=1373
-  _globals['_VOTE']._serialized_start=1375
-  _globals['_VOTE']._serialized_end=1479
-  _globals['_SERVERTIMINGS']._serialized_start=1481
-  _globals['_SERVERTIMINGS']._serialized_end=1555
-  _globals['_CHANNELREPORT']._serialized_start=1558
-  _globals['_CHANNELREPORT']._serialized_end=1833
-  _globals['_WAITVOTEREQUEST']._serialized_start=1835
-  _globals['_WAITVOTEREQUEST']._serialized_end=1912
-  _globals['_WAITVOTERESPONSE']._serialized_start=1914
-  _globals['_WAITVOTERESPONSE']._serialized_end=2035
-  _globals['_LINKSERVICE']._serialized_start=2038
-  _globals['_LINKSERVICE']._serialized_end=2193
-  _globals['_CHANNELSERVICE']._serialized_start=2195
-  _globals['_CHANNELSERVICE']._serialized_end=2282
+  _globals['_TRANSMISSIONPLAN']._serialized_start=385
+  _globals['_TRANSMISSIONPLAN']._serialized_end=515
+  _globals['_CLASSIFYREQUEST']._serialized_start=518
+  _globals['_CLASSIFYREQUEST']._serialized_end=905
+  _globals['_CLASSIFYREQUEST_MORE']._serialized_start=860
+  _globals['_CLASSIFYREQUEST_MORE']._serialized_end=905
+  _globals['_PROTECTION']._serialized_start=907
+  _globals['_PROTECTION']._serialized_end=956
+  _globals['_WISH']._serialized_start=958
+  _globals['_WISH']._serialized_end=1013
+  _globals['_CLASSIFYRESPONSE']._serialized_start=1016
+  _globals['_CLASSIFYRESPONSE']._serialized_end=1327
+  _globals['_PREDICTION']._serialized_start=1329
+  _globals['_PREDICTION']._serialized_end=1390
+  _globals['_VOTE']._serialized_start=1392
+  _globals['_VOTE']._serialized_end=1496
+  _globals['_SERVERTIMINGS']._serialized_start=1498
+  _globals['_SERVERTIMINGS']._serialized_end=1572
+  _globals['_CHANNELREPORT']._serialized_start=1575
+  _globals['_CHANNELREPORT']._serialized_end=1850
+  _globals['_WAITVOTEREQUEST']._serialized_start=1852
+  _globals['_WAITVOTEREQUEST']._serialized_end=1929
+  _globals['_WAITVOTERESPONSE']._serialized_start=1931
+  _globals['_WAITVOTERESPONSE']._serialized_end=2052
+  _globals['_LINKSERVICE']._serialized_start=2055
+  _globals['_LINKSERVICE']._serialized_end=2210
+  _globals['_CHANNELSERVICE']._serialized_start=2212
+  _globals['_CHANNELSERVICE']._serialized_end=2299
 # @@protoc_insertion_point(module_scope)

@@ -44,18 +44,20 @@ class ChannelState(_message.Message):
     def __init__(self, impairment: _Optional[str] = ..., state_id: _Optional[bytes] = ..., subcarriers: _Optional[int] = ..., streams: _Optional[int] = ..., spacing_hz: _Optional[float] = ..., total_power: _Optional[float] = ..., coherence_symbols: _Optional[int] = ..., snr_db: _Optional[float] = ..., target_bler: _Optional[float] = ..., channel: _Optional[bytes] = ..., receive_antennas: _Optional[int] = ..., transmit_antennas: _Optional[int] = ...) -> None: ...
 
 class TransmissionPlan(_message.Message):
-    __slots__ = ("state_id", "rho", "power", "block_of_subchannel", "error_rates")
+    __slots__ = ("state_id", "rho", "power", "block_of_subchannel", "error_rates", "method")
     STATE_ID_FIELD_NUMBER: _ClassVar[int]
     RHO_FIELD_NUMBER: _ClassVar[int]
     POWER_FIELD_NUMBER: _ClassVar[int]
     BLOCK_OF_SUBCHANNEL_FIELD_NUMBER: _ClassVar[int]
     ERROR_RATES_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
     state_id: bytes
     rho: float
     power: _containers.RepeatedScalarFieldContainer[float]
     block_of_subchannel: _containers.RepeatedScalarFieldContainer[int]
     error_rates: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, state_id: _Optional[bytes] = ..., rho: _Optional[float] = ..., power: _Optional[_Iterable[float]] = ..., block_of_subchannel: _Optional[_Iterable[int]] = ..., error_rates: _Optional[_Iterable[float]] = ...) -> None: ...
+    method: str
+    def __init__(self, state_id: _Optional[bytes] = ..., rho: _Optional[float] = ..., power: _Optional[_Iterable[float]] = ..., block_of_subchannel: _Optional[_Iterable[int]] = ..., error_rates: _Optional[_Iterable[float]] = ..., method: _Optional[str] = ...) -> None: ...
 
 class ClassifyRequest(_message.Message):
     __slots__ = ("frame", "object_id", "device_id", "frame_id", "expected_views", "top_k", "echo_frame", "plan", "lost_patches", "header_tag", "layer", "more", "protection")

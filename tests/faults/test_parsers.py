@@ -19,7 +19,7 @@ from channel_emulator.scenario import Scenario, Timeline
 from channel_emulator.settings import Settings as EmulatorSettings
 from device.settings import DeviceSettings
 from semlink.channel import recording_files
-from semlink.channel.ofdm import Numerology
+from semlink.channel.finite_blocklength import FiniteBlocklength
 from semlink.service.header_tag import keys_of_devices
 from semlink.service.keys import ApiKeys, read_keys
 from semlink.service.settings import StartupError, read_settings
@@ -29,7 +29,8 @@ from semlink.v1.link_pb2 import TransmissionPlan
 from server.settings import ServerSettings
 
 FRAME = IaqFrame.from_bytes(encode(np.zeros((224, 224, 3), np.uint8), np.ones(196), rho=0.5).frame.to_bytes())
-NUMEROLOGY, STATE_ID = Numerology(), b"the state of the channel"
+CHANNEL, STATE_ID = FiniteBlocklength(target_bler=0.01), b"the state of the channel"
+NUMEROLOGY, STATE = CHANNEL.numerology, CHANNEL.draw_state(lambda *_: np.random.default_rng(0))
 NUMBERS = st.sampled_from([0.0, -0.0, -1.0, 1e-320, 1e308, float("inf"), float("nan"), 0.5, 1.0]) | st.floats()
 LINES = st.lists(
     st.text(max_size=20)
@@ -69,6 +70,7 @@ def plans(draw) -> TransmissionPlan:
         power=[draw(NUMBERS)] * draw(st.sampled_from([0, 1, 196, 196, 196])),
         block_of_subchannel=shares[: draw(st.sampled_from([0, 1, subchannels, subchannels]))],
         error_rates=[draw(NUMBERS)] * draw(st.sampled_from([0, 0, 1, 196])),
+        method=draw(st.sampled_from(["", "", "", "exact", "best"])),
     )
     if plan.block_of_subchannel:
         plan.block_of_subchannel[0] = draw(st.sampled_from([0, 1, 195, 196, 2**32 - 1]))
@@ -78,7 +80,7 @@ def plans(draw) -> TransmissionPlan:
 @given(plans())
 def test_plans(plan):
     with contextlib.suppress(PlanRefused), np.errstate(all="raise"):
-        planned = read_plan(plan, FRAME, NUMEROLOGY, STATE_ID, 0.01)
+        planned = read_plan(plan, FRAME, CHANNEL, STATE, STATE_ID)
         assert planned.error_rates is None or 0 < planned.error_rates.max() <= 0.01
         assert np.isfinite(planned.power).all()
         assert planned.power_of_subchannel.sum() < 2 * NUMEROLOGY.total_power
@@ -95,7 +97,7 @@ def test_plans_damaged_on_their_way(plan, data):
     except DecodeError:
         return
     with contextlib.suppress(PlanRefused):
-        read_plan(plan, FRAME, NUMEROLOGY, STATE_ID)
+        read_plan(plan, FRAME, CHANNEL, STATE, STATE_ID)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from channel_emulator.randomness import FrameRandomness
 from channel_emulator.settings import Settings
 from channel_emulator.transmission import PRECISION, transmit
 from device.planning import transmission_plan
-from semlink.access.load_planner import plan_loads
+from semlink.access.load_planner import LOAD_METHODS, plan_loads
 from semlink.access.planner import draw_importance, plan
 from semlink.channel.awgn import Awgn
 from semlink.channel.finite_blocklength import FiniteBlocklength
@@ -26,7 +26,7 @@ from semlink.frame import FrameError
 from semlink.service.settings import read_settings
 from semlink.source.codec import coder as codec
 from semlink.source.iaq.coder import encode_with
-from semlink.source.iaq.frame import IaqFrame
+from semlink.source.iaq.frame import Geometry, IaqFrame
 from semlink.source.opinion import opinion_frame
 from semlink.source.registry import read_frame
 from semlink.v1.link_pb2 import TransmissionPlan
@@ -284,7 +284,7 @@ def still():
 class TestFramesAsTheyAre:
     """Frames of which a plan chooses no bits."""
 
-    def message(self, channel, frame):
+    def message(self, channel, frame, **options):
         state = state_of(channel)
         made = plan_loads(
             frame.segment_bits,
@@ -292,6 +292,7 @@ class TestFramesAsTheyAre:
             subchannel_gains(state.estimate),
             channel.snr_db,
             block_error_rate=channel.block_error_rate,
+            **options,
         )
         return made, transmission_plan(made, FrameRandomness(5, "camera", 0).state_id(channel))
 
@@ -327,6 +328,38 @@ class TestFramesAsTheyAre:
             assert (report.impairment, report.t_d_ms, report.bits_exposed) == (channel.name, 0, 0)
             with pytest.raises(PlanRefused, match="plan: sizes: a frame whose payload is empty"):
                 send(channel, frame, TransmissionPlan())
+
+    @pytest.mark.parametrize(
+        "channel", [MimoOfdm(snr_db=45, csi_error=0.001), FiniteBlocklength(snr_db=45, target_bler=0.5)], ids=str
+    )
+    @pytest.mark.parametrize("method", LOAD_METHODS)
+    def test_a_method_names_the_plan_that_both_ends_make(self, channel, method, still):
+        made, _ = self.message(channel, still, method=method)
+        state_id = FrameRandomness(5, "camera", 0).state_id(channel)
+        named = transmission_plan(made, state_id, by_method=True)
+        assert named.ByteSize() < 32
+        received, report = send(channel, still.to_bytes(), named)
+        said, told = send(channel, still.to_bytes(), transmission_plan(made, state_id))
+        assert received == said
+        assert (report.t_d_ms, report.power) == pytest.approx((told.t_d_ms, told.power))
+        assert list(report.lost_blocks) == list(told.lost_blocks)
+
+    def test_a_method_is_checked(self, still):
+        longest = replace(still, payload=bytes(65_535)).to_bytes()
+        assert send(MimoOfdm(), longest, TransmissionPlan(method="exact"))[1].t_d_ms > 0
+        bits = np.ones(33 * 33, int)
+        many = IaqFrame.from_codes(bits[:, None], bits, geometry=Geometry(33, 33, 1, 1), low=0, high=255)
+        for frame, message in (
+            (still, TransmissionPlan(method="best")),
+            (still, TransmissionPlan(method="uniform")),
+            (still, TransmissionPlan(method="exact", rho=0.25)),
+            (still, TransmissionPlan(method="exact", power=[1.0])),
+            (many, TransmissionPlan(method="exact")),
+        ):
+            with pytest.raises(PlanRefused, match=r"^plan: method: "):
+                send(MimoOfdm(), frame.to_bytes(), message)
+        with pytest.raises(PlanRefused, match=r"^plan: stale: "):
+            send(MimoOfdm(), still.to_bytes(), TransmissionPlan(method="exact", state_id=b"another"))
 
     def test_error_rates_are_checked(self, still):
         channel = FiniteBlocklength(target_bler=0.1)

@@ -176,7 +176,8 @@ class TestPlanned:
         free = SourceCell(NoImpairment(), "codec", self.CELL.coding).send(None, PREPARED, 0, seed=3)
         np.testing.assert_array_equal(received.pixels, free.pixels)
         assert received.bits == free.bits + received.more["plan_bits"]
-        assert received.more["plan_bits"] > 8 * 3136  # a byte or more for every subchannel
+        assert received.more["plan_bits"] < 8 * 32  # the method's name
+        assert self.sent(mapping="inverse").more["plan_bits"] > 8 * 3136  # a byte or more for every subchannel
         assert 0 < received.more["t_d"] == received.more["air"] < self.sent(plan="fixed").more["t_d"]
 
     def test_what_comes_first_is_safest(self):

@@ -205,7 +205,7 @@ def test_a_view_without_attention_goes_through_a_spool_is_drawn_and_planned_as_i
     )  # fmt: skip
     planned = plan_view(capture.view, state, PlanMethod.FIXED, 0.25)
     assert planned.view is capture.view
-    assert planned.message.rho == 0
+    assert planned.message.method == "fixed"
     with pytest.raises(PlanningError, match="uniform has no plan for the channel: method must be one of"):
         plan_view(capture.view, state, PlanMethod.UNIFORM, 0.25)
 
