@@ -202,6 +202,22 @@ def flipped_bits(out: Out = None, update: Update = False, seed: Seed = 0) -> Non
         flipped_bits.main(out_folder(out, update), seed)
 
 
+def opinion_bits(
+    data: Annotated[
+        Path,
+        typer.Argument(help="Folder of photos of ImageNet-1k's classes.", exists=True, file_okay=False),
+    ],
+    out: Out = None,
+    update: Update = False,
+    most_images: Annotated[int, typer.Option(min=1, help="At most so many photos of either half.")] = 500,
+) -> None:
+    """Its help is the module's summary."""
+    from experiments import opinion_bits
+
+    with explained(ImageSetError, WeightsError, OSError):
+        opinion_bits.main(data.resolve(), out_folder(out, update), most_images)
+
+
 def readme() -> None:
     """Its help is the module's summary."""
     from experiments import readme
@@ -225,6 +241,7 @@ app.command("token-blocks", help=summary_of("token_blocks"))(token_blocks)
 app.command("transformer-aided", help=summary_of("transformer_aided"))(transformer_aided)
 app.command("learned-interface", help=summary_of("learned_interface"))(learned_interface)
 app.command("flipped-bits", help=summary_of("flipped_bits"))(flipped_bits)
+app.command("opinion-bits", help=summary_of("opinion_bits"))(opinion_bits)
 app.command("readme", help=summary_of("readme"))(readme)
 
 if __name__ == "__main__":

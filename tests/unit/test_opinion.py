@@ -10,6 +10,7 @@ from hostile_frames import mutated, mutated_header, read_or_refused
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.opinion_bits import told
 from semlink.decision.belief import Belief
 from semlink.frame import FrameError
 from semlink.source.opinion import CODE_BITS, MOST_CLASSES, OpinionFrame, opinion_frame
@@ -90,6 +91,14 @@ def test_each_probability_is_off_by_half_a_cell_of_the_most_that_it_can_be(belie
         most = min(before[-1], 1 - before.sum())
         wanted = min(belief.probabilities[place], most)
         assert abs(wanted - said.probabilities[place]) <= most / 2 ** (CODE_BITS[place] + 1) + 1e-9
+
+
+@given(beliefs())
+def test_is_told_as_the_table_of_losses_has_it(belief):
+    """docs/results/opinion-bits: written apart, in terms of arrays."""
+    wanted = belief.probabilities[:MOST_CLASSES]
+    said = opinion_frame(belief).belief(belief.classes).probabilities
+    np.testing.assert_allclose(said, told(wanted, CODE_BITS[: wanted.size], fine=True), rtol=1e-9)
 
 
 def test_shape_and_size_are_those_of_a_picture_without_payload():
