@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cli.calibration import calibrate
 from cli.channel import channel_command
 from cli.classify import classify
 from cli.comparison import compare
@@ -56,6 +57,7 @@ app.command()(train_received)
 app.command()(train_learned_source)
 app.command(cls=WithLists)(evaluate)
 app.command()(unpack)
+app.command()(calibrate)
 app.command(name="plan")(plan_command)
 
 

@@ -8,12 +8,16 @@ seen (cross-fitting in five folds), so that they don't flatter.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.progress import Progress
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax, logit, softmax
 
+from experiments.data.image_sets import ImageSet
+from experiments.evaluation.looks import RUNGS, Looks, Model
 from semlink.decision.alone import rung_to_send
 from semlink.decision.asking import ViewState, decide
 from semlink.decision.belief import Belief
@@ -21,6 +25,9 @@ from semlink.decision.calibration import LEAST_DOUBT, MAX_WEIGHT, Calibration, C
 from semlink.decision.fusing import fuse
 from semlink.decision.voting import majority_vote
 from semlink.source.opinion import opinion_frame
+from semlink.vision.images import model_pixels, open_image
+from semlink.vision.storage import read_weights
+from semlink.vision.weights import find_weights
 
 FOLDS = 5
 PRICES = tuple(np.geomspace(1e-7, 1e-4, 31).tolist())
@@ -147,6 +154,46 @@ def send_alone(replay: Replay, views: NDArray[np.intp], price: float) -> Decided
 POLICIES: dict[str, Policy] = {"ask": ask, "alone": send_alone}
 STEPS = FOLDS * len(POLICIES) * len(PRICES)
 """Of a fit."""
+
+
+def measure(
+    images: ImageSet, device: Model, server: Model, cache: Path, processes: int, progress: Progress
+) -> Table:
+    """The table of some images, views of one group as one object.
+
+    Args:
+        images: labelled; of classes that the models know.
+        device: the device's model.
+        server: the server's.
+        cache: folder that keeps what is measured.
+        processes: how many work at once.
+        progress: gets two tasks.
+
+    Raises:
+        ImageSetError: the model has other classes.
+        ImageError: a file is no picture.
+        WeightsError: no usable weights.
+    """
+    classes = read_weights(find_weights(device.name, device.weights).path).classes
+    examples = (images if classes is None else images.labelled_as(classes)).examples
+    pixels = [model_pixels(open_image(each.path)) for each in progress.track(examples, description="images")]
+    looks = Looks(pixels, cache)
+    looks.measure((None, *RUNGS), [device, server], processes, progress)
+    names = [f"{each.sample} {index if each.group is None else each.group}" for index, each in enumerate(examples)]
+    return Table(
+        np.array([each.label for each in examples]),
+        looks.logits(device),
+        looks.logits(server),
+        {
+            (still.side, still.budget_bytes): Seen(
+                looks.logits(server, still),
+                looks.logits(device, still),
+                np.array([len(frame) for frame in looks.frames(still)]),
+            )
+            for still in RUNGS
+        },
+        np.unique(names, return_inverse=True)[1],
+    )
 
 
 def fit(
