@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import grpc
 import structlog
@@ -107,6 +108,8 @@ class Dialogues:
                 raise ValueError(f"layer {wish.layer} was not offered")
             with tracing.span("still", side=wish.side, most_bytes=wish.most_bytes):
                 made = await asyncio.to_thread(still, capture.view, codec, wish.side, wish.most_bytes)
+                if wish.layer == MAX_LAYER:
+                    made = replace(made, on_wish="")
         except ValueError as error:
             log.error("the wish is passed over", reason=str(error))
             return False

@@ -239,7 +239,7 @@ async def test_who_wishes_again_and_again_gets_each_layer_once(device, reports):
     link = AskingLink({number: pb.Wish(layer=number, side=64, most_bytes=400) for number in range(1, 20)})
     async with serving(link) as address:
         await device(address).run()
-    assert [call.layer for call in link.frames] == list(range(8))
+    assert [(call.layer, call.more) for call in link.frames] == [*((layer, ON_WISH) for layer in range(7)), (7, 0)]
     assert len(reports()) == 1
 
 
