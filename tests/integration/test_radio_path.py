@@ -61,6 +61,7 @@ def test_a_frame_that_its_device_vouches_for_is_answered(server):
     request = tagged(object_id="tagged", expected_views=2)
     assert server.link.Classify(request, timeout=20).missing_views == 1
     assert server.link.Classify(request, timeout=20).repeated  # a replay counts nothing twice
+    assert server.link.Classify(tagged(object_id="layered", more=2), timeout=20).predictions
     alone = tagged()
     alone.expected_views = 0  # which stands for 1
     assert server.link.Classify(alone, timeout=20).predictions
@@ -76,6 +77,7 @@ def test_a_frame_that_its_device_vouches_for_is_answered(server):
         {"object_id": "another"},
         {"frame_id": 1},
         {"expected_views": 2},
+        {"more": 2},
         {"frame": encode(PIXELS, np.random.default_rng(1).random(196)).frame.to_bytes()},
     ],
     ids=lambda change: next(iter(change)),

@@ -31,6 +31,8 @@ from processes import START_SECONDS, Running, running, wait_until
 from tolerances import CONFIDENCE
 
 import semlink.vision.weights
+from semlink.decision.belief import Belief
+from semlink.decision.calibration import read_calibration
 from semlink.frame import MAX_FRAME_BYTES
 from semlink.source.iaq.coder import decode, encode
 from semlink.source.iaq.frame import IaqFrame
@@ -173,13 +175,39 @@ class TestClassify:
         assert labels == labels[:4] * 8
 
 
-def test_together_or_alone_images_are_answered_alike(offline, frames):
+@pytest.fixture(scope="module")
+def loaded(offline):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(semlink.vision.weights, "_from_hub", lambda model: "switched off")
-        model = load_model(ServerSettings(weights=offline["SEMLINK_WEIGHTS"]))
+        return load_model(ServerSettings(weights=offline["SEMLINK_WEIGHTS"]))
+
+
+def test_an_opinion_is_fused_with_the_look(loaded, frames):
+    pixels = decode(IaqFrame.from_bytes(frames[0]))
+    rung = read_calibration().rungs[2]
+    opinion = Belief(np.array([7, 285]), np.array([0.6, 0.3]), 1000)
+    images = [ModelInput(pixels, 1000), ModelInput(pixels, 5, opinion, rung)]
+    result = loaded.predict(images)
+    looked = np.zeros(1000)
+    for each in result.predictions[0]:
+        looked[each.label] = each.confidence
+    said = np.full(1000, 0.1 / 998)
+    said[[7, 285]] = 0.6, 0.3
+    weights = said**rung.opinion_weight * looked**rung.look_weight
+    weights /= weights.sum()
+    likeliest = np.argsort(-weights)[:5]
+    assert [each.label for each in result.predictions[1]] == likeliest.tolist()
+    # The looks are of single precision.
+    confidences = [each.confidence for each in result.predictions[1]]
+    assert confidences == pytest.approx(weights[likeliest], rel=CONFIDENCE)
+    assert result.named[1][:5] == result.predictions[1]
+    assert (len(result.named[1]), result.classes) == (8, 1000)
+
+
+def test_together_or_alone_images_are_answered_alike(loaded, frames):
     images = [ModelInput(decode(IaqFrame.from_bytes(data)), top_k) for top_k, data in enumerate(frames, 1)]
-    together = model.predict(images).predictions
-    alone = [model.predict([image]).predictions[0] for image in images]
+    together = loaded.predict(images).predictions
+    alone = [loaded.predict([image]).predictions[0] for image in images]
     assert [len(each) for each in together] == [1, 2, 3, 4]
     for one, other in zip(together, alone, strict=True):
         assert one[0].label == other[0].label

@@ -28,6 +28,8 @@ views = st.fixed_dictionaries(
         "device_id": st.text(max_size=5),
         "frame_id": st.integers(0, 2**64 - 1),
         "expected_views": st.integers(1, 64),
+        "layer": st.integers(0, 7),
+        "more": st.integers(0, 2),
     }
 )
 
@@ -49,15 +51,26 @@ class TestTag:
 
     @given(keys, st.binary(max_size=200), views)
     def test_is_the_first_half_of_hmac_over_what_is_documented(self, key, header, view):
-        message = b"semlink header tag 1\0"
+        layered = bytes((view["layer"], view["more"]))
+        message = b"semlink header tag 2\0" if any(layered) else b"semlink header tag 1\0"
         for text in (view["object_id"], view["device_id"]):
             message += struct.pack(">I", len(text.encode())) + text.encode()
-        message += view["frame_id"].to_bytes(8, "big") + view["expected_views"].to_bytes(4, "big") + header
+        message += view["frame_id"].to_bytes(8, "big") + view["expected_views"].to_bytes(4, "big")
+        message += (layered if any(layered) else b"") + header
         assert header_tag(key, header, **view) == hmac_sha256(key, message)[:16]
 
     @given(views, views)
     def test_other_fields_another_tag(self, one, other):
         assert (header_tag(KEY, HEADER, **one) == header_tag(KEY, HEADER, **other)) == (one == other)
+
+    @given(st.binary(max_size=8), st.integers(0, 7), st.integers(0, 2))
+    def test_a_layer_is_no_part_of_a_header(self, header, layer, more):
+        layered = header_tag(KEY, header, **VIEW, layer=layer, more=more)
+        assert layered != header_tag(KEY, bytes((layer, more)) + header, **VIEW)
+
+    def test_of_one_frame_is_what_it_always_was(self):
+        """As made before there were layers."""
+        assert header_tag(KEY, b"header", **VIEW).hex() == "1fe645ac6b61ad7acb846bff5ebe1002"
 
     @given(views, st.text(min_size=1, max_size=3))
     def test_what_moves_from_one_id_to_the_other_is_noticed(self, view, part):
