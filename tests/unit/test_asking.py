@@ -104,7 +104,7 @@ def test_asks_what_is_best_by_hand(ballot, price):
         ([state(1, 0.5, looks=1)], 0),  # seen already
         ([state(1, 0.5, may_be_asked=False)], 0),
         ([state(1, 0.9)] * 3 + [state(2, 0.4)], 0),  # the one can't turn the vote of the three
-        ([state(1, 0.35)] * 4, 2),  # one can't turn the vote of four, but two surer ones can
+        ([state(1, 0.35)] * 4, 4),  # one can't turn the vote of four, but all together can
     ],
 )
 def test_asks_where_the_vote_hinges(views, asked):
