@@ -8,11 +8,11 @@ import grpc
 import structlog
 from tenacity import RetryCallState
 
-from device.capture import Capture
+from device.capture import Capture, Encoded
 from device.sender import Sender
 from device.sent import Sent
 from device.stills import still
-from device.uplink import Uplink, UplinkError
+from device.uplink import REFUSALS, Uplink, UplinkError
 from device.votes import Votes
 from semlink.service import tracing
 from semlink.v1 import link_pb2 as pb
@@ -72,6 +72,7 @@ class Dialogues:
         def note(state: RetryCallState) -> None:
             log.warning("the server has forgotten the view, which is sent anew", object_id=capture.object_id)
             sent.layers.clear()
+            sent.has_declined = False
 
         seconds = None if end is None else self._seconds
         await self._uplink.retrying(is_forgotten, note, seconds)(self._exchange, capture, sent, end)
@@ -79,24 +80,25 @@ class Dialogues:
     async def _exchange(self, capture: Capture, sent: Sent, end: float | None) -> None:
         """Sends what has to be sent, and then waits for the vote or a wish until `end`, if there is one."""
         for number, view in enumerate(capture.view.layers[len(sent.layers) :], len(sent.layers)):
-            sent.layers.append(await self._sender.send(capture, number, view, sent))
+            if not sent.has_declined:
+                await self._send(capture, number, view, sent)
         while not sent.has_vote:
             if wish := sent.wish:
-                if not await self._grant(wish, capture, sent):
-                    return
+                await self._grant(wish, capture, sent)
             elif end is None:
                 return
             else:
-                left = max(end - time.monotonic(), 0.0)
-                answer = await self._votes.wait(capture.object_id, capture.device_id, left)
+                # Wishes end a wait that is made by the device's name.
+                name = "" if sent.has_declined else capture.device_id
+                answer = await self._votes.wait(capture.object_id, name, max(end - time.monotonic(), 0.0))
                 if answer is None:
                     return
                 sent.hear(answer)
                 if not sent.has_vote and sent.wish is None:
                     return
 
-    async def _grant(self, wish: pb.Wish, capture: Capture, sent: Sent) -> bool:
-        """Sends the picture that the server wishes for; whether there can be such a picture.
+    async def _grant(self, wish: pb.Wish, capture: Capture, sent: Sent) -> None:
+        """Sends the picture that the server wishes for, if there can be such a picture.
 
         Raises:
             UplinkError, PlanningError: as of `Sender.send`.
@@ -108,10 +110,25 @@ class Dialogues:
                 raise ValueError(f"layer {wish.layer} was not offered")
             with tracing.span("still", side=wish.side, most_bytes=wish.most_bytes):
                 made = await asyncio.to_thread(still, capture.view, codec, wish.side, wish.most_bytes)
-                if wish.layer == MAX_LAYER:
-                    made = replace(made, on_wish="")
         except ValueError as error:
             log.error("the wish is passed over", reason=str(error))
-            return False
-        sent.layers.append(await self._sender.send(capture, wish.layer, made, sent, wish))
-        return True
+            sent.has_declined = True
+            return
+        last = replace(made, on_wish="") if wish.layer == MAX_LAYER else made
+        await self._send(capture, wish.layer, last, sent, wish)
+
+    async def _send(
+        self, capture: Capture, number: int, view: Encoded, sent: Sent, wish: pb.Wish | None = None
+    ) -> None:
+        """Sends a layer; a picture that is refused, as one that errors made undecodable, costs no opinion.
+
+        Raises:
+            UplinkError, PlanningError: as of `Sender.send`.
+        """
+        try:
+            sent.layers.append(await self._sender.send(capture, number, view, sent, wish))
+        except UplinkError as error:
+            if not number or error.code not in REFUSALS:
+                raise
+            log.error("the picture is refused", reason=str(error))
+            sent.has_declined = True

@@ -10,7 +10,6 @@ import structlog
 from device.capture import Capture
 from device.picture import draw_view
 from device.sent import Sent
-from semlink.frame import FrameError
 from semlink.source.opinion import OpinionFrame
 from semlink.source.registry import read_frame
 
@@ -39,7 +38,7 @@ class Gallery:
             received, answer = read_frame(last.response.received_frame), last.response.predictions[0].name
             await asyncio.to_thread(draw_view, path, last.view, received, answer, opinion)
             await asyncio.to_thread(self._remove_oldest)
-        except (OSError, FrameError) as error:
+        except (OSError, ValueError) as error:
             log.error("no picture", picture=str(path), reason=str(error))
             return None
         return path

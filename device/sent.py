@@ -42,6 +42,7 @@ class Sent:
     Attributes:
         layers: those that were answered, the first one first.
         answer: the last that was said of the view.
+        has_declined: a picture could not be made, or was refused; the server decides without, and gets no other.
         design_ber: what the next frame's code is to be for, where a code of the channel's choice was too weak.
         uplink_bits: of all frames and plans, with every try, and parity where the channel counts it.
         downlink_bits: of all wishes, and a byte for every other answer.
@@ -49,6 +50,7 @@ class Sent:
 
     layers: list[Layer] = field(default_factory=list)
     answer: Answer = field(default_factory=pb.WaitVoteResponse)
+    has_declined: bool = False
     design_ber: float = 0.0
     uplink_bits: int = 0
     downlink_bits: int = 0
@@ -60,8 +62,8 @@ class Sent:
 
     @property
     def wish(self) -> pb.Wish | None:
-        """What the server wants, if it wants something that it has not got."""
-        wanted = self.answer.wish if self.answer.HasField("wish") else None
+        """What the server wants, if it wants something that it has not got and may get."""
+        wanted = self.answer.wish if self.answer.HasField("wish") and not self.has_declined else None
         return wanted if wanted and self.layers and wanted.layer > self.layers[-1].number else None
 
     def hear(self, answer: Answer) -> None:

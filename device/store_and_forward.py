@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-import grpc
 import structlog
 
 from device.capture import Capture
@@ -13,18 +12,11 @@ from device.dialogue import Dialogues
 from device.planning import PlanningError
 from device.sent import Sent
 from device.spool import Spool, SpoolError
-from device.uplink import LONGEST_PAUSE_SECONDS, UplinkError, UplinkStopped
+from device.uplink import LONGEST_PAUSE_SECONDS, REFUSALS, UplinkError, UplinkStopped
 from semlink.service import tracing
 from semlink.service.correlation import begin_request
 
 log = structlog.get_logger(__name__)
-
-REFUSALS = (
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.ALREADY_EXISTS,
-    grpc.StatusCode.FAILED_PRECONDITION,
-)
-"""Said of one frame, and would be said of it again. All else passes, or is mended by somebody."""
 
 
 class StoreAndForward:

@@ -38,6 +38,12 @@ RETRIED = (
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 )
+REFUSALS = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.FAILED_PRECONDITION,
+)
+"""Said of one frame, and would be said of it again. All else passes, or is mended by somebody."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 3.0
 LONGEST_RETRY_DELAY_SECONDS = 60.0
 """So long a pause a server may ask for."""

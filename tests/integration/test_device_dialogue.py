@@ -225,14 +225,31 @@ async def test_a_lost_answer_costs_its_bits_again_and_the_same_bytes_are_sent(de
     ids=str,
 )
 async def test_a_wish_that_makes_no_sense_is_passed_over(device, reports, wish):
-    link = AskingLink({1: wish}, [None])
+    link = AskingLink({1: wish}, [VOTE])
     async with serving(link) as address:
         rounds = device(address)
         await rounds.run()
     assert rounds.failures == 0
     assert len(link.frames) == 1
     (report,) = reports()
-    assert report["vote"] is None
+    assert report["vote"]["label"] == 7
+
+
+@pytest.mark.parametrize("policy", ["ask", "alone"])
+async def test_a_picture_that_is_refused_costs_no_opinion(device, reports, policy):
+    link = AskingLink({1: SMALL if policy == "ask" else None}, [VOTE])
+    link.refusals = [None, (grpc.StatusCode.INVALID_ARGUMENT, "undecodable")]
+    async with serving(link) as address:
+        rounds = device(address, policy=policy, look=looking(0.2))
+        with capture_logs() as logs:
+            await rounds.run()
+    assert rounds.failures == 0
+    assert [call.layer for call in link.frames] == [0, 1]
+    assert [wait.device_id for wait in link.waits] == [""]  # by its name, it would be told the same wish again
+    assert "the picture is refused" in [log["event"] for log in logs]
+    (report,) = reports()
+    assert (report["source"], report["vote"]["label"]) == ("opinion", 7)
+    assert report["bits_on_air"]["uplink"] == 8 * sum(len(call.frame) for call in link.frames)
 
 
 async def test_who_wishes_again_and_again_gets_each_layer_once(device, reports):
