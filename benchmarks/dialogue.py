@@ -1,0 +1,172 @@
+"""Dialogue of four devices over a delayed link, beside one round of fixed frames; and a device's time per view.
+
+python -m benchmarks.dialogue. Devices and link run in this process, the server in another; each device's model has
+one thread. A round is over when every device knows the vote, from the moment all have taken their pictures.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.delay import delayed
+from benchmarks.processes import running
+from benchmarks.tables import show
+from device.camera import VIEWPOINTS, take_view
+from device.capture import Capture
+from device.dialogue import Dialogues
+from device.encoder import Encoder
+from device.opinion_encoder import OpinionEncoder
+from device.sender import Sender
+from device.sent import Sent
+from device.settings import DeviceSettings
+from device.uplink import Credentials, Uplink
+from semlink.vision.photos import find_photos
+
+ROUNDS = 5
+"""Of each object, under each policy."""
+ROUND_TRIP_SECONDS = 0.02
+PHOTOS = ("chelsea", "coffee", "astronaut", "rocket", "motorcycle_left", "hubble_deep_field", "retina")
+"""Objects: photographs of scikit-image, each from four viewpoints."""
+POLICIES = ("all", "ask")
+MOST_RATIO = 2.5
+"""Of a dialogue's time to that of a round of fixed frames: the bar."""
+SECONDS = 60.0
+"""How long anything may take."""
+
+
+class Round(NamedTuple):
+    """One object, recognised."""
+
+    seconds: float
+    pictures: int
+    """How many views needed a picture behind their opinion."""
+    bits: int
+    """Of all frames."""
+    device_seconds: tuple[float, ...]
+    """Of each view: vision transformer, opinion and stills."""
+
+
+def run(rounds: int = ROUNDS) -> dict[str, Any]:
+    """Has four devices look at every object, policy by policy in turns; prints a table.
+
+    Returns:
+        For each policy, and for dialogues with and without pictures: rounds, median `ms`, mean `bits` a view and
+        mean `device_ms` a view; and `ratios` of dialogues to rounds of fixed frames, object by object (median).
+    """
+    views = {path.stem: [take_view(path, viewpoint) for viewpoint in VIEWPOINTS] for path in find_photos(PHOTOS)}
+    with (
+        running("server", "--threads", 1) as (_, where),
+        delayed(where["grpc"], ROUND_TRIP_SECONDS / 2) as address,
+    ):
+        measured = asyncio.run(_measure(address, views, rounds))
+    fixed = {name: float(np.median([each.seconds for each in measured["all", name]])) for name in views}
+    dialogues = [(name, each) for name in views for each in measured["ask", name]]
+    kinds = {
+        "fixed frames": [each for name in views for each in measured["all", name]],
+        "dialogues without pictures": [each for _, each in dialogues if not each.pictures],
+        "dialogues with pictures": [each for _, each in dialogues if each.pictures],
+    }
+    results: dict[str, Any] = {name: _summary(found) for name, found in kinds.items() if found}
+    for kind, has_pictures in (("dialogues without pictures", False), ("dialogues with pictures", True)):
+        if kind in results:
+            ratios = [
+                each.seconds / fixed[name] for name, each in dialogues if bool(each.pictures) == has_pictures
+            ]
+            results[kind]["ratio"] = float(np.median(ratios))
+    show(
+        f"four devices, {1e3 * ROUND_TRIP_SECONDS:.0f} ms round trip, medians",
+        ("rounds", "ms", "× fixed frames", "bits a view", "device ms a view"),
+        [
+            (
+                name, str(each["rounds"]), f"{each['ms']:.0f}", f"{each.get('ratio', 1):.2f}",
+                f"{each['bits']:.0f}", f"{each['device_ms']:.1f}",
+            )
+            for name, each in results.items()
+        ],
+        f"bar: {MOST_RATIO} × fixed frames",
+    )  # fmt: skip
+    return results
+
+
+async def _measure(
+    address: str, views: Mapping[str, Sequence[NDArray[np.uint8]]], rounds: int
+) -> dict[tuple[str, str], list[Round]]:
+    """Rounds by policy and object, after one of each policy that is not counted."""
+    measured: dict[tuple[str, str], list[Round]] = {(policy, name): [] for policy in POLICIES for name in views}
+    order, numbers = np.random.default_rng(0), itertools.count()
+    async with AsyncExitStack() as stack:
+        cameras = {policy: [_Camera(address, policy, number) for number in range(4)] for policy in POLICIES}
+        for camera in itertools.chain.from_iterable(cameras.values()):
+            await stack.enter_async_context(camera.uplink)
+        for policy in POLICIES:
+            await _round(cameras[policy], next(iter(views.values())), next(numbers))
+        for _ in range(rounds):
+            for place in order.permutation(len(measured)):
+                policy, name = list(measured)[place]
+                measured[policy, name].append(await _round(cameras[policy], views[name], next(numbers)))
+    return measured
+
+
+async def _round(cameras: Sequence["_Camera"], views: Sequence[NDArray[np.uint8]], number: int) -> Round:
+    started = time.perf_counter()
+    async with asyncio.timeout(SECONDS):
+        looks = (camera.look(view, number) for camera, view in zip(cameras, views, strict=True))
+        sent = await asyncio.gather(*looks)
+    seconds = time.perf_counter() - started
+    spent = [(capture.view.attention_ms + _encode_ms(capture, each)) / 1e3 for capture, each in sent]
+    return Round(
+        seconds,
+        sum(len(each.layers) > 1 for _, each in sent),
+        sum(each.uplink_bits for _, each in sent),
+        tuple(spent),
+    )
+
+
+def _encode_ms(capture: Capture, sent: Sent) -> float:
+    return capture.view.encode_ms + sum(layer.view.encode_ms for layer in sent.layers[1:])
+
+
+class _Camera:
+    """A device as its process has it, but for the picture that it is given."""
+
+    def __init__(self, address: str, policy: str, number: int) -> None:
+        settings = DeviceSettings.model_validate(
+            {
+                "to": address, "images": ["chelsea"], "object_id": "unused", "device_id": f"camera-{number}",
+                "policy": policy, "threads": 1, "vote_seconds": SECONDS,
+            }
+        )  # fmt: skip
+        self._device_id = f"camera-{number}"
+        self._encoder = (Encoder if policy == "all" else OpinionEncoder).of(settings)
+        self.uplink = Uplink(address, SECONDS, SECONDS, asyncio.Event(), Credentials())
+        self._dialogues = Dialogues(Sender(settings, self.uplink, None), self.uplink, SECONDS)
+
+    async def look(self, pixels: NDArray[np.uint8], number: int) -> tuple[Capture, Sent]:
+        """Encodes a view and sends it until the vote is known."""
+        view = await asyncio.to_thread(self._encoder.encode, pixels, number)
+        name, sent = f"object-{number}", Sent()
+        capture = Capture(number, name, self._device_id, 4, f"{name}-{self._device_id}", name, None, view)
+        await self._dialogues.begin(capture, sent)
+        await self._dialogues.finish(capture, sent)
+        if not sent.has_vote:
+            raise TimeoutError(f"{name}: no vote within {SECONDS:.0f} s")
+        return capture, sent
+
+
+def _summary(rounds: Sequence[Round]) -> dict[str, float]:
+    return {
+        "rounds": len(rounds),
+        "ms": 1e3 * float(np.median([each.seconds for each in rounds])),
+        "bits": float(np.mean([each.bits for each in rounds])) / 4,
+        "device_ms": 1e3 * float(np.mean([each.device_seconds for each in rounds])),
+    }
+
+
+if __name__ == "__main__":
+    run()
