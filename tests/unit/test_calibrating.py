@@ -1,0 +1,83 @@
+import json
+
+import numpy as np
+import pytest
+
+from experiments import calibrating
+from experiments.calibrating import Replay, Seen, Table, ask, fit, fit_rungs, send_alone
+from semlink.decision.calibration import as_json, read_calibration
+
+CLASSES = 6
+RUNG = (112, 400)
+
+
+def evidence(generator, labels, strength):
+    """(B, C) logarithms of likelihoods of pictures whose right class stands out by some strength, less noise."""
+    right = np.eye(CLASSES)[labels]
+    # The ratio of the likelihoods of N(d, d) and N(0, d) at x is exp(x - d/2): logits are evidence as they are.
+    return generator.normal(strength * right, np.sqrt(strength))
+
+
+def table(pictures, device_scale=1.0, server_scale=1.0, views=1):
+    """Device and server see each picture independently, and are as sure of it as they may be, times a scale."""
+    generator = np.random.default_rng(1)
+    objects = np.arange(pictures) // views
+    labels = generator.integers(CLASSES, size=pictures)[objects]
+    device, still, clean = (evidence(generator, labels, strength) for strength in (2.0, 2.0, 6.0))
+    sizes = generator.integers(200, RUNG[1], pictures)
+    looks = {
+        RUNG: Seen(server_scale * still, device, sizes),
+        (224, 900): Seen(server_scale * clean, device, 2 * sizes),
+    }
+    return Table(labels, device_scale * device, server_scale * clean, looks, objects)
+
+
+def test_finds_the_temperature_and_weights_that_made_the_logits():
+    calibration = fit_rungs(table(4000, device_scale=2.0, server_scale=2.0), "device", "server")
+    assert calibration.opinion_temperature == pytest.approx(2.0, rel=0.1)
+    for rung in calibration.rungs:
+        # Independent evidence is multiplied: the opinion as it is, the look to the power that undoes its scale.
+        assert rung.opinion_weight == pytest.approx(1.0, abs=0.15)
+        assert rung.look_weight == pytest.approx(0.5, rel=0.15)
+    assert [rung.mean_bytes for rung in calibration.rungs] == pytest.approx([300, 600], rel=0.05)
+
+
+def test_the_accuracy_after_a_look_is_that_of_pictures_of_this_confidence():
+    pictures = table(4000)
+    calibration = fit_rungs(pictures, "device", "server")
+    replay, rung = Replay(pictures, calibration), calibration.rungs[1]
+    confidences = np.array([opinion.confidence for opinion in replay.opinions])
+    right = np.array([replay.looked(view, rung).label == pictures.labels[view] for view in range(2000)])
+    for low, high in ((0.2, 0.5), (0.5, 0.8), (0.8, 0.95)):
+        there = (confidences > low) & (confidences <= high)
+        # Three standard deviations of some 400 pictures are below 0.07.
+        assert right[there].mean() == pytest.approx(rung.accuracy_after(confidences[there]).mean(), abs=0.07)
+
+
+def test_every_frame_is_counted_and_a_price_too_high_leaves_the_opinions():
+    pictures = table(40, views=4)
+    replay = Replay(pictures, fit_rungs(pictures, "device", "server"))
+    for policy in (ask, send_alone):
+        dear = policy(replay, np.arange(4), 1.0)
+        assert dear.bits == 128
+        cheap = [policy(replay, views, 0.0) for views in pictures.views()]
+        sizes = [*pictures.looks[RUNG].sizes, *pictures.looks[224, 900].sizes]
+        assert max(decided.bits for decided in cheap) > 128
+        assert all(decided.bits <= 128 + 8 * max(sizes) for decided in cheap)
+
+
+@pytest.mark.parametrize("views", [1, 4])
+def test_a_fit_can_be_written_and_its_curves_fall(monkeypatch, tmp_path, views):
+    monkeypatch.setattr(calibrating, "PRICES", (1e-7, 3e-5, 1e-4, 1.0))
+    steps = []
+    calibration = fit(table(80, views=views), "device", "server", lambda: steps.append(1))
+    assert len(steps) == 4 * calibrating.FOLDS * len(calibrating.POLICIES)
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(as_json(calibration)))
+    assert read_calibration(path) == calibration
+    for curve in (calibration.ask, calibration.alone):
+        losses, bits = ([getattr(point, name) for point in curve.points] for name in ("accuracy_loss", "bits"))
+        assert losses == sorted(losses)
+        assert bits == sorted(bits, reverse=True)
+        assert bits[-1] == 128
+        assert losses[0] < losses[-1]
