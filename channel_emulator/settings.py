@@ -113,4 +113,5 @@ class Settings(ListenSettings, CallSettings):
             at_start = [each for each in parameters(type(channel)) if each.at_start]
             return replace(channel, **{each.name: getattr(self, each.flag) for each in at_start})
         kind = channel_type(self.channel)
-        return kind(**{each.name: getattr(self, each.flag) for each in parameters(kind)})
+        given = {each.name: getattr(self, each.flag) for each in parameters(kind)}
+        return kind(**{name: value for name, value in given.items() if value is not None})

@@ -1,54 +1,21 @@
 """Transmission of one frame: what is exposed to the channel, what arrives of it, and the report of that."""
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from channel_emulator.plan_messages import PlanRefused, read_plan
 from channel_emulator.randomness import FrameRandomness
 from semlink.channel.base import Carried, Channel
 from semlink.channel.fading import MimoFadingState
 from semlink.channel.planned import is_planned
-from semlink.frame import MAX_FRAME_BYTES, Frame
+from semlink.channel.segments import WholeFrame
+from semlink.frame import MAX_FRAME_BYTES
 from semlink.source.registry import read_frame
 from semlink.v1.link_pb2 import ChannelReport, TransmissionPlan
 
 PRECISION = np.complex64
 """In which the state of a channel travels to devices: both ends then know the same channel."""
-
-
-@dataclass(frozen=True, eq=False)
-class WholeFrame:
-    """A frame whose header is exposed as well, as a segment before those of the payload.
-
-    Where the header is lost, zeros arrive in its place: nobody can read such a frame.
-    """
-
-    frame: Frame
-    payload: bytes
-    """All bytes of the frame."""
-
-    @property
-    def payload_bits(self) -> int:
-        """Bits of header and payload."""
-        return self.frame.header_bits + self.frame.payload_bits
-
-    @property
-    def segment_bits(self) -> NDArray[np.int64]:
-        """(1 + N,) bits of the header, and of each segment of the payload."""
-        return np.concatenate([[self.frame.header_bits], self.frame.segment_bits])
-
-    @property
-    def values(self) -> int:
-        """Values of the image."""
-        return self.frame.values
-
-    @property
-    def importance(self) -> NDArray[np.float64]:
-        """(1 + N,) the header before everything, without which nothing else can be read."""
-        return np.concatenate([[1.0], self.frame.importance])
 
 
 def transmit(
@@ -91,7 +58,7 @@ def transmit(
             symbols = plan.numerology.subcarriers // channel.numerology.subcarriers
             report.power = float(plan.power_of_subchannel.sum()) / symbols
     elif impair_header:
-        exposed = WholeFrame(frame, data)
+        exposed = WholeFrame(frame)
     arrival = channel.transmit(exposed, plan, state, randomness.stream())
     if (never := arrival.never).size:
         raise PlanRefused(

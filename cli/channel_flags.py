@@ -13,7 +13,7 @@ import typer
 from cli.from_settings import bound, fail, sentence
 from semlink import parameters as declared
 from semlink.channel.base import Channel, channel_type, channels
-from semlink.parameters import flag_of, parameters
+from semlink.parameters import flag_of, joined, parameters
 
 START = "bsc"
 """Channel where none is named."""
@@ -134,7 +134,9 @@ def _declared() -> dict[str, tuple[declared.Parameter, list[str]]]:
     found: dict[str, tuple[declared.Parameter, list[str]]] = {}
     for name, kind in channels().items():
         for parameter in parameters(kind):
-            found.setdefault(parameter.flag, (parameter, []))[1].append(name.replace("_", "-"))
+            flag = parameter.flag
+            known, users = found.get(flag, (parameter, []))
+            found[flag] = joined(known, parameter), [*users, name.replace("_", "-")]
     return found
 
 

@@ -9,7 +9,7 @@ models are made from what `parameters` and `keywords` read of them.
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from functools import cache
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
@@ -88,7 +88,8 @@ class Parameter:
     def choices(self) -> tuple[Any, ...]:
         """Values of a parameter that has only some; else none."""
         kind = get_args(self.annotation)[0]
-        return get_args(kind) if get_origin(kind) is Literal else ()
+        kinds = get_args(kind) if NoneType in get_args(kind) else (kind,)
+        return next((get_args(each) for each in kinds if get_origin(each) is Literal), ())
 
     def check(self, value: Any) -> None:
         """ValueError unless the value is within the range."""
@@ -107,6 +108,31 @@ class Parameter:
         for limits in about:
             if isinstance(limits, annotated_types.Interval):
                 _check_interval(self.name, value, limits)
+
+
+def joined(one: Parameter, other: Parameter) -> Parameter:
+    """The flag of two parameters of the same name: of choices that differ, with those of both, and no default.
+
+    Where the flag is not given, its value is None, and each has its own default.
+
+    Raises:
+        ValueError: they differ in more than their choices.
+
+    >>> first, second = (
+    ...     Parameter("access", "access", Annotated[Literal[choices], None], choices[0], choices[0], help)
+    ...     for choices, help in ((("none", "ldpc"), "code"), (("qam", "ldpc"), "symbols"))
+    ... )
+    >>> joined(first, second).choices, joined(first, second).help
+    (('none', 'ldpc', 'qam'), 'code; symbols')
+    """
+    if one == other:
+        return one
+    if not (one.choices and other.choices) or (one.name, one.flag) != (other.name, other.flag):
+        raise ValueError(f"--{one.flag} is declared in different ways")
+    choices = tuple(dict.fromkeys(one.choices + other.choices))
+    told = "; ".join(dict.fromkeys([one.help, other.help]))
+    kind: Any = Annotated[Literal[choices] | None, Option(told)]
+    return replace(one, annotation=kind, default=None, initial=None, help=told)
 
 
 class _Declares(Protocol):

@@ -28,7 +28,9 @@ _NODES = 48
 """Of the quadratures over noise and fading: the third digit of a rate stands."""
 
 
-def code_rate(k: int, error: float, *, order: int, snr_db: float, fading: bool) -> float:
+def code_rate(
+    k: int, error: float, *, order: int, snr_db: float, fading: bool, lowest: float = LOWEST_RATE
+) -> float:
     """The highest rate at which a block of k bits fails with probability ε at most, by the normal approximation.
 
     >>> [round(code_rate(4000, error, order=16, snr_db=10, fading=False), 2) for error in (1e-4, 1e-2)]
@@ -40,16 +42,30 @@ def code_rate(k: int, error: float, *, order: int, snr_db: float, fading: bool) 
         order: of the QAM, one of 4, 16, 64, 256.
         snr_db: mean E_s/N0 in dB.
         fading: Rayleigh fading that the receiver knows, another for every symbol.
+        lowest: rate that is not gone below, also where it fails more often.
 
     Returns:
-        R within [`LOWEST_RATE`, `HIGHEST_RATE`]: the lowest also where it fails more often.
+        R within [`lowest`, `HIGHEST_RATE`].
     """
     mean, variance = information_density(order, round(snr_db - GAP_DB, 6), fading)
     if mean <= 0:
-        return LOWEST_RATE
+        return lowest
+    uses = uses_needed(k, error, mean, variance)
+    return min(max(k / (uses * bits_per_symbol(order)), lowest), HIGHEST_RATE)
+
+
+def uses_needed(k: int, error: float, mean: float, variance: float) -> float:
+    """Channel uses N of a block of k bits that fails with probability ε, by the normal approximation.
+
+    Args:
+        k: information bits.
+        error: ε, within (0, 0.5].
+        mean: I > 0 of what a use tells, in bits.
+        variance: V of it, in squared bits.
+    """
     spread = math.sqrt(variance) * NormalDist().inv_cdf(1 - error)
     root = (spread + math.sqrt(spread**2 + 4 * mean * k)) / (2 * mean)  # √N of the quadratic equation
-    return min(max(k / (root**2 * bits_per_symbol(order)), LOWEST_RATE), HIGHEST_RATE)
+    return root**2
 
 
 @lru_cache(maxsize=256)

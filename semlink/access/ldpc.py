@@ -23,6 +23,8 @@ SHORTEST_BLOCK = 12
 """Fewest information bits of a code block, those of the smallest block of 5G's channels with this code."""
 LONGEST_BLOCK = {1: 8448, 2: 3840}
 """Most information bits of a block, by base graph: 22 and 10 columns of 384."""
+LONGEST_OF_LOW_RATE = 3824
+"""Most information bits of a block that has all rates down to the lowest of base graph 2."""
 LOWEST_RATE = {1: 1 / 3, 2: 1 / 5}
 """By base graph; lower rates would repeat bits."""
 HIGHEST_RATE = 0.95
@@ -81,7 +83,7 @@ class Ldpc:
     @cached_property
     def graph(self) -> int:
         """Base graph, 1 or 2 (Section 7.2.2)."""
-        short = self.k <= 292 or (self.k <= 3824 and self.rate <= 0.67) or self.rate <= 0.25
+        short = self.k <= 292 or (self.k <= LONGEST_OF_LOW_RATE and self.rate <= 0.67) or self.rate <= 0.25
         return 2 if short else 1
 
     @cached_property
@@ -196,8 +198,7 @@ def cut_into_blocks(bits: int, rate: float) -> tuple[int, int, int]:
     Returns:
         Number of blocks, k and n of each.
     """
-    # Base graph 2 has the lower rates; up to 3824 bits it has them all down to 1/5.
-    most = LONGEST_BLOCK[1] if rate > 1 / 3 else 3824
+    most = LONGEST_BLOCK[1] if rate > 1 / 3 else LONGEST_OF_LOW_RATE
     blocks = -(-bits // most)
     k = max(-(-bits // blocks), SHORTEST_BLOCK)
     return blocks, k, max(math.ceil(k / rate), 1)

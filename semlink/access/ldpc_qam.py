@@ -24,8 +24,8 @@ from semlink.access.ldpc import LONGEST_BLOCK, Ldpc, cut_into_blocks
 from semlink.access.symbol_link import SymbolLink
 from semlink.access.uncoded_qam import modulate_filled
 from semlink.channel.base import Arrival, Carried, payload_values
-from semlink.channel.packet_loss import lost_segments
 from semlink.channel.qam import bits_per_symbol, demodulate_soft
+from semlink.channel.segments import lost_segments
 
 MOST_LEVELS = 16
 FIRST_ERROR, LAST_ERROR = 1e-4, 1e-2

@@ -102,6 +102,10 @@ class Arrival:
     """(N,) by equation (24) or (38) of IA-QSMPA, possibly infinite; the largest is T_d."""
     channel_uses: int | None = None
     """Symbols that were on the air; None: the channel has none, or another measure of what it spent."""
+    air_bits: int | None = None
+    """Bits that were on the air, parity and CRC included; None: those that were exposed, uncoded."""
+    measured_ber: float | None = None
+    """Bit error rate of the air as the receiver measures it, on the blocks that it could decode; None: on none."""
 
     @property
     def never(self) -> NDArray[np.int64]:
@@ -309,7 +313,7 @@ def channel_type(name: str) -> type[Channel]:
     """The channel of a name, such as "mimo_ofdm" or "mimo-ofdm".
 
     >>> channel_type("bsc")(ber=0.01)
-    BinarySymmetricChannel(ber=0.01)
+    BinarySymmetricChannel(ber=0.01, access='none', design_ber=None)
 
     Raises:
         ValueError: there is none.

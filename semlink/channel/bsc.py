@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semlink.channel.base import Arrival, Carried, Erring, register
-from semlink.channel.fading import FadingState
-from semlink.channel.plan import Plan
+from semlink.channel.over_bits import OverBits
 
 QUICK_FLIPS = 50_000
 """Flips to expect of a frame that is sent within a millisecond."""
@@ -16,23 +15,22 @@ QUICK_FLIPS = 50_000
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class BinarySymmetricChannel(Erring):
+class BinarySymmetricChannel(OverBits, Erring):
     """Every bit arrives inverted with probability `ber`, independently of all others."""
 
     name = "bsc"
 
-    def is_quick(self, bits: int) -> bool:
+    @property
+    def own_ber(self) -> float:
+        """μ."""
+        return self.ber
+
+    def carries_quickly(self, bits: int) -> bool:
         """The time goes with the number of flips."""
         return self.ber * bits <= QUICK_FLIPS
 
-    def transmit(
-        self,
-        frame: Carried,
-        plan: Plan | None,
-        state: FadingState | None,
-        generator: np.random.Generator,
-    ) -> Arrival:
-        """See `Channel.transmit` and `flip_positions`."""
+    def carry(self, frame: Carried, generator: np.random.Generator) -> Arrival:
+        """See `OverBits.carry` and `flip_positions`."""
         return Arrival(flip_positions(frame.payload_bits, self.ber, generator))
 
 

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from semlink.channel.base import Arrival, Carried, Erring, register
 from semlink.channel.bsc import QUICK_FLIPS, flip_positions
-from semlink.channel.fading import FadingState
-from semlink.channel.plan import Plan
+from semlink.channel.over_bits import OverBits
 from semlink.parameters import Option
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class GilbertElliott(Erring):
+class GilbertElliott(OverBits, Erring):
     """Bits arrive inverted in bursts: as many as over `bsc` at the same `ber`, but one beside the other."""
 
     name = "burst"
@@ -56,18 +55,17 @@ class GilbertElliott(Erring):
         excess = self.ber - self.gap_ber
         return excess / (self.burst_ber - self.gap_ber) if excess else 0.0
 
-    def is_quick(self, bits: int) -> bool:
+    @property
+    def own_ber(self) -> float:
+        """μ: that of bursts and gaps together."""
+        return self.ber
+
+    def carries_quickly(self, bits: int) -> bool:
         """The time goes with the number of flips and of bursts."""
         return bits * (self.ber + self.burst_share / self.burst_length) <= QUICK_FLIPS
 
-    def transmit(
-        self,
-        frame: Carried,
-        plan: Plan | None,
-        state: FadingState | None,
-        generator: np.random.Generator,
-    ) -> Arrival:
-        """See `Channel.transmit`: errors of the bursts and of the gaps."""
+    def carry(self, frame: Carried, generator: np.random.Generator) -> Arrival:
+        """See `OverBits.carry`: errors of the bursts and of the gaps."""
         edges = burst_edges(frame.payload_bits, self.burst_share, self.burst_length, generator)
         flips = [
             _flips_within(edges[begin:], error_rate, generator)

@@ -4,28 +4,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semlink.channel.base import Arrival, Carried, Channel, register
-from semlink.channel.fading import FadingState
-from semlink.channel.plan import Plan
+from semlink.channel.base import Arrival, Carried, register
+from semlink.channel.over_bits import OverBits
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class NoImpairment(Channel):
+class NoImpairment(OverBits):
     """Every bit arrives as it was sent."""
 
     name = "none"
 
-    def is_quick(self, bits: int) -> bool:
+    @property
+    def own_ber(self) -> float:
+        """Nothing errs."""
+        return 0.0
+
+    def carries_quickly(self, bits: int) -> bool:
         """There is nothing to do."""
         return True
 
-    def transmit(
-        self,
-        frame: Carried,
-        plan: Plan | None,
-        state: FadingState | None,
-        generator: np.random.Generator,
-    ) -> Arrival:
-        """See `Channel.transmit`."""
+    def carry(self, frame: Carried, generator: np.random.Generator) -> Arrival:
+        """See `OverBits.carry`."""
         return Arrival(np.empty(0, np.int64))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, create_model
 
-from semlink.parameters import Only, Parameter
+from semlink.parameters import Only, Parameter, joined
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -25,8 +25,10 @@ def declared_fields(other: str, declared: Mapping[str, Iterable[Parameter]]) -> 
     users: dict[str, list[str]] = {}
     for name, parameters in declared.items():
         for each in parameters:
-            if known.setdefault(each.flag, each) != each:
-                raise ValueError(f"{name} and {users[each.flag][0]} declare --{each.flag} in different ways")
+            try:
+                known[each.flag] = joined(known.get(each.flag, each), each)
+            except ValueError as error:
+                raise ValueError(f"{name} and {users[each.flag][0]}: {error}") from None
             users.setdefault(each.flag, []).append(name)
     fields: dict[str, Any] = {}
     for flag, each in known.items():

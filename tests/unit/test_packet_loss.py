@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from channel_emulator.randomness import FrameRandomness
 from channel_emulator.transmission import transmit
 from semlink.channel.base import RawBits
-from semlink.channel.packet_loss import PacketLoss, lost_segments
+from semlink.channel.packet_loss import PacketLoss
+from semlink.channel.segments import lost_segments
 from semlink.frame import FrameError
 from semlink.source.iaq.coder import encode
 from semlink.source.registry import read_frame
