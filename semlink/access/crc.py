@@ -1,4 +1,8 @@
-"""CRC of 5G NR (3GPP TS 38.212, Section 5.1): parity bits that tell a receiver whether a code block is right."""
+"""CRC of 5G NR (3GPP TS 38.212, Section 5.1): parity bits that tell a receiver whether a code block is right.
+
+They are sent inverted, as if scrambled with an identity of ones (Section 7.3.2): a block of zeros, which is what a
+decoder makes of nothing at all, is then none that holds.
+"""
 
 from functools import lru_cache
 
@@ -20,7 +24,7 @@ def attach_crc(information: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Blocks with their parity bits behind them.
 
     >>> attach_crc(np.ones((1, 4), np.uint8))
-    array([[1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1]],
+    array([[1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0]],
           dtype=uint8)
 
     Args:
@@ -39,9 +43,9 @@ def crc_holds(blocks: NDArray[np.uint8], information: int) -> NDArray[np.bool_]:
 
 
 def _parity(information: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(B, L) parity bits of (B, A) bits: the sum of the remainders of the powers of D that they stand for."""
+    """(B, L) inverted sum of the remainders of the powers of D that (B, A) bits stand for."""
     sums = information.astype(np.float32) @ _remainders(information.shape[1])  # counts, exact in float32
-    return (sums.astype(np.int64) & 1).astype(np.uint8)
+    return (sums.astype(np.int64) & 1).astype(np.uint8) ^ 1
 
 
 @lru_cache(maxsize=64)

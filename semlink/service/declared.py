@@ -27,8 +27,9 @@ def declared_fields(other: str, declared: Mapping[str, Iterable[Parameter]]) -> 
         for each in parameters:
             try:
                 known[each.flag] = joined(known.get(each.flag, each), each)
-            except ValueError as error:
-                raise ValueError(f"{name} and {users[each.flag][0]}: {error}") from None
+            except ValueError:
+                other_user = users[each.flag][0]
+                raise ValueError(f"{name} and {other_user} declare --{each.flag} in different ways") from None
             users.setdefault(each.flag, []).append(name)
     fields: dict[str, Any] = {}
     for flag, each in known.items():
