@@ -45,7 +45,7 @@ def crc_holds(blocks: NDArray[np.uint8], information: int) -> NDArray[np.bool_]:
 def _parity(information: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(B, L) inverted sum of the remainders of the powers of D that (B, A) bits stand for."""
     sums = information.astype(np.float32) @ _remainders(information.shape[1])  # counts, exact in float32
-    return (sums.astype(np.int64) & 1).astype(np.uint8) ^ 1
+    return (1 - (sums.astype(np.int64) & 1)).astype(np.uint8)
 
 
 @lru_cache(maxsize=64)
