@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 from pydantic import SecretBytes
-from scripted_link import serving
+from scripted_link import serving, unused_address
 from structlog.testing import capture_logs
 
 from device.device import Device
@@ -358,3 +358,13 @@ async def test_a_dead_server_of_many_objects_fills_no_spool(device, reports, tmp
         await running
     assert [report["frame_id"] for report in reports()] == list(range(MAX_VOTES_AWAITED, MAX_VOTES_AWAITED + 3))
     assert held(path) == list(range(MAX_VOTES_AWAITED))
+
+
+async def test_bits_that_found_no_connection_were_not_on_the_air(device, reports):
+    address, link = unused_address(), AskingLink({1: VOTE})
+    with capture_logs() as logs:
+        running = asyncio.ensure_future(device(address, retry_seconds=60).run())
+        await until(lambda: [log["event"] for log in logs].count("no answer, asking again") == 2)
+        async with serving(link, int(address.rpartition(":")[2])):
+            await running
+    assert reports()[0]["bits_on_air"] == {"uplink": 128, "downlink": 8}
