@@ -120,10 +120,11 @@ class ServerSettings(ListenSettings):
 
     @model_validator(mode="after")
     def _votes_are_taken_in_time(self) -> Self:
-        if self.vote_after_seconds >= self.object_ttl_seconds:
+        if self.vote_after_seconds + self.wish_seconds >= self.object_ttl_seconds:
             raise ValueError(
-                f"--vote-after-seconds, {self.vote_after_seconds:g}, must be less than --object-ttl-seconds, "
-                f"{self.object_ttl_seconds:g}: an object that has been forgotten has no vote"
+                f"--vote-after-seconds, {self.vote_after_seconds:g}, and --wish-seconds, {self.wish_seconds:g}, "
+                f"together must be less than --object-ttl-seconds, {self.object_ttl_seconds:g}: an object that has "
+                "been forgotten has no vote"
             )
         return self
 

@@ -86,6 +86,23 @@ class Hostile:
             request.lost_patches.extend([196 + random.randrange(1000)] * random.choice((1, 300)))
         return request
 
+    def layered_request(self) -> ClassifyRequest:
+        """A good frame of any source coder or opinion at a place where no view can have it."""
+        random = self.random
+        request = ClassifyRequest(
+            frame=random.choice(self._any), object_id=f"thing {random.randrange(9)}", device_id="layered",
+            frame_id=random.randrange(2**64), expected_views=random.choice((0, 1, 64)),
+            layer=random.choice((1, 2, 7, 8, 2**32 - 1)), more=random.choice((0, 1, 2, 3, -1, 2**31 - 1)),
+        )  # fmt: skip
+        match random.randrange(4):
+            case 0:
+                request.object_id = ""
+            case 1:
+                request.layer, request.more = 0, random.choice((3, 4, -(2**31)))
+            case 2:
+                request.frame = self.frame()
+        return request
+
     def planned_request(self) -> ClassifyRequest:
         """A good frame with a plan that can't be carried out, of the device `planned`."""
         random = self.random
@@ -116,7 +133,9 @@ class Hostile:
                 return random.randbytes(random.choice((1, 2, 10, 100, 2000)))
             case 3:
                 wait = random.choice((-1.0, 61.0, float("nan"), float("inf"), 1e308))
-                return WaitVoteRequest(object_id="cup", wait_seconds=wait).SerializeToString()
+                device = random.choice(NAMES)
+                asking = WaitVoteRequest(object_id="cup", wait_seconds=wait, device_id=device)
+                return asking.SerializeToString()
             case 4:  # a length that is longer than all there is, of a field of any number
                 return bytes([random.randrange(256), *[0xFF] * random.randint(1, 12), random.randrange(128)])
             case _:  # groups in groups, text that is no UTF-8, numbers that do not end

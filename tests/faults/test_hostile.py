@@ -59,7 +59,8 @@ def test_hostile_inputs(server, emulator, frames, other_frames, pytestconfig):
             ("gRPC, server", call, server, 0.35),
             ("gRPC, emulator", call, emulator, 0.25),
             ("gRPC, plans", plan, emulator, 0.01),
-            ("REST, server", ask, server, 0.2),
+            ("gRPC, layers", layer, server, 0.05),
+            ("REST, server", ask, server, 0.15),
             ("HTTP, emulator", control, emulator, 0.15),
             ("no HTTP, server", shout, server, 0.04),
         ):
@@ -108,6 +109,13 @@ def plan(process: Running, hostile: Hostile, count: int) -> None:
     )
 
 
+def layer(process: Running, hostile: Hostile, count: int) -> None:
+    """Layers of views that there are not."""
+    check_refused(
+        (process.link.Classify.future(hostile.layered_request(), timeout=120), False) for _ in range(count)
+    )
+
+
 def check_refused(calls: Iterable[tuple[grpc.Future, bool]]) -> None:
     """Each call is refused as it should be; those with True beside them may be answered too."""
     waiting: deque[tuple[grpc.Future, bool]] = deque()
@@ -136,8 +144,8 @@ def ask(process: Running, hostile: Hostile, count: int) -> None:
 
     def requests() -> Iterator[tuple]:
         for _ in range(count):
-            names = ("object_id", "device_id", "frame_id", "expected_views", "top_k", "wait_seconds", "x%00")
-            query = hostile.query(*names)
+            ids = "object_id", "device_id", "frame_id", "expected_views"
+            query = hostile.query(*ids, "top_k", "layer", "more", "wait_seconds", "x%00")
             match random.randrange(6):
                 case 0:
                     yield "GET", f"/v1/votes/{hostile.query('a')}?{query}", None, {}

@@ -15,9 +15,10 @@ from session_stores import (
     until_waiting,
 )
 
+from semlink.decision.asking import Ask
 from server.metrics import Metrics
 from server.refusals import Refusal, StoreAway, UnknownObject, WrongViews
-from server.sessions import Rules, SubmittedView, Vote, redis, sessions
+from server.sessions import FOLLOWS, NOTHING, ON_WISH, Rules, SubmittedView, Vote, Wish, redis, sessions
 
 
 @pytest.fixture
@@ -94,8 +95,57 @@ class TestServersThatShare:
             assert {await kept.wait(str(thing), 0) for kept in servers} == {Vote(0, "class 0", 1, 5)}
         assert sum(counted(each, "votes", outcome="plurality") for each in metrics) == 8
 
+    async def test_decide_once_whoever_hears_what(self, store):
+        """Every layer goes to all three at once, and each of them would decide."""
+
+        def ask(views):
+            unseen = [number for number, view in enumerate(views) if not view.looks]
+            return [Ask(number, 160, 1000) for number in unseen[:1]]  # one after the other
+
+        metrics = [Metrics() for _ in range(3)]
+        servers = [store(each, ask=ask) for each in metrics]
+
+        async def tell(thing: str, device: str, label: int, layer: int, is_look: bool):
+            eye = Eye(recognition(label, is_look=is_look))
+            more = NOTHING if is_look else ON_WISH
+            calls = [
+                add(kept, eye, device, thing=thing, views=3, layer=layer, more=more, fingerprint=bytes([layer]))
+                for kept in servers
+            ]
+            answers = await asyncio.gather(*calls)
+            assert len({answer for answer, _, _ in answers}) == 1
+            assert [repeated for _, _, repeated in answers].count(False) == eye.calls == 1
+
+        async def converse(thing: str, device: str) -> Vote:
+            await tell(thing, device, 3, 0, False)
+            kept = servers[ord(device) % 3]
+            while not isinstance(status := await kept.wait(thing, 60, device_id=device), Vote):
+                assert status == Wish(1, 1000, 160)
+                await tell(thing, device, 7, 1, True)
+            return status
+
+        dialogues = [converse(str(thing), device) for thing in range(6) for device in "abc"]
+        assert set(await asyncio.gather(*dialogues)) == {Vote(7, "class 7", 3, 3)}
+        assert sum(counted(each, "wishes") for each in metrics) == 6 * 3
+        assert sum(counted(each, "votes", outcome="unanimous") for each in metrics) == 6
+        assert sum(counted(each, name) for each in metrics for name in ("late_views", "overdue_votes")) == 0
+
 
 class TestServerThatDies:
+    async def test_loses_a_layer_and_not_those_before(self, store, short_lease):
+        dead, alive = store(), store()
+        await add(dead, Eye(recognition(3, is_look=False)), views=1, more=FOLLOWS)
+        eye = Eye(held=True)
+        call = asyncio.create_task(add(dead, eye, views=1, layer=1))
+        await until(lambda: eye.calls)
+        await dead.close()
+        call.cancel()
+        vote = Vote(5, "class 5", 1, 1)
+        again = Eye(recognition(5))
+        assert await add(alive, again, views=1, layer=1) == (recognition(5), vote, False)
+        assert again.known.label == 3
+        assert await add(alive, Eye(), views=1, more=FOLLOWS) == (recognition(3, is_look=False), vote, True)
+
     async def test_loses_its_view_to_a_retry_elsewhere(self, store, short_lease):
         dead, alive = store(), store()
         eye = Eye(held=True)

@@ -48,8 +48,13 @@ def mistake(capsys, process, arguments):
 
 
 def test_a_vote_is_due_before_its_object_is_forgotten(capsys):
-    arguments = ["--vote-after-seconds", "60", "--object-ttl-seconds", "60"]
+    arguments = ["--vote-after-seconds", "50", "--wish-seconds", "10", "--object-ttl-seconds", "60"]
     assert "must be less than --object-ttl-seconds, 60" in mistake(capsys, "server", arguments)
+
+
+def test_a_server_has_one_target(capsys):
+    said = mistake(capsys, "server", ["--target-accuracy-loss", "1", "--budget-bits", "9000"])
+    assert "--target-accuracy-loss and --budget-bits exclude each other" in " ".join(said.split())
 
 
 def sample(kind, name):
