@@ -123,8 +123,8 @@ class ServerSettings(ListenSettings):
         if self.vote_after_seconds + self.wish_seconds >= self.object_ttl_seconds:
             raise ValueError(
                 f"--vote-after-seconds, {self.vote_after_seconds:g}, and --wish-seconds, {self.wish_seconds:g}, "
-                f"together must be less than --object-ttl-seconds, {self.object_ttl_seconds:g}: an object that has "
-                "been forgotten has no vote"
+                f"together must be less than --object-ttl-seconds, {self.object_ttl_seconds:g}: what has been "
+                "forgotten has no vote"
             )
         return self
 

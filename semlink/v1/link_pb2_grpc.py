@@ -64,17 +64,19 @@ class LinkServiceServicer:
         then a picture, where the device announced one or the server wished for one. A layer is a frame of its own to
         retries: repeated, it is answered with its first answer. A view counts once, with what is known of it.
 
-        The vote on an object is taken once: when all its views are in and the server wishes for nothing more, or at
-        the server's deadline
-        (--vote-after-seconds after the first view that is in) if enough of them are (--quorum). From then on it is
-        the same for whoever asks. A view that comes later is answered with its own predictions and this vote, which
-        it does not change.
+        The server decides on an object when all its views are in, or at its deadline (--vote-after-seconds after the
+        first one) if enough of them are there (--quorum), complete or not. The vote on it is taken once: when the
+        server then wishes for nothing more, or --wish-seconds after its last new wish. From then on it is the same for
+        whoever asks. A view that comes later is answered with its own predictions and this vote, which it does not
+        change.
 
         Errors:
         INVALID_ARGUMENT     the frame or a field is malformed; the message says which rule it broke
         ALREADY_EXISTS       this device has given another view of this object before
-        FAILED_PRECONDITION  the object has all its views, or expects another number of them; or the channel's
-        access scheme takes frames of another coder, or of another training, alone
+        NOT_FOUND            the layer before this one has not arrived, or is forgotten: begin with layer 0
+        FAILED_PRECONDITION  the object has all its views, or expects another number of them; or the view is complete;
+        or the channel's access scheme takes frames of another coder, or of another training,
+        alone
         ABORTED              the channel takes frames with a plan, and this one has none, or one made for another
         state of the channel, or one under which some block would never get through: ask
         ChannelService for the state, plan anew, send again; not at once again and again
@@ -95,7 +97,7 @@ class LinkServiceServicer:
 
         Errors:
         INVALID_ARGUMENT    the object id is empty or too long, or `wait_seconds` is outside [0, 60]
-        NOT_FOUND           no view of this object has arrived, or its vote has expired
+        NOT_FOUND           no view of this object has arrived, or none of `device_id`, or its vote has expired
         RESOURCE_EXHAUSTED  too many callers are waiting already
         UNAVAILABLE         the server can't reach the store that it shares with other servers: try again
         """

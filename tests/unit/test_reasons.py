@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 OF_STATUS = {
     status.name.lower() for status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.CONFLICT)
 }
-ARGUMENT = {"ProblemError": 1, "abort": 3, "ContainerError": 1, "ImageError": 1}
+ARGUMENT = {"ProblemError": 1, "BadFrame": 1, "abort": 3, "ContainerError": 1, "ImageError": 1}
 """Which argument of a call is the reason."""
 
 
@@ -45,7 +45,7 @@ def listed() -> set[str]:
 
 
 def test_the_page_lists_every_reason_and_no_other():
-    known = {*refusals(), *frame_rules(), "lost_patches", *(f"plan_{rule}" for rule in PLAN_REASONS)}
+    known = {*refusals(), *frame_rules(), *(f"plan_{rule}" for rule in PLAN_REASONS)}
     known |= {f"access_{reason}" for reason in ACCESS_REASONS}
     known |= {"internal", "picture_malformed", "picture_memory"} | in_sources() | OF_STATUS
     assert {"media_type", "content_encoding", "body_broken", "picture_segments", "on_air_too_long"} <= in_sources()
