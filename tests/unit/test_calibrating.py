@@ -43,7 +43,7 @@ def test_finds_the_temperature_and_weights_that_made_the_logits():
 
 
 def test_the_accuracy_after_a_look_is_that_of_pictures_of_this_confidence():
-    pictures = table(4000)
+    pictures = table(2000)
     calibration = fit_rungs(pictures, "device", "server")
     replay, rung = Replay(pictures, calibration), calibration.rungs[1]
     confidences = np.array([opinion.confidence for opinion in replay.opinions])
