@@ -24,7 +24,7 @@ from device.policy import PolicySettings
 from semlink.access.planner import PlanMethod
 from semlink.channel.base import channels
 from semlink.decision.calibration import CalibrationError
-from semlink.parameters import Only
+from semlink.parameters import Only, parameters
 from semlink.vision.photos import PhotosError, find_photos
 
 VIEWS = 4
@@ -41,6 +41,12 @@ CHANNEL = Settings(
 )
 
 PLANNED = tuple(name.replace("_", "-") for name, kind in channels().items() if kind.takes_plan)
+CODED = tuple(
+    name.replace("_", "-")
+    for name, kind in channels().items()
+    if any(each.name == "access" and "ldpc" in each.choices for each in parameters(kind))
+)
+"""Channels that code a whole frame, if they are told to."""
 WITH_CHANNEL = {"pace": Only("channel", PLANNED)}
 """An emulator may get another channel at run time; that of a demo stays."""
 BESIDE_PLAN = dict.fromkeys(("method", "gamma", "design_ber", "threshold"), Only("plan", (None,)))
@@ -100,8 +106,9 @@ def demo(
 
     Starts the server, the channel emulator and four devices, prints what each view became and the vote, writes
     summary.json and a picture of every view, and stops all it started. With --policy ask or alone, it says whose
-    picture was sent, and why the others were not. For a channel that takes plans, --plan is ia-qsmpa by default,
-    and exact for frames whose bits it does not choose.
+    picture was sent, and why the others were not; errors make nonsense of such pictures, so that --access is ldpc
+    by default where the channel has it. For a channel that takes plans, --plan is ia-qsmpa by default, and exact
+    for frames whose bits it does not choose.
     """
     takes_plans = channel.channel in PLANNED
     if encoder.plan and not takes_plans:
@@ -110,6 +117,9 @@ def demo(
         given = {name: getattr(encoder, name) for name in encoder.model_fields_set}
         method = PlanMethod.IA_QSMPA if encoder.source in PLANNING else PlanMethod.EXACT
         encoder = ENCODER.checked({**given, "plan": method})
+    if encoder.policy != "all" and channel.channel in CODED and "access" not in channel.model_fields_set:
+        given = {name: getattr(channel, name) for name in channel.model_fields_set - CHANNEL.fixed.keys()}
+        channel = CHANNEL.checked({**given, "access": "ldpc"})
     refuse_without_effect(encoder, encoder.model_fields_set, BESIDE_PLAN)
     refuse_without_effect(channel, channel.model_fields_set, WITH_CHANNEL)
     console = Console()

@@ -254,13 +254,13 @@ async def no_answers(server, photos, viewpoints):
             {"plan": "fixed"},
         ),
         (
-            "--policy alone --budget-bits 4000 --codec webp --protect-for 0.05",
-            {"channel": "bsc"},
+            "--policy alone --budget-bits 4000 --codec webp --protect-for 0.05 --channel burst --access none",
+            {"channel": "burst", "access": "none"},
             {"policy": "alone", "budget_bits": 4000, "codec": "webp", "source": "codec", "protect_for": 0.05},
         ),
         (
             "--policy ask --target-accuracy-loss 2",
-            {"channel": "bsc"},
+            {"channel": "bsc", "access": "ldpc"},
             {"policy": "ask", "target_accuracy_loss": None, "source": "codec"},
         ),
     ],
