@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import structlog
 from fastapi import FastAPI
 
 from semlink.decision.asking import decide
@@ -23,6 +24,8 @@ from server.sessions.decisions import Asking
 from server.sessions.memory import MemoryStore
 from server.sessions.store import SessionStore
 from server.settings import ServerSettings
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def _asking(settings: ServerSettings, calibration: Calibration) -> Asking:
     except CalibrationError as error:
         flag = "--target-accuracy-loss" if settings.budget_bits is None else "--budget-bits"
         raise StartupError(f"{flag}: {error}") from None
+    log.info("calibration", device=calibration.device, server=calibration.server, price_of_a_bit=price)
     return partial(decide, calibration=calibration, price=price)
 
 

@@ -95,7 +95,7 @@ class Metrics:
         self.overdue_votes = counter("overdue_votes", text)
         text = "Wishes for one more layer of a view, before the vote on its object is taken."
         self.wishes = counter("wishes", text)
-        text = "Opinions that arrived, refused and repeated ones included."
+        text = "Opinions that were taken, repeated ones left out."
         self.opinions = counter("opinions", text)
         text = "Views, or layers of them, answered after the vote on their object, which they did not change."
         self.late_views = counter("late_views", text)

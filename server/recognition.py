@@ -249,12 +249,12 @@ class Recognizer:
         if self._header_keys is not None:
             raise BadTag("a picture has no header with a tag: this server takes frames of its devices only")
 
+        if request.layer or request.more != "nothing":
+            raise Refusal("a picture is no layer of a view: send a frame, or leave layer and more out")
+
         async def decode() -> Decoded[ModelInput]:
             decoded = await self.pictures.decode(data)
             return Decoded(ModelInput(decoded.item, request.top_k), decoded.began, decoded.ended)
-
-        if request.layer or request.more != "nothing":
-            raise Refusal("a picture is no layer of a view: send a frame, or leave layer and more out")
 
         def recognise(opinion: Belief | None) -> Pending:
             return self._ready_batcher().submit_picture(decode, deadline)

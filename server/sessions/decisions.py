@@ -127,11 +127,11 @@ def decide(standing: Standing, ask: Asking) -> Vote | dict[str, Wish] | None:
     Depends on its arguments alone: two servers that share a store decide alike.
     """
     counted = standing.counted
-    if standing.vote or not counted or (standing.missing and not standing.is_due):
+    if standing.vote or not counted:
         return None
     if standing.is_overdue:
         return vote_of(list(counted.values()))
-    if standing.decided == standing.layers:
+    if standing.decided == standing.layers or (standing.missing and not standing.is_due):
         return None
     states = [
         ViewState(view.belief, view.looks, view.more == ON_WISH and view.layer < LAST_LAYER)
@@ -173,6 +173,13 @@ def belief_of(named: Sequence[Prediction], classes: int) -> Belief:
 def view_key(device_id: str) -> str:
     """Stands for the view of a device among those of an object: the SHA-256 of its id, which may hold anything."""
     return hashlib.sha256(device_id.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def record_wishes(object_id: str, new: int, wishes: Mapping[str, Wish], metrics: Metrics) -> None:
+    """Counts the new ones among an object's wishes, and logs all; called once for each decision that asks."""
+    metrics.wishes.inc(new)
+    most_bytes = sum(wish.most_bytes for wish in wishes.values())
+    log.info("wishes", object_id=object_id, views=len(wishes), new=new, most_bytes=most_bytes)
 
 
 def record_vote(object_id: str, vote: Vote, standing: Standing, metrics: Metrics) -> None:

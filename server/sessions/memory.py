@@ -10,7 +10,7 @@ from typing import Any
 
 from server.batching import Recognition
 from server.metrics import Metrics
-from server.sessions.decisions import NOTHING, CountedView, Standing, Vote, Wish, record_vote
+from server.sessions.decisions import NOTHING, CountedView, Standing, Vote, Wish, record_vote, record_wishes
 from server.sessions.store import (
     MAX_VOTES,
     ObjectName,
@@ -201,7 +201,7 @@ class MemoryStore:
         elif decision:
             if new := len(decision.items() - found.wishes.items()):
                 found.wishes_end = now + self._rules.wish_seconds
-                self._metrics.wishes.inc(new)
+            record_wishes(name.object_id, new, decision, self._metrics)
             found.wishes, found.decided = decision, standing.layers
             self._set_timer(name, found)
 

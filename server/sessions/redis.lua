@@ -121,8 +121,8 @@ end
 local object = read(key)
 
 -- decide (counted layers, whether wishes are overdue, vote, or an empty string and the time for new wishes; and for
--- each wish D and what is wished): taken only if this follows from how the object stands now. Answers {whether the
--- vote was taken by this, how many wishes are new, how the object stands}.
+-- each wish D and what is wished): taken only if this follows from how the object stands now. Answers {whether it
+-- was taken, how many wishes are new, how the object stands}.
 if command == 'decide' then
   local taken, new = 0, 0
   local isnew = object.decided ~= object.layers or object.isoverdue
@@ -136,11 +136,11 @@ if command == 'decide' then
         new = new + 1
       end
     end
+    taken = 1
     if ARGV[4] == '' then
       redis.call('HSET', key, 'decided', object.layers)
       if new > 0 then redis.call('HSET', key, 'wishesend', now + tonumber(ARGV[5])) end
     else
-      taken = 1
       redis.call('HSET', key, 'vote', ARGV[4])
       redis.call('XADD', object.list, 'MAXLEN', object.most, '*', 'object', object.id, 'expected', object.expected,
         'vote', ARGV[4])

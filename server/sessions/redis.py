@@ -23,7 +23,7 @@ from server.batching import Recognition
 from server.metrics import Metrics
 from server.model import Prediction
 from server.refusals import StoreAway
-from server.sessions.decisions import CountedView, Standing, Vote, Wish, record_vote
+from server.sessions.decisions import CountedView, Standing, Vote, Wish, record_vote, record_wishes
 from server.sessions.store import (
     LEASE_SECONDS,
     MAX_VOTES,
@@ -145,10 +145,11 @@ class RedisStore:
                 told += ["", _milliseconds(self._rules.wish_seconds)]
                 for key, wish in decision.items():
                     told += [key, "{} {} {}".format(*astuple(wish))]
-            was_taken, new_wishes, answered = await self._call([_key(name)], "decide", *told)
-            if was_taken and isinstance(decision, Vote):
+            is_taken, new_wishes, answered = await self._call([_key(name)], "decide", *told)
+            if is_taken and isinstance(decision, Vote):
                 record_vote(name.object_id, decision, reply.standing, self._metrics)
-            self._metrics.wishes.inc(new_wishes)
+            elif is_taken and not isinstance(decision, Vote):
+                record_wishes(name.object_id, new_wishes, decision, self._metrics)
             reply = replace(reply, standing=_reply(answered).standing)
         return reply
 

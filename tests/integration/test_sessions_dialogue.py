@@ -99,6 +99,17 @@ class TestWish:
         store.age(10)
         assert await kept.wait("cup", 0, device_id="b") == Vote(3, "class 3", 2, 3)
 
+    async def test_that_is_overdue_waits_for_nothing_else(self, store):
+        """One of two that were asked says that more follows, and the other is silent."""
+        kept = store(ask=ask_unsure, wish_seconds=30)
+        for device in "ab":
+            await opine(kept, device, 3, 0.4)
+        assert await show(kept, "a", 7, more=FOLLOWS) == 1
+        assert await kept.wait("cup", 0, device_id="b") == WISH
+        store.age(30)
+        assert await show(kept, "b", 7) == Vote(7, "class 7", 1, 2)
+        assert await kept.wait("cup", 0) == Vote(7, "class 7", 1, 2)
+
     async def test_can_be_withdrawn(self, store):
         """What another picture says may be enough: then nobody waits for those that were asked too."""
 

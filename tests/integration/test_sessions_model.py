@@ -69,9 +69,9 @@ class Model:
     def decide(self, now: float, *, is_changed: bool = False) -> None:
         """Takes the vote or asks, if it is time."""
         due = self.due is not None and now >= self.due and len(self.counted) >= QUORUM
-        if self.vote or not self.counted or (self.missing and not due):
-            return
         is_overdue = self.asked and now >= self.asked_until
+        if self.vote or not self.counted or not (is_overdue or due or not self.missing):
+            return
         if self.asked and not is_changed and not is_overdue:
             return
         wanted = {device for device, view in self.views.items() if view.counted and view.wish}
