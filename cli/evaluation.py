@@ -1,6 +1,7 @@
 """Evaluation from the command line: `semlink evaluate`, and `semlink unpack` for its images."""
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,10 +22,20 @@ from semlink.parameters import flag_of
 from semlink.source.iaq.coder import WEIGHING
 from semlink.vision.weights import SERVER_MODEL, WeightsError
 
+
+class PolicyName(StrEnum):
+    """Policies that are cells of their own."""
+
+    ALONE = "alone"
+    ASK = "ask"
+
+
 METHODS = ("incremental",)
 PLANS = (PlanMethod.IA_QSMPA,)
 LOAD_PLANS = (PlanMethod.EXACT,)
 RATIOS = [0.125, 0.25]
+POLICIES = "Policy"
+"""Heading of their options in the help."""
 CHANNELS = ChannelFlags(several=True, initial={"ber": 0.0})
 """Without any flag the channel is the binary symmetric one, and free of errors."""
 
@@ -74,12 +85,46 @@ def evaluate(
             help="For channels that take plans: subchannels of important patches.", show_default="importance"
         ),
     ] = None,
+    policy: Annotated[
+        list[PolicyName] | None,
+        typer.Option(
+            help="For channels without plans: ask, the dialogue, and alone, the one-way link, in place of coders "
+            "and methods where none is named. Every camera that sends, all, is its source coder's own.",
+            rich_help_panel=POLICIES,
+        ),
+    ] = None,
+    target_accuracy_loss: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="For --policy: points below the server's accuracy on undamaged pictures to aim at.",
+            show_default="1.0",
+            rich_help_panel=POLICIES,
+        ),
+    ] = None,
+    budget_bits: Annotated[
+        list[float] | None,
+        typer.Option(help="For --policy: mean bits of a view to aim at instead.", rich_help_panel=POLICIES),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="For --policy: file that semlink calibrate wrote.",
+            show_default="the package's own",
+            rich_help_panel=POLICIES,
+        ),
+    ] = None,
     rho: Annotated[
         list[float] | None,
         typer.Option(help="Compression ratios of the payload.", show_default=" ".join(map(str, RATIOS))),
     ] = None,
     device_weights: WeightsFolder = None,
-    server_model: Annotated[str, typer.Option(help="timm name of the server's model.")] = SERVER_MODEL,
+    server_model: Annotated[
+        str,
+        typer.Option(
+            help="timm name of the server's model; efficientnet_lite2: a stand-in for one that is better than the "
+            "device, of the extra stand-in."
+        ),
+    ] = SERVER_MODEL,
     server_weights: Annotated[Path | None, typer.Option(help="Folder with its NAME.safetensors.")] = None,
     bfloat16: Annotated[
         bool, typer.Option(help="Compute the server's model in bfloat16: half the time where the CPU has it.")
@@ -103,7 +148,7 @@ def evaluate(
     planned = [channel for channel in channels if channel.takes_plan]
     plain = [channel for channel in channels if not channel.takes_plan]
     if not plain:
-        of_plain = {"method": method, "gamma": gamma, "modified": modified}
+        of_plain = {"method": method, "gamma": gamma, "modified": modified, "policy": policy}
         for name, given in of_plain.items():
             if given:
                 fail(f"{flag_of(name)} is for channels without plans; {planned[0].name} has --plan", status=2)
@@ -115,22 +160,33 @@ def evaluate(
         fail(
             f"--modified is for channels with a ber, which a method can be told, not for {plain[0].name}", status=2
         )
+    if not policy:
+        of_policies = {
+            "target_accuracy_loss": target_accuracy_loss, "budget_bits": budget_bits, "calibration": calibration
+        }  # fmt: skip
+        for name, target in of_policies.items():
+            if target:
+                fail(f"{flag_of(name)} is for --policy", status=2)
     if not sources.iaq:
         of_iaq = {"method": method, "gamma": gamma, "modified": modified, "rho": rho}
         for name, given in of_iaq.items():
             if given:
                 fail(f"{flag_of(name)} is for --source iaq, which is not among those given", status=2)
-    methods = (method or METHODS) if sources.iaq else ()
+    methods = (method or (() if policy else METHODS)) if sources.iaq else ()
     if (gamma or modified) and not any(name in methods for name in WEIGHING):
         fail(
             f"{'--gamma' if gamma else '--modified'} is for --method {' or '.join(WEIGHING)}, "
             f"not for {', '.join(methods)}",
             status=2,
         )
+    for name, given in {"gamma": gamma, "modified": modified, "rho": rho}.items():
+        if given and not methods and not planned:
+            fail(f"{flag_of(name)} is for --method; name one beside --policy", status=2)
     with explained(ImageSetError, WeightsError, ValueError, ModuleNotFoundError, OSError):
         from experiments.evaluation import summary
         from experiments.evaluation.grid import grid
         from experiments.evaluation.measurement import measure_cells, measured
+        from experiments.evaluation.policy_cells import aimed
         from experiments.evaluation.run import Run
 
         if plot is not None:
@@ -145,6 +201,9 @@ def evaluate(
             mappings=mapping or (SubcarrierMapping.IMPORTANCE,),
             rhos=rho or RATIOS,
             sources=sources.others,
+            policies=aimed(
+                [each.value for each in policy or ()], calibration, target_accuracy_loss or (), budget_bits or ()
+            ),
         )
         run = Run(
             data=data,
@@ -158,6 +217,7 @@ def evaluate(
             bfloat16=bfloat16,
             seed=seed,
             processes=processes or os.cpu_count() or 1,
+            calibration=calibration,
         )
         for path in (csv, plot):
             if path is not None:

@@ -7,6 +7,7 @@ grown from DeiT-Tiny is not. Its weights come with the extra `stand-in` (package
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import Module
 
-from semlink.vision.engines import load_engine, openvino_engine
+from semlink.vision.engines import EngineName, load_engine, openvino_engine
 from semlink.vision.images import IMAGE_SIZE
 from semlink.vision.vit import load_vit, normalise
 from semlink.vision.weights import Weights, WeightsError, find_weights
@@ -31,7 +33,7 @@ BATCH = 16
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A model that is ready for inference on one thread.
+    """A model that is ready for inference.
 
     Attributes:
         name: timm's name, or `STAND_IN`.
@@ -46,26 +48,31 @@ class Classifier:
     def logits(self, pixels: NDArray) -> NDArray[np.float32]:
         """(B, C) logits of (B, 224, 224, 3) pixels in 0..255, 8-bit or not."""
         parts = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
-        return np.concatenate([self.run(self.prepare(np.asarray(part))).numpy().copy() for part in parts])
+        return np.concatenate([self.run(self.prepare(np.asarray(part))).cpu().numpy().copy() for part in parts])
 
 
-def load_classifier(name: str, weights: Path | None = None) -> Classifier:
-    """A classifier in float32 by OpenVINO.
+def load_classifier(name: str, weights: Path | None = None, engine: EngineName = "openvino") -> Classifier:
+    """A classifier in float32.
 
     Args:
         name: timm's name of a vision transformer, or `STAND_IN`.
         weights: folder to look into first; not for the stand-in.
+        engine: OpenVINO on one thread, or torch, on a GPU where there is one.
 
     Raises:
         WeightsError: no usable weights, or the stand-in's packages are not installed.
     """
+    if name == STAND_IN:
+        model, prepare = _stand_in(), stand_in_input
+    else:
+        vit = load_vit(name, weights=weights)
+        model, prepare = vit, partial(normalise, vit)
+    if engine == "torch":
+        return Classifier(name, _with_torch(model), prepare)
     torch.set_num_threads(1)
     if name == STAND_IN:
-        return _stand_in()
-    model = load_vit(name, weights=weights)
-    return Classifier(
-        name, load_engine("openvino", model, "logits", threads=1), lambda part: normalise(model, part)
-    )
+        return Classifier(name, _with_openvino(model), prepare)
+    return Classifier(name, load_engine("openvino", vit, "logits", threads=1), prepare)
 
 
 def weights_of(name: str, weights: Path | None = None) -> Weights:
@@ -89,14 +96,28 @@ def stand_in_input(pixels: NDArray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
 
 
-def _stand_in() -> Classifier:
+def _stand_in() -> Module:
     path = weights_of(STAND_IN).path
     from efficientnet_lite_pytorch import EfficientNet
 
-    model = EfficientNet.from_name("efficientnet-lite2")
+    model: Module = EfficientNet.from_name("efficientnet-lite2")
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False)
 
+
+def _with_torch(model: Module) -> Callable[[Tensor], Tensor]:
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(place)
+
+    def run(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = model(images.to(place))
+            return logits
+
+    return run
+
+
+def _with_openvino(model: Module) -> Callable[[Tensor], Tensor]:
     def with_torch(images: Tensor) -> Tensor:
         with torch.no_grad():
             logits: Tensor = model(images)
@@ -108,4 +129,4 @@ def _stand_in() -> Classifier:
         return graph_of(with_torch, (3, IMAGE_SIZE, IMAGE_SIZE), None)
 
     example = torch.randn(1, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))
-    return Classifier(STAND_IN, openvino_engine(graph, with_torch, example, STAND_IN, 1), stand_in_input)
+    return openvino_engine(graph, with_torch, example, STAND_IN, 1)

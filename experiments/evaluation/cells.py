@@ -20,7 +20,7 @@ DIGEST = "channel_digest"
 
 @dataclass(frozen=True)
 class Cell(ABC):
-    """One setting of the link: it knows how an image travels.
+    """One setting of the link.
 
     Its fields are settings that somebody chose. What is found from them, such as a tuned threshold or the rate of
     a code, differs in its last digits from machine to machine, and is a field of the row instead (`fields`).
@@ -53,14 +53,18 @@ class Cell(ABC):
         return getattr(self, name, getattr(self.channel, name, None))
 
     @property
-    def takes_tokens(self) -> bool:
-        """It sends tokens of the device's model, which are prepared only where one does."""
-        return False
-
-    @property
     @abstractmethod
     def title(self) -> str:
         """In words, for the progress bar."""
+
+
+class SentCell(Cell):
+    """A cell whose images travel one by one, each in one frame or file: it knows how."""
+
+    @property
+    def takes_tokens(self) -> bool:
+        """It sends tokens of the device's model, which are prepared only where one does."""
+        return False
 
     @abstractmethod
     def shared(self, tuning: Tuning) -> Any:
@@ -96,7 +100,9 @@ def channel_title(channel: Channel) -> str:
     'awgn, snr_db 10, order 64, access qam'
     """
     told = {
-        name: value for name, value in asdict(channel).items() if value is not None and name not in channel.idle
+        name: value
+        for name, value in asdict(channel).items()
+        if value not in (None, "none") and name not in channel.idle
     }
     return ", ".join([channel.name, *(f"{name} {_shown(value)}" for name, value in told.items())])
 

@@ -1,6 +1,6 @@
-"""Evaluation: accuracy of the whole link over an image set, for cells that are each one setting of the link."""
+"""Evaluation: accuracy of the whole link over an image set, for cells whose images travel one by one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
+from torch import Tensor
 
+from experiments.classifiers import STAND_IN, load_classifier
 from experiments.data.image_sets import Example, view_groups
 from experiments.data.prepared import Prepared, open_prepared
-from experiments.evaluation.cells import Cell, Tuning
+from experiments.evaluation.cells import SentCell, Tuning
 from experiments.evaluation.intervals import accuracy
 from experiments.evaluation.rows import to_hex
 from experiments.evaluation.run import Run
@@ -27,7 +29,7 @@ BATCH = 16
 TIE_MARGINS = (1e-3, 1e-2)
 """Differences between the two largest class probabilities below which an answer is counted as near a tie."""
 
-AnyCell = TypeVar("AnyCell", bound=Cell)
+AnyCell = TypeVar("AnyCell", bound=SentCell)
 
 
 def evaluate(
@@ -76,26 +78,38 @@ def evaluate(
             yield cell, _summary(seen, examples) | cell.fields(shared, seen)
 
 
-_worker: tuple[Run, Prepared, Any]
+_worker: tuple[Run, Prepared, Callable[[NDArray], Tensor]]
 
 
 def _start(run: Run, prepared: Path) -> None:
     global _worker
     torch.set_num_threads(1)
-    _worker = (run, open_prepared(prepared), load_vit(run.server_model, weights=run.server_weights))
+    _worker = (run, open_prepared(prepared), _probabilities(run))
 
 
-def _measure(cell: Cell, shared: Any, images: list[int]) -> dict[str, list]:
+def _probabilities(run: Run) -> Callable[[NDArray], Tensor]:
+    """What the server makes of (B, 224, 224, 3) pixels: (B, C) probabilities."""
+    if run.server_model == STAND_IN:
+        stand_in = load_classifier(STAND_IN)
+        return lambda pixels: torch.from_numpy(stand_in.logits(pixels)).softmax(-1)
+    model = load_vit(run.server_model, weights=run.server_weights)
+
+    def of(pixels: NDArray) -> Tensor:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=run.bfloat16):
+            probabilities: Tensor = model(normalise(model, pixels)).float().softmax(-1)
+            return probabilities
+
+    return of
+
+
+def _measure(cell: SentCell, shared: Any, images: list[int]) -> dict[str, list]:
     """The server's answers to some images of this cell, and the bits that each cost."""
-    run, prepared, model = _worker
+    run, prepared, probabilities_of = _worker
     received = [cell.send(shared, prepared, image, run.seed) for image in images]
-    probabilities = []
-    precision = torch.autocast("cpu", torch.bfloat16, enabled=run.bfloat16)
-    with torch.inference_mode(), precision:
-        for start in range(0, len(images), BATCH):
-            chosen = received[start : start + BATCH]
-            pixels = normalise(model, np.stack([each.pixels for each in chosen]))
-            probabilities.append(model(pixels).float().softmax(-1))
+    probabilities = [
+        probabilities_of(np.stack([each.pixels for each in received[start : start + BATCH]]))
+        for start in range(0, len(images), BATCH)
+    ]
     best = torch.cat(probabilities).max(-1)
     first, second = torch.cat(probabilities).topk(2).values.T
     return {

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import bisect
 
 from experiments.data.prepared import Prepared
-from experiments.evaluation.cells import Cell, Tuning, channel_title
+from experiments.evaluation.cells import SentCell, Tuning, channel_title
 from experiments.evaluation.coders import CODECS, PROTECTED, Received, send_frame, send_picture
 from experiments.evaluation.ldpc import TARGET, Code, best_code, error_rate
 from semlink.channel.base import Channel, Erring
@@ -36,7 +36,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class FrameCell(Cell):
+class FrameCell(SentCell):
     """One setting of the link over a channel without plans; also none, for the clean cell.
 
     Attributes:

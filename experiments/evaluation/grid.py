@@ -10,12 +10,15 @@ from experiments.evaluation.cells import DIGEST, Cell, digest_of
 from experiments.evaluation.frame_cells import CLEAN, FrameCell, channel_ber, weighs
 from experiments.evaluation.planned_cells import PlannedCell
 from experiments.evaluation.planned_source_cells import PlannedSourceCell
+from experiments.evaluation.policy_cells import PolicyCell, is_policy
 from experiments.evaluation.source_cells import MODELS, Coding, SourceCell
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod
 from semlink.channel.base import Channel, channel_type
 from semlink.channel.planned import is_planned
 
+Aimed = Mapping[str, Any]
+"""Fields of a policy's cell beside its channel."""
 MOST_CELLS = 2000
 """Most cells of a grid: each takes from seconds to minutes."""
 
@@ -31,6 +34,7 @@ def grid(
     mappings: Sequence[SubcarrierMapping] = (SubcarrierMapping.IMPORTANCE,),
     rhos: Sequence[float],
     sources: Sequence[tuple[str, Coding]] = (),
+    policies: Sequence[Aimed] = (),
 ) -> list[Cell]:
     """Every combination, each once, after the clean cell.
 
@@ -45,6 +49,7 @@ def grid(
         mappings: for these too, which subchannels important patches get.
         rhos: ratios ρ.
         sources: names of source coders other than IAQ, and their settings.
+        policies: for channels without plans, policies and what each aims at.
 
     Raises:
         ValueError: no such method or source coder, a setting out of its range, or more than `MOST_CELLS` cells.
@@ -56,6 +61,7 @@ def grid(
         (1 + told) * math.prod(map(len, (sent_by, rhos, gammas, plain)))
         + math.prod(map(len, (plans, mappings, rhos, planned)))
         + len(sources) * (len(plain) + math.prod(map(len, (load_plans, mappings, planned))))
+        + len(policies) * len(plain)
     )
     cells: dict[Cell, None] = {FrameCell(): None}
     for method, rho, gamma, channel in itertools.product(sent_by, rhos, gammas, plain):
@@ -67,6 +73,8 @@ def grid(
         cells[SourceCell(channel, source, coding)] = None
     for (source, coding), plan, mapping, link in itertools.product(sources, load_plans, mappings, planned):
         cells[PlannedSourceCell(link, source, coding, plan, mapping)] = None
+    for aimed, channel in itertools.product(policies, plain):
+        cells[PolicyCell(channel, **aimed)] = None
     for plan, rho, mapping, link in itertools.product(plans, rhos, mappings, planned):
         cells[PlannedCell(link, plan, rho, mapping)] = None
     return list(cells)
@@ -90,6 +98,8 @@ def cell_of(row: Mapping[str, Any]) -> Cell | None:
         channel = channel_type(parameters.pop("type"))(**parameters)
         if digest_of(channel) != digest:
             return None  # of a file that holds something else by now
+        if is_policy(settings):
+            return PolicyCell(channel, **settings)
         if "coding" in settings:
             settings["coding"] = tuple(settings["coding"].items())
             models = settings.pop(MODELS, None)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +14,23 @@ from rich.progress import Progress
 
 from experiments.data.image_sets import Example
 from experiments.data.prepared import open_prepared, prepare
-from experiments.evaluation.cells import Cell
-from experiments.evaluation.evaluation import AnyCell, evaluate
+from experiments.evaluation.cells import Cell, SentCell
+from experiments.evaluation.evaluation import evaluate
 from experiments.evaluation.frame_cells import tune_threshold
 from experiments.evaluation.grid import cell_of
 from experiments.evaluation.planned_cells import PlannedCell, spread
+from experiments.evaluation.policies import evaluate_policies
+from experiments.evaluation.policy_cells import PolicyCell
 from experiments.evaluation.rows import append_row, rows_of
 from experiments.evaluation.run import Run
 from experiments.provenance import provenance
+from semlink.decision.calibration import read_calibration
 from semlink.vision.weights import DEVICE_MODEL
 
 MOST_TUNING_IMAGES = 200
 """Images on which thresholds are tuned, spread over those that are not measured."""
 
+AnyCell = TypeVar("AnyCell", bound=Cell)
 Rows = dict[Cell, dict[str, Any]]
 """Rows of one run, by cell."""
 Measurements = Iterator[tuple[AnyCell, dict[str, Any]]]
@@ -42,12 +46,18 @@ def measure_cells(run: Run, cells: Sequence[Cell]) -> Rows:
     Raises:
         ImageSetError: no such images, none to tune a threshold on, or the server's model has other classes.
         WeightsError: no usable weights.
+        CalibrationError: the calibration can't be read, or a policy's target can't be met.
     """
     images = run.images()
 
     def measure(pending: Sequence[Cell], folder: Path, progress: Progress) -> Measurements[Cell]:
         examples = run.labelled(images).examples
-        return evaluate(run, examples, _tuning(run, progress), pending, folder, progress)
+        if sent := [cell for cell in pending if isinstance(cell, SentCell)]:
+            yield from evaluate(run, examples, _tuning(run, progress), sent, folder, progress)
+        if policies := [cell for cell in pending if isinstance(cell, PolicyCell)]:
+            pixels = open_prepared(folder).pixels
+            calibration = read_calibration(run.calibration)
+            yield from evaluate_policies(run, calibration, examples, pixels, policies, progress)
 
     return _rows(run, cells, images.examples, measure, served=True)
 
@@ -101,7 +111,7 @@ def _rows(
         run.images().check_files()
         run.out.parent.mkdir(parents=True, exist_ok=True)
         with progress_bar() as progress:
-            tokens = any(cell.takes_tokens for cell in pending)
+            tokens = any(isinstance(cell, SentCell) and cell.takes_tokens for cell in pending)
             folder = prepare(examples, DEVICE_MODEL, run.device_weights, run.cache, progress, tokens=tokens)
             for cell, fields in measure(pending, folder, progress):
                 row = {"cell": cell.settings, **fields, "run": key, "models": run.models(served=served)}

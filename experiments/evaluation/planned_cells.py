@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from experiments.data.prepared import Prepared
-from experiments.evaluation.cells import Cell, Tuning, channel_title
+from experiments.evaluation.cells import SentCell, Tuning, channel_title
 from experiments.evaluation.coders import Received, shares_of
 from semlink.access.mapping import SubcarrierMapping
 from semlink.access.planner import PlanMethod, QuantizingPlan, plan
@@ -25,7 +25,7 @@ KEPT_CHANNELS = 1024
 
 
 @dataclass(frozen=True)
-class PlannedCell(Cell):
+class PlannedCell(SentCell):
     """One setting of the link over a planned channel. Every image meets a channel of its own.
 
     Attributes:

@@ -1,10 +1,10 @@
 """Run: the images, models, seed and precision that all rows of an evaluation share."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.classifiers import STAND_IN, weights_of
 from experiments.data.image_sets import ImageSet, load_image_set
 from semlink.vision.storage import read_weights
 from semlink.vision.vit import Origin
@@ -23,11 +23,12 @@ class Run:
         cache: folder that keeps pixels and attention.
         most_images: at most so many of the images; None for all.
         device_weights: folder to look into first for the device's model, a DeiT-Tiny.
-        server_model: timm name of the server's model.
-        server_weights: folder to look into first for it.
-        bfloat16: the server's model computes in bfloat16, not float32.
+        server_model: timm name of the server's model, or that of the stand-in (`experiments.classifiers`).
+        server_weights: folder to look into first for it; not for the stand-in.
+        bfloat16: the server's model computes in bfloat16, not float32; not the stand-in.
         seed: of the channel. Cells of one seed meet the same errors image by image, so that they can be paired.
         processes: how many work at once, each on one thread.
+        calibration: file of the policies' thresholds and weights; None: the one that comes with the package.
     """
 
     data: Path
@@ -42,6 +43,12 @@ class Run:
     bfloat16: bool = False
     seed: int = 0
     processes: int = 1
+    calibration: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what the stand-in does not have."""
+        if self.server_model == STAND_IN and (self.bfloat16 or self.server_weights):
+            raise ValueError(f"{STAND_IN} computes in float32 and has no other weights than its own")
 
     def images(self) -> ImageSet:
         """The images that are measured on.
@@ -67,6 +74,8 @@ class Run:
             ImageSetError: the model has other classes, so that no answer could be right.
             WeightsError: no usable weights.
         """
+        if self.server_model == STAND_IN:  # of ImageNet-1k's classes, in their order
+            return images
         stored = read_weights(find_weights(self.server_model, self.server_weights).path)
         return images if stored.classes is None else images.labelled_as(stored.classes)
 
@@ -98,10 +107,11 @@ class Run:
 
 def _key(model: str, weights: Path | None) -> dict[str, str]:
     """A model's timm name, and the beginning of the SHA-256 of its weights file."""
-    data = find_weights(model, weights).path.read_bytes()
-    return {"model": model, "weights": hashlib.sha256(data).hexdigest()[:12]}
+    return {"model": model, "weights": weights_of(model, weights).sha256[:12]}
 
 
 def _words(model: str, weights: Path | None) -> str:
+    if model == STAND_IN:
+        return f"{STAND_IN}, a stand-in"
     found = find_weights(model, weights)
     return Origin(model, found, read_weights(found.path).kind).name

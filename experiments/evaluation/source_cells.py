@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.data.prepared import Prepared
-from experiments.evaluation.cells import Cell, Tuning, channel_title
+from experiments.evaluation.cells import SentCell, Tuning, channel_title
 from experiments.evaluation.coders import Received, shares_of
 from semlink.channel.base import Arrival
 from semlink.frame import Frame, FrameError
@@ -33,7 +33,7 @@ class Crossing(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SourceCell(Cell):
+class SourceCell(SentCell):
     """One setting of the link with a source coder, by its settings alone. IAQ has cells of its own: `FrameCell`.
 
     Attributes:
@@ -69,12 +69,12 @@ class SourceCell(Cell):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """See `Cell`; the coder's settings are one object, and its models are known by a digest (`MODELS`)."""
+        """See `SentCell`; the coder's settings are one object, and its models are known by a digest (`MODELS`)."""
         models = {} if (digest := self.coder.models_digest) is None else {MODELS: digest}
         return super().settings | {"coding": dict(self.coding)} | models
 
     def value(self, name: str) -> Any:
-        """See `Cell`; also a setting of the coder."""
+        """See `SentCell`; also a setting of the coder."""
         return dict(self.coding).get(name, super().value(name))
 
     @property
@@ -86,7 +86,7 @@ class SourceCell(Cell):
 
     @property
     def takes_tokens(self) -> bool:
-        """See `Cell`."""
+        """See `SentCell`."""
         return self.coder.takes == "tokens"
 
     def shared(self, tuning: Tuning) -> None:

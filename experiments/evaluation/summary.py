@@ -16,7 +16,7 @@ from experiments.evaluation.source_cells import MODELS
 
 PLOTS = (".png", ".svg", ".pdf")
 """Suffixes of the plots that can be written."""
-ACCURACIES = {"single": "one view", "four_view": "four views"}
+ACCURACIES = {"single": "one view", "four_view": "four views", "fused": "fused views"}
 SHARES = {"bit_errors": "errors %", "lost_blocks": "blocks lost %", "lost": "lost %"}
 """Fields of a row that are shares of all bits, segments and pictures, and their heads in the table."""
 
@@ -46,7 +46,8 @@ def show(rows: Rows, console: Console) -> None:
     """Prints one line for each cell: what differs between the cells, accuracy with its interval, bits, losses."""
     sent = _sent(rows)
     names = list(dict.fromkeys(["method", *varying(sent)]))
-    views = [view for view in ACCURACIES if any(row[view] for row in rows.values())]
+    views = [view for view in ACCURACIES if any(row.get(view) for row in rows.values())]
+    answered = any(row.get("downlink_bits") for row in rows.values())
     shares = {name: head for name, head in SHARES.items() if any(row.get(name) for row in rows.values())}
     timed = any(row.get("t_d_ms") for row in rows.values())
     run = next(iter(rows.values()))["run"]
@@ -57,14 +58,16 @@ def show(rows: Rows, console: Console) -> None:
         table.add_column(name, justify="left" if name in ("method", "channel") else "right", no_wrap=True)
     for view in views:
         table.add_column(ACCURACIES[view], justify="right", no_wrap=True)
-    for head in ("bits", *shares.values(), *["T_d ms"] * timed):
+    for head in ("bits", *["bits back"] * answered, *shares.values(), *["T_d ms"] * timed):
         table.add_column(head, justify="right")
     for cell, row in rows.items():
         settings = {"method": CLEAN} if cell not in sent else flat(cell)
         values = [_shown(settings.get(name)) for name in names]
         for view in views:
-            values.append("{:.1f} ({:.1f} to {:.1f})".format(*percent(row[view])) if row[view] else "")
+            values.append("{:.1f} ({:.1f} to {:.1f})".format(*percent(row[view])) if row.get(view) else "")
         values.append(f"{row['bits']:,.0f}" if cell in sent else "")
+        if answered:
+            values.append(f"{row['downlink_bits']:,.0f}" if "downlink_bits" in row else "")
         values += ["" if row.get(name) is None else f"{100 * row[name]:.3g}" for name in shares]
         if timed:
             values.append(_median(row))
@@ -90,15 +93,14 @@ def write_csv(rows: Rows, path: Path) -> None:
     settings = {cell: flat(cell) for cell in rows}
     names = list(dict.fromkeys(name for each in settings.values() for name in each))
     heads = [f"{view}_{part}" for view in ACCURACIES for part in ("accuracy", "low", "high")]
-    measured = ("bits", "true_ratio", *SHARES, "near_ties")
+    measured = ("bits", "downlink_bits", "true_ratio", *SHARES, "near_ties")
     with path.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
         lines.writerow([*names, *heads, *measured, "t_d_ms_median", "images", "seed"])
         for cell, row in rows.items():
-            accuracies = [
-                value / 100 for view in ACCURACIES for value in (percent(row[view]) if row[view] else ())
-            ]
-            accuracies += [""] * (len(heads) - len(accuracies))  # type: ignore[list-item]
+            accuracies: list[Any] = []
+            for view in ACCURACIES:
+                accuracies += [value / 100 for value in percent(row[view])] if row.get(view) else [""] * 3
             lines.writerow(
                 [
                     *(settings[cell].get(name, "") for name in names),

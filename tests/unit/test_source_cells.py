@@ -81,7 +81,8 @@ def test_a_cell_is_found_again_by_its_row(toy):
     row = json.loads(json.dumps({"cell": cell.settings}))
     assert cell_of(row) == cell
     assert (cell.value("toy_ratio"), cell.value("ber"), cell.value("gamma")) == (0.25, 0.02, None)
-    assert flat(cell) == {"method": "toy_tokens", "toy_ratio": 0.25, "toy_seed": 0, "channel": "bsc", "ber": 0.02}
+    settings = {"method": "toy_tokens", "toy_ratio": 0.25, "toy_seed": 0}
+    assert flat(cell) == settings | {"channel": "bsc", "ber": 0.02, "access": "none", "design_ber": None}
     del row["cell"]["coding"]["toy_seed"]  # of a time when there was none
     assert cell_of(row) == cell
     assert cell_of({"cell": row["cell"] | {"method": "gone"}}) is None
