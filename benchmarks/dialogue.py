@@ -9,6 +9,7 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +37,12 @@ PHOTOS = ("chelsea", "coffee", "astronaut", "rocket", "motorcycle_left", "hubble
 POLICIES = ("all", "ask")
 MOST_RATIO = 2.5
 """Of a dialogue's time to that of a round of fixed frames: the bar."""
+MOST_TIME = 1.6
+"""Of a device's mean time a view to that of the forward pass that attention alone takes: the bar."""
+SET, MOST_VIEWS = "imagenet-sample-1000/images", 200
+"""Photos for a device's time a view, in the folder data if they are there; how many, spread evenly."""
+ALONE = 1 << 20
+"""First number of their objects."""
 SECONDS = 60.0
 """How long anything may take."""
 
@@ -65,6 +72,7 @@ def run(rounds: int = ROUNDS) -> dict[str, Any]:
         delayed(where["grpc"], ROUND_TRIP_SECONDS / 2) as address,
     ):
         measured = asyncio.run(_measure(address, views, rounds))
+        alone = asyncio.run(_alone(address))
     fixed = {name: float(np.median([each.seconds for each in measured["all", name]])) for name in views}
     dialogues = [(name, each) for name in views for each in measured["ask", name]]
     kinds = {
@@ -91,7 +99,18 @@ def run(rounds: int = ROUNDS) -> dict[str, Any]:
         ],
         f"bar: {MOST_RATIO} × fixed frames",
     )  # fmt: skip
-    return results
+    show(
+        f"{alone['views']} views of objects of their own, {alone['pictures']} with a picture, means",
+        ("", ""),
+        [
+            ("bytes sent a view", f"{alone['bytes']:.0f}"),
+            ("attention's forward, ms", f"{alone['attention_ms']:.1f}"),
+            ("device's time, ms", f"{alone['device_ms']:.1f}"),
+            ("× attention's forward", f"{alone['ratio']:.2f}"),
+        ],
+        f"bar: {MOST_TIME} × attention's forward",
+    )
+    return results | {"device's time a view": alone}
 
 
 async def _measure(
@@ -116,10 +135,10 @@ async def _measure(
 async def _round(cameras: Sequence["_Camera"], views: Sequence[NDArray[np.uint8]], number: int) -> Round:
     started = time.perf_counter()
     async with asyncio.timeout(SECONDS):
-        looks = (camera.look(view, number) for camera, view in zip(cameras, views, strict=True))
+        looks = (camera.look(view, number, len(views)) for camera, view in zip(cameras, views, strict=True))
         sent = await asyncio.gather(*looks)
     seconds = time.perf_counter() - started
-    spent = [(capture.view.attention_ms + _encode_ms(capture, each)) / 1e3 for capture, each in sent]
+    spent = [_device_ms(capture, each) / 1e3 for capture, each in sent]
     return Round(
         seconds,
         sum(len(each.layers) > 1 for _, each in sent),
@@ -128,8 +147,35 @@ async def _round(cameras: Sequence["_Camera"], views: Sequence[NDArray[np.uint8]
     )
 
 
-def _encode_ms(capture: Capture, sent: Sent) -> float:
-    return capture.view.encode_ms + sum(layer.view.encode_ms for layer in sent.layers[1:])
+async def _alone(address: str) -> dict[str, float]:
+    """Time of a device that looks at objects alone, one after the other, and of the attention's forward."""
+    folder = Path("data") / SET
+    photos = find_photos([str(folder)] if folder.is_dir() else PHOTOS)
+    chosen = [photos[place] for place in np.linspace(0, len(photos) - 1, min(MOST_VIEWS, len(photos))).astype(int)]
+    fixed, asking = _Camera(address, "all", 0), _Camera(address, "ask", 1)
+    attention, spent, pictures, octets = [], [], 0, 0
+    async with asking.uplink:
+        for number, path in enumerate([chosen[0], *chosen]):
+            pixels = take_view(path)
+            attention.append(fixed.encoder.encode(pixels, number).attention_ms)
+            capture, sent = await asking.look(pixels, ALONE + number, 1)
+            spent.append(_device_ms(capture, sent))
+            if number:
+                pictures, octets = pictures + (len(sent.layers) > 1), octets + sent.uplink_bits // 8
+    return {
+        "views": len(chosen),
+        "pictures": pictures,
+        "bytes": octets / len(chosen),
+        "attention_ms": float(np.mean(attention[1:])),
+        "device_ms": float(np.mean(spent[1:])),
+        "ratio": float(np.mean(spent[1:]) / np.mean(attention[1:])),
+    }
+
+
+def _device_ms(capture: Capture, sent: Sent) -> float:
+    """Time in the vision transformer and in the coders."""
+    coding = sum(layer.view.encode_ms for layer in sent.layers[1:])
+    return capture.view.attention_ms + capture.view.encode_ms + coding
 
 
 class _Camera:
@@ -143,15 +189,15 @@ class _Camera:
             }
         )  # fmt: skip
         self._device_id = f"camera-{number}"
-        self._encoder = (Encoder if policy == "all" else OpinionEncoder).of(settings)
+        self.encoder = (Encoder if policy == "all" else OpinionEncoder).of(settings)
         self.uplink = Uplink(address, SECONDS, SECONDS, asyncio.Event(), Credentials())
         self._dialogues = Dialogues(Sender(settings, self.uplink, None), self.uplink, SECONDS)
 
-    async def look(self, pixels: NDArray[np.uint8], number: int) -> tuple[Capture, Sent]:
-        """Encodes a view and sends it until the vote is known."""
-        view = await asyncio.to_thread(self._encoder.encode, pixels, number)
+    async def look(self, pixels: NDArray[np.uint8], number: int, views: int) -> tuple[Capture, Sent]:
+        """Encodes one of so many views, and sends it until the vote is known."""
+        view = await asyncio.to_thread(self.encoder.encode, pixels, number)
         name, sent = f"object-{number}", Sent()
-        capture = Capture(number, name, self._device_id, 4, f"{name}-{self._device_id}", name, None, view)
+        capture = Capture(number, name, self._device_id, views, f"{name}-{self._device_id}", name, None, view)
         await self._dialogues.begin(capture, sent)
         await self._dialogues.finish(capture, sent)
         if not sent.has_vote:
