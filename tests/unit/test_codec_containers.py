@@ -297,6 +297,13 @@ class TestBudget:
         assert len(written) <= 2
 
 
+@pytest.mark.parametrize(("width", "speed"), [(160, 6), (161, 8)])
+def test_large_stills_of_av1_are_made_faster(width, speed):
+    image = picture(width, 160)
+    options = {"quality": 50, "speed": speed, "subsampling": "4:2:0", "max_threads": 1}
+    assert CODECS["avif"].write(image, 50) == file_of(image, "AVIF", **options)
+
+
 def test_nearly_each_quality_of_av1_makes_a_file_of_one_that_is_tried():
     """Other releases of libavif may make other quantizers of a few."""
     image, codec = picture(48, 48), replace(CODECS["avif"], options=CODECS["avif"].draft_options)
