@@ -174,7 +174,7 @@ def coder_of(frame: Frame) -> SourceCoder:
     for coder in source_coders():
         if isinstance(frame, coder.frame_type):
             return coder
-    raise ValueError(f"no source coder reads a {type(frame).__name__}")
+    raise ValueError(f"no source coder makes a picture of frames of profile {frame.profile}")
 
 
 def decode(frame: Frame) -> NDArray[np.float64]:

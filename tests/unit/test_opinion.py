@@ -116,7 +116,7 @@ def test_shape_and_size_are_those_of_a_picture_without_payload():
 
 def test_no_source_coder_makes_or_reads_one():
     assert OpinionFrame.profile not in {coder.frame_type.profile for coder in source_coders()}
-    with pytest.raises(ValueError, match="no source coder reads a OpinionFrame"):
+    with pytest.raises(ValueError, match="no source coder makes a picture of frames of profile 3"):
         coder_of(opinion_frame(Belief.of([0.7, 0.3])))
 
 
