@@ -96,7 +96,8 @@ class Recognizer:
     Attributes:
         is_loading: the model is being loaded, in a thread that can't be stopped.
         pictures: decodes them, in processes of its own.
-        frames: the same for the frames of source coders that are decoded apart; started by the first such frame.
+        frames: the same for the frames of source coders that are decoded apart; started by the first such frame,
+            or by the first opinion that a picture may follow.
         decoders: of all other frames, in threads.
     """
 
@@ -115,6 +116,7 @@ class Recognizer:
         self._batcher: Batcher[ModelInput] | None = None
         self._description = ""
         self._class_names: Sequence[str] = ()
+        self._preparing: asyncio.Task[None] | None = None
         self.is_loading = False
         self.decoders = SourceDecoders()
         self.pictures, self.frames = PictureDecoders(metrics), PictureDecoders(metrics, FRAMES)
@@ -192,6 +194,8 @@ class Recognizer:
         def recognise(opinion: Belief | None) -> Pending:
             batcher = self._ready_batcher()
             if isinstance(frame, OpinionFrame):
+                if request.more != "nothing" and self._preparing is None:
+                    self._preparing = asyncio.create_task(self.frames.start())
                 return Pending.known(self._opinion(frame, request.top_k))
             rung = self._rung_of(frame.without(lost_patches)) if opinion else None
             to_input = partial(ModelInput, top_k=request.top_k, opinion=opinion, rung=rung)
