@@ -7,7 +7,7 @@ from semlink.access.symbol_link import ACCESS_REASONS
 from semlink.service.admission import refusal_counter
 from semlink.source.registry import frame_rules
 
-OUTCOMES = ("answered", "refused", "failed", "cancelled")
+OUTCOMES = ("answered", "refused", "lost", "failed", "cancelled")
 
 
 class Metrics:
@@ -20,7 +20,8 @@ class Metrics:
         self.frames = Counter(
             "semlink_channel_frames",
             "Frames by what became of them: answered by upstream; refused here as malformed, for their plan or by "
-            "the access scheme; failed upstream or on the way there; cancelled by the device.",
+            "the access scheme; lost on the air, as their coded header was; failed upstream or on the way there; "
+            "cancelled by the device.",
             ["outcome"],
             registry=self.registry,
         )
@@ -56,7 +57,7 @@ class Metrics:
         self.access_refused = Counter(
             "semlink_channel_access_refused",
             "Frames that the access scheme does not take, by why: of another coder, of another interface, or no "
-            "networks run here.",
+            "networks run here; protection where nothing is coded, or for a bit error rate that no code is for.",
             ["reason"],
             registry=self.registry,
         )

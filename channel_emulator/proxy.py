@@ -11,7 +11,7 @@ from channel_emulator.metrics import Metrics
 from channel_emulator.plan_messages import PlanRefused
 from channel_emulator.randomness import FrameRandomness
 from channel_emulator.settings import Settings
-from channel_emulator.transmission import transmit
+from channel_emulator.transmission import HeaderLost, transmit
 from channel_emulator.upstream import pass_on, patience
 from semlink.access.symbol_link import AccessRefused
 from semlink.channel.base import Channel
@@ -61,6 +61,11 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
                 outcome = "refused"
                 log.info("frame refused", reason=str(error))
                 await self._refuse(error, context)
+            except HeaderLost as error:
+                outcome = "lost"
+                log.info("header lost", air_bits=error.air_bits, design_ber=error.design_ber)
+                about = {"air_bits": str(error.air_bits), "design_ber": repr(error.design_ber)}
+                await abort(context, grpc.StatusCode.ABORTED, str(error), "header_lost", about=about)
             if settings.pace:
                 await self._pace(report.air_ms / 1000, context)
             with self._metrics.upstream_seconds.time():
@@ -106,6 +111,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         else:
             loop = asyncio.get_running_loop()
             received, report = await loop.run_in_executor(self._workers, self._transmit, request, channel)
+        request.ClearField("protection")  # it is for this channel, not for another behind it
         request.lost_patches.extend(set(report.lost_blocks).difference(request.lost_patches))
         self._metrics.bits_exposed.inc(report.bits_exposed)
         self._metrics.bits_flipped.inc(report.bits_flipped)
@@ -119,8 +125,22 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         self, request: link_pb2.ClassifyRequest, channel: Channel
     ) -> tuple[bytes, link_pb2.ChannelReport]:
         plan = request.plan if request.HasField("plan") else None
-        randomness = FrameRandomness(self._settings.seed, request.device_id, request.frame_id)
-        return transmit(request.frame, plan, channel, randomness, impair_header=self._settings.impair_header)
+        protection = request.protection if request.HasField("protection") else None
+        randomness = FrameRandomness(
+            self._settings.seed,
+            request.device_id,
+            request.frame_id,
+            request.layer,
+            protection.attempt if protection else 0,
+        )
+        return transmit(
+            request.frame,
+            plan,
+            channel,
+            randomness,
+            impair_header=self._settings.impair_header,
+            protection=protection,
+        )
 
     async def _refuse(
         self, error: FrameError | PlanRefused | AccessRefused, context: grpc.aio.ServicerContext
@@ -133,7 +153,10 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         elif isinstance(error, AccessRefused):
             self._metrics.access_refused.labels(error.reason).inc()
             message = f"access: {error}"
-            await abort(context, grpc.StatusCode.FAILED_PRECONDITION, message, f"access_{error.reason}")
+            code = grpc.StatusCode.FAILED_PRECONDITION
+            if error.reason == "design_ber":
+                code = grpc.StatusCode.INVALID_ARGUMENT
+            await abort(context, code, message, f"access_{error.reason}")
         else:
             self._metrics.plans_refused.labels(error.rule).inc()
             code = grpc.StatusCode.ABORTED if error.calls_for_another else grpc.StatusCode.INVALID_ARGUMENT
@@ -160,4 +183,5 @@ def _in_series(first: link_pb2.ChannelReport, second: link_pb2.ChannelReport) ->
     both.bits_exposed = first.bits_exposed + second.bits_exposed
     both.channel_ms = first.channel_ms + second.channel_ms
     both.channel_uses = first.channel_uses + second.channel_uses
+    both.air_bits = first.air_bits + second.air_bits
     return both

@@ -23,11 +23,20 @@ class FrameRandomness:
     """Who sends."""
     frame_id: int
     """Which of its frames."""
+    layer: int = 0
+    """Which layer of the view."""
+    attempt: int = 0
+    """Which try of the layer."""
 
     def stream(self, *of: int) -> np.random.Generator:
-        """The stream of flips and noise; with numbers another, independent of it, as for the channel's state."""
-        digest = int.from_bytes(sha256(self.device_id.encode()).digest())
-        return np.random.default_rng(np.random.SeedSequence([self.seed, digest, self.frame_id], spawn_key=of))
+        """The stream of flips and noise; with numbers another, independent of it, as for the channel's state.
+
+        Layers and tries of a view meet errors of their own, but one state: that which its device asks for.
+        """
+        entropy = [self.seed, int.from_bytes(sha256(self.device_id.encode()).digest()), self.frame_id]
+        if not of and (self.layer or self.attempt):
+            entropy += [self.layer, self.attempt]
+        return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=of))
 
     @property
     def start(self) -> int:

@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToDict
 
 from channel_emulator.plan_messages import PlanRefused
 from channel_emulator.randomness import FrameRandomness
-from channel_emulator.transmission import PRECISION, transmit
+from channel_emulator.transmission import PRECISION, HeaderLost, transmit
 from cli.channel_flags import ChannelFlags
 from cli.frames import read_frame_file
 from cli.from_settings import explained, fail, takes
@@ -55,7 +55,7 @@ def channel_command(
     if plan is not None and not is_planned(channel):
         takers = " and ".join(name.replace("_", "-") for name, kind in channels().items() if kind.takes_plan)
         fail(f"--plan is for --channel {takers}, not for {channel.name}", status=2)
-    with explained(FrameError, PlanRefused, ValueError, OSError):
+    with explained(FrameError, HeaderLost, PlanRefused, ValueError, OSError):
         sent = read_frame_file(frame)
         randomness = FrameRandomness(seed, DEVICE, 0)
         message = None
@@ -99,7 +99,7 @@ def document(report: ChannelReport) -> dict[str, Any]:
         report, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
     # 64-bit integers are text in protobuf's JSON.
-    counts = ("bits_flipped", "bits_exposed", "bits_lost", "channel_uses")
+    counts = ("bits_flipped", "bits_exposed", "bits_lost", "channel_uses", "air_bits")
     return told | {name: int(told[name]) for name in counts if name in told}
 
 
@@ -113,6 +113,8 @@ def sentence_of(report: ChannelReport) -> str:
     ]
     if report.channel_uses:
         words.append(f"{report.channel_uses:,} symbols on the air")
+    if report.air_bits:
+        words.append(f"{report.air_bits:,} bits on the air, coded")
     if report.air_ms:
         words.append(f"{report.air_ms:.4g} ms on the air")
     if report.exceeds_coherence:

@@ -130,7 +130,7 @@ def joined(one: Parameter, other: Parameter) -> Parameter:
     if not (one.choices and other.choices) or (one.name, one.flag) != (other.name, other.flag):
         raise ValueError(f"--{one.flag} is declared in different ways")
     choices = tuple(dict.fromkeys(one.choices + other.choices))
-    told = "; ".join(dict.fromkeys([one.help, other.help]))
+    told = one.help if other.help in one.help else f"{one.help}; {other.help}"
     kind: Any = Annotated[Literal[choices] | None, Option(told)]
     return replace(one, annotation=kind, default=None, initial=None, help=told)
 

@@ -193,8 +193,32 @@ def send(frame: Carried, link: BitLink) -> Arrival:
         np.flatnonzero(wrong),
         np.flatnonzero(missing),
         air_bits=bits.size,
+        design_ber=link.design_ber,
         measured_ber=errors / read if read else None,
     )
+
+
+def revised_design(told: float, measured: float, air_bits: int) -> float:
+    """The bit error rate to design for, after a frame has been received under another.
+
+    What was told stands unless the measured rate exceeds it by two standard deviations of such a measurement; then
+    it is the measured one and two standard deviations more. A dialogue knows so from its opinion on that the air
+    is worse than told.
+
+    >>> revised_design(0.05, 0.06, 500), round(revised_design(0.05, 0.1, 500), 3)
+    (0.05, 0.127)
+
+    Args:
+        told: μ that the frame was coded for.
+        measured: `Arrival.measured_ber` of it.
+        air_bits: bits on the air, of which it was measured.
+
+    Returns:
+        μ within [`told`, `MOST_DESIGN_BER`].
+    """
+    if measured <= told + 2 * math.sqrt(told * (1 - told) / air_bits):
+        return told
+    return min(measured + 2 * math.sqrt(measured * (1 - measured) / air_bits), MOST_DESIGN_BER)
 
 
 def _level(

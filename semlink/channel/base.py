@@ -104,6 +104,8 @@ class Arrival:
     """Symbols that were on the air; None: the channel has none, or another measure of what it spent."""
     air_bits: int | None = None
     """Bits that were on the air, parity and CRC included; None: those that were exposed, uncoded."""
+    design_ber: float | None = None
+    """Bit error rate that the codes were designed for; None: there were none."""
     measured_ber: float | None = None
     """Bit error rate of the air as the receiver measures it, on the blocks that it could decode; None: on none."""
 
@@ -158,6 +160,11 @@ class Channel(ABC):
     def idle(self) -> Mapping[str, str]:
         """Parameters that have no effect beside the others, and why, such as "with --coding ideal"."""
         return {}
+
+    @property
+    def codes_frames(self) -> bool:
+        """Whether it codes whole frames, header included (access ldpc), for the parameter `design_ber`."""
+        return False
 
     def is_quick(self, bits: int) -> bool:
         """Whether carrying so many bits takes a millisecond at most, so that an event loop may do it itself."""

@@ -73,7 +73,12 @@ class OverBits(Channel):
     @property
     def idle(self) -> Mapping[str, str]:
         """What the code is for, where there is none."""
-        return {} if self.access == "ldpc" else {"design_ber": "with --access none"}
+        return {} if self.codes_frames else {"design_ber": "with --access none"}
+
+    @property
+    def codes_frames(self) -> bool:
+        """See `Channel.codes_frames`."""
+        return self.access == "ldpc"
 
     @property
     @abstractmethod
@@ -86,7 +91,7 @@ class OverBits(Channel):
 
     def is_quick(self, bits: int) -> bool:
         """See `Channel.is_quick`: never where codes are decoded."""
-        return self.access == "none" and self.carries_quickly(bits)
+        return not self.codes_frames and self.carries_quickly(bits)
 
     @abstractmethod
     def carry(self, frame: Carried, generator: np.random.Generator) -> Arrival:
@@ -100,7 +105,7 @@ class OverBits(Channel):
         generator: np.random.Generator,
     ) -> Arrival:
         """See `Channel.transmit`."""
-        if self.access == "none":
+        if not self.codes_frames:
             return self.carry(frame, generator)
         own = min(self.own_ber, protection.MOST_DESIGN_BER)
         design_ber = own if self.design_ber is None else self.design_ber

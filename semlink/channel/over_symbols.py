@@ -8,10 +8,11 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from semlink.access import ldpc_qam, uncoded_qam
+from semlink.access import coded_qam, ldpc_qam, uncoded_qam
 from semlink.access.symbol_link import Received, SymbolLink
 from semlink.channel.base import Arrival, Carried, Modulated, Noisy
 from semlink.channel.fading import FadingState
+from semlink.channel.over_bits import DesignBer
 from semlink.channel.plan import Plan
 from semlink.parameters import Option
 
@@ -24,13 +25,14 @@ class OverSymbols(Modulated, Noisy):
     """Each symbol has a gain of its own, which the receiver knows."""
 
     access: Annotated[
-        Literal["qam", "ldpc-qam", "learned"],
+        Literal["qam", "ldpc", "ldpc-qam", "learned"],
         Option(
-            "bits to symbols: qam, every bit alike and uncoded; ldpc-qam, 5G LDPC codes whose rates follow from "
-            "importance, and what does not fit is lost; learned, networks that know the bits' importance, for "
-            "frames of the coder learned"
+            "bits to symbols: qam, every bit alike and uncoded; ldpc, 5G LDPC codes of the whole frame over QAM; "
+            "ldpc-qam, such codes whose rates follow from importance within the symbols of --cbr, and what does "
+            "not fit is lost; learned, networks that know the bits' importance, for frames of the coder learned"
         ),
     ] = "qam"
+    design_ber: DesignBer = None
     cbr: Annotated[
         Literal["1/4", "1/8", "1/16", "1/24"],
         Option("channel bandwidth ratio: complex symbols that a frame may take, per value of its picture"),
@@ -47,13 +49,20 @@ class OverSymbols(Modulated, Noisy):
 
     @property
     def idle(self) -> Mapping[str, str]:
-        """Also the bandwidth ratio, where symbols follow from bits, and the order without QAM."""
+        """Also the bandwidth ratio where symbols follow from bits, the order without QAM, μ without its code."""
         useless: dict[str, dict[str, str]] = {
             "qam": {"cbr": "with --access qam"},
+            "ldpc": {"cbr": "with --access ldpc, which takes as many symbols as the code does"},
             "ldpc-qam": {},
             "learned": {"order": "with --access learned, which has symbols of its own"},
         }
-        return {**super().idle, **useless[self.access]}
+        told = {} if self.codes_frames else {"design_ber": f"with --access {self.access}"}
+        return {**super().idle, **useless[self.access], **told}
+
+    @property
+    def codes_frames(self) -> bool:
+        """See `Channel.codes_frames`."""
+        return self.access == "ldpc"
 
     @abstractmethod
     def use(self, symbols: NDArray[np.complex128], snr_db: float, generator: np.random.Generator) -> Received:
@@ -89,6 +98,8 @@ class OverSymbols(Modulated, Noisy):
         match self.access:
             case "qam":
                 return uncoded_qam.send(frame, link)
+            case "ldpc":
+                return coded_qam.send(frame, link, self.design_ber)
             case "ldpc-qam":
                 return ldpc_qam.send(frame, link)
             case "learned":

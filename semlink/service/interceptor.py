@@ -4,9 +4,10 @@ import asyncio
 import inspect
 import urllib.parse
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import grpc
@@ -161,14 +162,15 @@ async def abort(
     message: str,
     reason: str,
     retry_after: float | None = None,
+    about: Mapping[str, str] = MappingProxyType({}),
 ) -> NoReturn:
     """Aborts a call.
 
-    The status details have a google.rpc.ErrorInfo with the reason, a slug, and with `retry_after` (seconds) a
-    google.rpc.RetryInfo.
+    The status details have a google.rpc.ErrorInfo with the reason, a slug, and `about` as its metadata, and with
+    `retry_after` (seconds) a google.rpc.RetryInfo.
     """
     details = [AnyMessage()]
-    details[0].Pack(ErrorInfo(reason=reason, domain=ERROR_DOMAIN))
+    details[0].Pack(ErrorInfo(reason=reason, domain=ERROR_DOMAIN, metadata=about))
     if retry_after is not None:
         delay = Duration()
         delay.FromMilliseconds(round(1e3 * retry_after))

@@ -172,13 +172,14 @@ class ServerTimings(_message.Message):
     def __init__(self, decode_ms: _Optional[float] = ..., queue_ms: _Optional[float] = ..., inference_ms: _Optional[float] = ...) -> None: ...
 
 class ChannelReport(_message.Message):
-    __slots__ = ("impairment", "bits_flipped", "bits_exposed", "channel_ms", "channel_uses", "air_bits", "block_air_ms", "air_ms", "t_d_ms", "lost_blocks", "bits_lost", "exceeds_coherence", "power")
+    __slots__ = ("impairment", "bits_flipped", "bits_exposed", "channel_ms", "channel_uses", "air_bits", "measured_ber", "block_air_ms", "air_ms", "t_d_ms", "lost_blocks", "bits_lost", "exceeds_coherence", "power")
     IMPAIRMENT_FIELD_NUMBER: _ClassVar[int]
     BITS_FLIPPED_FIELD_NUMBER: _ClassVar[int]
     BITS_EXPOSED_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_MS_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_USES_FIELD_NUMBER: _ClassVar[int]
     AIR_BITS_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_BER_FIELD_NUMBER: _ClassVar[int]
     BLOCK_AIR_MS_FIELD_NUMBER: _ClassVar[int]
     AIR_MS_FIELD_NUMBER: _ClassVar[int]
     T_D_MS_FIELD_NUMBER: _ClassVar[int]
@@ -192,6 +193,7 @@ class ChannelReport(_message.Message):
     channel_ms: float
     channel_uses: int
     air_bits: int
+    measured_ber: float
     block_air_ms: _containers.RepeatedScalarFieldContainer[float]
     air_ms: float
     t_d_ms: float
@@ -199,7 +201,7 @@ class ChannelReport(_message.Message):
     bits_lost: int
     exceeds_coherence: bool
     power: float
-    def __init__(self, impairment: _Optional[str] = ..., bits_flipped: _Optional[int] = ..., bits_exposed: _Optional[int] = ..., channel_ms: _Optional[float] = ..., channel_uses: _Optional[int] = ..., air_bits: _Optional[int] = ..., block_air_ms: _Optional[_Iterable[float]] = ..., air_ms: _Optional[float] = ..., t_d_ms: _Optional[float] = ..., lost_blocks: _Optional[_Iterable[int]] = ..., bits_lost: _Optional[int] = ..., exceeds_coherence: _Optional[bool] = ..., power: _Optional[float] = ...) -> None: ...
+    def __init__(self, impairment: _Optional[str] = ..., bits_flipped: _Optional[int] = ..., bits_exposed: _Optional[int] = ..., channel_ms: _Optional[float] = ..., channel_uses: _Optional[int] = ..., air_bits: _Optional[int] = ..., measured_ber: _Optional[float] = ..., block_air_ms: _Optional[_Iterable[float]] = ..., air_ms: _Optional[float] = ..., t_d_ms: _Optional[float] = ..., lost_blocks: _Optional[_Iterable[int]] = ..., bits_lost: _Optional[int] = ..., exceeds_coherence: _Optional[bool] = ..., power: _Optional[float] = ...) -> None: ...
 
 class WaitVoteRequest(_message.Message):
     __slots__ = ("object_id", "wait_seconds", "device_id")

@@ -160,5 +160,6 @@ def test_bits_of_no_picture_have_no_bandwidth_ratio():
 
 
 def test_what_has_no_effect_is_told():
-    assert set(Awgn().idle) == {"cbr"}
-    assert set(Awgn(access="ldpc-qam").idle) == set()
+    assert set(Awgn().idle) == {"cbr", "design_ber"}
+    assert set(Awgn(access="ldpc-qam").idle) == {"design_ber"}
+    assert set(Awgn(access="ldpc").idle) == {"cbr"}

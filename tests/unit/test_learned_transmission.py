@@ -121,7 +121,7 @@ def test_networks_that_do_not_run_are_a_refusal(interface, networks, monkeypatch
 
 
 def test_where_it_cannot_run_the_channel_is_refused_with_what_to_do(networks, monkeypatch, tmp_path):
-    assert Rayleigh(access="learned", cbr="1/4").idle.keys() == {"order"}
+    assert Rayleigh(access="learned", cbr="1/4").idle.keys() == {"order", "design_ber"}
 
     def absent(name):
         raise ModuleNotFoundError(name)

@@ -9,12 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semlink.access import hard_decisions
+from semlink.access.coded_qam import hard_bit_error_rate, snr_of
 from semlink.access.crc import CRC16, CRC24A, attach_crc, crc_bits, crc_holds
 from semlink.access.protection import LEVEL_BITS, MOST_LEVELS, levels, protection
+from semlink.channel.awgn import Awgn
 from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.channel.burst import GilbertElliott
 from semlink.channel.none import NoImpairment
 from semlink.channel.packet_loss import PacketLoss
+from semlink.channel.qam import ORDERS, bits_per_symbol
+from semlink.channel.rayleigh import Rayleigh
 from semlink.channel.segments import WholeFrame
 from semlink.source.codec.frame import CodecFrame
 from semlink.source.codec.head import Head
@@ -167,3 +171,23 @@ def test_what_has_no_effect_is_told():
     assert set(BinarySymmetricChannel(ber=0.1).idle) == {"design_ber"}
     assert set(BinarySymmetricChannel(ber=0.1, access="ldpc").idle) == set()
     assert not BinarySymmetricChannel(ber=0.1, access="ldpc").is_quick(8)
+
+
+@pytest.mark.parametrize("kind", [Awgn, Rayleigh])
+@pytest.mark.parametrize(("order", "snr_db"), [(4, 3.0), (16, 10.0), (64, 18.0), (256, 26.0)])
+def test_over_qam_a_frame_arrives_by_soft_decisions_in_fewer_symbols_than_by_hard_ones(kind, order, snr_db):
+    snr_db += 4 * (kind is Rayleigh)
+    frame, channel = frame_of(1000), kind(snr_db=snr_db, order=order, access="ldpc")
+    arrival = channel.transmit(frame, None, None, np.random.default_rng(1))
+    assert frame.arrived(arrival).to_bytes() == frame.payload
+    assert arrival.channel_uses == -(-arrival.air_bits // bits_per_symbol(order))
+    assert arrival.measured_ber == pytest.approx(arrival.design_ber, rel=0.25)  # of some 10,000 bits
+    hard = BinarySymmetricChannel(ber=min(arrival.design_ber, 0.2), access="ldpc")
+    assert arrival.air_bits < hard.transmit(frame, None, None, np.random.default_rng(1)).air_bits
+
+
+@pytest.mark.parametrize("fades", [False, True])
+@given(order=st.sampled_from(ORDERS), ber=st.floats(1e-6, 0.3))
+def test_the_snr_of_a_bit_error_rate_is_the_closed_form_s_inverse(fades, order, ber):
+    snr_db = snr_of(order, ber, fades)
+    assert hard_bit_error_rate(order, snr_db, fades) == pytest.approx(ber, rel=1e-4)

@@ -124,6 +124,8 @@ def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(proce
         text, value = "3", 3
     if name == "budget_bytes":
         text, value = "300", 300
+    if name == "access":  # that of the channel where none is named
+        text = value = "ldpc"
     if name == "channel_file":  # is read at once
         text = value = str(tmp_path / "snr.csv")
         Path(text).write_text("frame,snr_db\n0,20\n")
@@ -143,6 +145,8 @@ def test_each_setting_is_read_from_the_environment_and_its_flag_goes_first(proce
             others += [flag_of(each.other), str(each.values[0]) if each.values else sample(kind, each.other)[0]]
     if name == "cbr":
         others += ["--access", "ldpc-qam"]
+    if name == "code_ber":
+        others += ["--access", "ldpc"]
     if name == "gap_ber":
         others += ["--ber", "0.2"]
     assert getattr(read_settings(kind, process, others), name) == value
