@@ -15,12 +15,15 @@ if TYPE_CHECKING:  # what type checkers see; `_HOMES` is the same for the interp
     from semlink.channel.bsc import flip_positions as flip_positions
     from semlink.channel.ofdm import draw_channel as draw_channel
     from semlink.channel.ofdm import subchannel_gains as subchannel_gains
+    from semlink.decision.belief import Belief as Belief
     from semlink.decision.voting import majority_vote as majority_vote
     from semlink.frame import Frame as Frame
     from semlink.frame import FrameError as FrameError
     from semlink.source.iaq.allocation.methods import allocate as allocate
     from semlink.source.iaq.coder import encode as encode
     from semlink.source.iaq.importance import importance_weights as importance_weights
+    from semlink.source.opinion import OpinionFrame as OpinionFrame
+    from semlink.source.opinion import opinion_frame as opinion_frame
     from semlink.source.registry import CodedImage as CodedImage
     from semlink.source.registry import decode as decode
     from semlink.source.registry import read_frame as read_frame
@@ -29,6 +32,7 @@ if TYPE_CHECKING:  # what type checkers see; `_HOMES` is the same for the interp
     from semlink.vision.images import model_pixels as model_pixels
     from semlink.vision.images import open_image as open_image
     from semlink.vision.photos import find_photos as find_photos
+    from semlink.vision.vit import attention_and_logits as attention_and_logits
     from semlink.vision.vit import class_attention as class_attention
     from semlink.vision.vit import class_names as class_names
     from semlink.vision.vit import load_vit as load_vit
@@ -41,16 +45,18 @@ _HOMES = {
     "semlink.channel.base": ("channel_type", "channels", "invert_bits"),
     "semlink.channel.bsc": ("flip_positions",),
     "semlink.channel.ofdm": ("draw_channel", "subchannel_gains"),
+    "semlink.decision.belief": ("Belief",),
     "semlink.decision.voting": ("majority_vote",),
     "semlink.frame": ("Frame", "FrameError"),
     "semlink.source.iaq.allocation.methods": ("allocate",),
     "semlink.source.iaq.coder": ("encode",),
     "semlink.source.iaq.importance": ("importance_weights",),
+    "semlink.source.opinion": ("OpinionFrame", "opinion_frame"),
     "semlink.source.registry": ("CodedImage", "decode", "read_frame", "source_coder"),
     "semlink.vision.engines": ("load_engine",),
     "semlink.vision.images": ("model_pixels", "open_image"),
     "semlink.vision.photos": ("find_photos",),
-    "semlink.vision.vit": ("class_attention", "class_names", "load_vit", "normalise"),
+    "semlink.vision.vit": ("attention_and_logits", "class_attention", "class_names", "load_vit", "normalise"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
