@@ -150,10 +150,9 @@ def vote_of(counted: Sequence[CountedView]) -> Vote:
     label = majority_vote([first.label for first in firsts], [first.confidence for first in firsts])
     names = {each.label: each.name for view in counted for each in view.named}
     votes = sum(first.label == label for first in firsts)
-    whole = together([view.belief for view in counted])
-    # The likeliest class is one that some view names, unless views say nonsense.
-    likely = zip(whole.labels.tolist(), whole.probabilities.tolist(), strict=True)
-    fused = next((Prediction(each, names[each], sure) for each, sure in likely if each in names), None)
+    whole = np.exp(together([view.belief for view in counted]).log_probabilities())
+    likeliest = max(sorted(names), key=lambda each: whole[each])  # no view names others, so that none is likelier
+    fused = Prediction(likeliest, names[likeliest], float(whole[likeliest]))
     return Vote(label, names[label], votes=votes, views=len(counted), fused=fused)
 
 
