@@ -106,6 +106,28 @@ def ber(out: Out = None, update: Update = False, seed: Seed = 0) -> None:
         ber.main(folder, [] if update else [RESULTS / "ber.jsonl"], seed)
 
 
+def asking(out: Out = None, update: Update = False) -> None:
+    """Its help is the module's summary."""
+    from experiments import asking
+
+    with explained(OSError):
+        asking.main(out_folder(out, update))
+
+
+def asking_tries(
+    looks: Annotated[
+        Path, typer.Argument(help="Folder of what python -m experiments.still_kinds wrote.", exists=True)
+    ],
+    out: Out = None,
+    update: Update = False,
+) -> None:
+    """Its help is the module's summary."""
+    from experiments import asking_tries
+
+    with explained(OSError):
+        asking_tries.main(out_folder(out, update), looks)
+
+
 def containers(out: Out = None, update: Update = False) -> None:
     """Its help is the module's summary."""
     from experiments import containers
@@ -236,6 +258,8 @@ for name in MEASURED:
 app.command("figure7", help=summary_of("figure7"))(figure7)
 app.command("ber", help=summary_of("ber"))(ber)
 app.command("bit-importance", help=summary_of("bit_importance"))(bit_importance)
+app.command("asking", help=summary_of("asking"))(asking)
+app.command("asking-tries", help=summary_of("asking_tries"))(asking_tries)
 app.command("containers", help=summary_of("containers"))(containers)
 app.command("token-blocks", help=summary_of("token_blocks"))(token_blocks)
 app.command("transformer-aided", help=summary_of("transformer_aided"))(transformer_aided)

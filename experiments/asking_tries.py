@@ -20,7 +20,7 @@ from experiments.calibrating import OPINION_BITS, Decided, Policy, Replay, Seen,
 from experiments.classifiers import STAND_IN
 from experiments.evaluation.intervals import accuracy, difference
 from experiments.provenance import described, provenance
-from experiments.still_kinds import VARIED, Answers, kinds
+from experiments.still_kinds import LABELS, VARIED, Answers, kinds
 from experiments.tables import write_table
 from semlink.decision.belief import Belief
 from semlink.decision.calibration import Calibration, Rung
@@ -34,7 +34,7 @@ CLASSES = 1000
 """Of ImageNet-1k."""
 NEVER = -30.0
 """Logarithm of the probability of a class that is not to be seen."""
-RUNGS = "112, 376", "112, 753", "160, 1505", "160, 3010", "224, 6020", "224, 12040"
+RUNGS = "112, 753", "160, 1505", "224, 6020", "224, 12040"
 """Kinds of stills that a dialogue has, where nothing else is said."""
 
 
@@ -51,6 +51,11 @@ class Looks:
     labels: NDArray[np.int64]
     sizes: dict[str, NDArray]
     answers: dict[tuple[str, str], NDArray[np.float64]]
+
+    @property
+    def servers(self) -> list[str]:
+        """That were asked."""
+        return [server for server in SERVERS if (server, "clean") in self.answers]
 
     def table(self, server: str, names: Sequence[str]) -> Table:
         """Of the kinds of these names, as rungs of a dialogue."""
@@ -78,18 +83,21 @@ class Outcome:
     bits: float
 
 
-def read_looks(folder: Path, labels: NDArray[np.int64]) -> Looks:
-    """The files of a folder that `experiments.still_kinds.keep` wrote, of photos with these labels."""
+def read_looks(folder: Path) -> Looks:
+    """The files of a folder that `python -m experiments.still_kinds` wrote."""
     with np.load(folder / "sizes.npz") as file:
         sizes = dict(file)
     answers = {}
     for model in (DEVICE_MODEL, *SERVERS):
-        with np.load(folder / f"{model}.npz") as file:
-            for kind in sizes:
-                labels_of, logs, named_logs = (file[f"{kind}|{part}"] for part in ("labels", "logs", "named_logs"))
-                kept = Answers(labels_of, logs, file["named"], named_logs, CLASSES)
-                answers[model, kind] = kept.log_probabilities()
-    return Looks(labels, sizes, answers)
+        if (path := folder / f"{model}.npz").is_file():
+            with np.load(path) as file:
+                for kind in sizes:
+                    labels, logs, named_logs = (
+                        file[f"{kind}|{part}"] for part in ("labels", "logs", "named_logs")
+                    )
+                    kept = Answers(labels, logs, file["named"], named_logs, CLASSES)
+                    answers[model, kind] = kept.log_probabilities()
+    return Looks(np.load(folder / LABELS), sizes, answers)
 
 
 def halves(table: Table) -> tuple[Table, Table]:
@@ -230,8 +238,8 @@ class Try:
     replaced: Callable[[Looks, str], Outcome]
 
 
-def all_tries() -> list[Try]:
-    """In the order of the list of what to try."""
+def all_tries(measured: set[str]) -> list[Try]:
+    """In the order of the list of what to try, as far as the kinds of stills are measured."""
 
     def dialogue(
         *names: str,
@@ -247,9 +255,7 @@ def all_tries() -> list[Try]:
 
     plain, alone = dialogue(), dialogue(policy=send_alone)
     tries = [
-        Try("six rungs", "one rung: 224, 6020", plain, dialogue("224, 6020")),
-        Try("six rungs", "one rung: 224, 12040", plain, dialogue("224, 12040")),
-        Try("six rungs", "one rung: 160, 3010", plain, dialogue("160, 3010")),
+        *(Try("four rungs", f"one rung: {name}", plain, dialogue(name)) for name in RUNGS[1:]),
         Try("opinion of five classes", "of one", plain, dialogue(table=one_class)),
         Try("fusing, weights of each rung", "looks alone", plain, dialogue(calibration=without_fusing)),
         Try("fusing, weights of each rung", "one pair of weights", plain, dialogue(calibration=one_weight)),
@@ -259,7 +265,7 @@ def all_tries() -> list[Try]:
         Try(kind.name, stem, rung(kind.name), rung(stem))
         for kind in kinds()
         if (stem := ", ".join(kind.name.split(", ")[:2])) != kind.name
-        if kind.refines is not None or stem in varied
+        if (kind.refines is not None or stem in varied) and {kind.name, stem} <= measured
     ]
     crops = [each for each in single if "window" in each.what]
     settings = [each for each in single if "options" in each.what or "codec" in each.what]
@@ -280,8 +286,8 @@ def measure(looks: Looks) -> list[dict[str, Any]]:
     outcome = cache(lambda how, server: how(looks, server))
     odd = [str(label) for label in looks.labels if label % 2]
     rows = []
-    for each in all_tries():
-        for server in SERVERS:
+    for each in all_tries(set(looks.sizes)):
+        for server in looks.servers:
             tried, replaced = outcome(each.tried, server), outcome(each.replaced, server)
             rows.append(
                 {
@@ -299,35 +305,31 @@ def measure(looks: Looks) -> list[dict[str, Any]]:
     return rows
 
 
-def main(data: Path, out: Path, measured: Path) -> None:
+def main(out: Path, measured: Path) -> None:
     """Writes asking-tries.json and asking-tries.md.
 
     Args:
-        data: folder of the photos that were looked at.
         out: folder of the results.
-        measured: folder of what `python -m experiments still-kinds` wrote.
+        measured: folder of what `python -m experiments.still_kinds` wrote.
     """
-    from experiments.data.image_sets import load_image_set
-
-    labels = np.array([each.label for each in load_image_set(data).examples])
-    rows, origin = measure(read_looks(measured, labels)), provenance()
+    rows, origin = measure(read_looks(measured)), provenance()
     (out / "asking-tries.json").write_text(json.dumps({"rows": rows} | origin, indent=1) + "\n", encoding="utf-8")
-    write_table(out / "asking-tries.md", _lines(rows, data.name, origin))
+    write_table(out / "asking-tries.md", _lines(rows, origin))
 
 
-def _lines(rows: Sequence[dict[str, Any]], data: str, origin: dict[str, Any]) -> list[str]:
+def _lines(rows: Sequence[dict[str, Any]], origin: dict[str, Any]) -> list[str]:
     share = BUDGET_BITS / (8 * 3 * IMAGE_SIZE**2)
     lines = [
         "# What was tried of the dialogue, each alone",
         "",
-        f"{data}, photos of odd labels; all fitted on those of even labels. Dialogues and one-way links at",
+        f"{rows[0]['gain']['images']} photos of odd labels, fitted on those of even ones. Dialogues and links at",
         f"{BUDGET_BITS:,.0f} mean bits a view (a true ratio of {share:.3f}); single rungs with every photo sent",
         "and fused with the opinion; error-free. Gain in points with its 95 % interval, paired, photo by photo.",
         "",
         described(origin),
         "",
     ]
-    for server in SERVERS:
+    for server in dict.fromkeys(row["server"] for row in rows):
         lines += [
             f"## Server {server}" + (", a stand-in" if server == STAND_IN else ""),
             "",

@@ -23,6 +23,7 @@ from semlink.source.codec.frame import HEADER_BYTES
 from semlink.source.codec.head import HEAD_BYTES
 from semlink.source.codec.rate_control import SIDES
 from semlink.source.codec.stills import CODECS, read, scaled
+from semlink.vision.engines import EngineName
 from semlink.vision.images import IMAGE_SIZE
 
 PATCH = 16
@@ -32,14 +33,13 @@ KEPT = 32
 """Likeliest classes of an answer that are kept."""
 NAMED = 8
 """Likeliest classes of the device, of which every answer keeps what it makes of them."""
-SIDES_OF = {
-    376: (80, 112), 753: (80, 112, 160), 1505: (112, 160, 224), 3010: (160, 192, 224), 6020: (160, 192, 224),
-    12040: (192, 224),
-}  # fmt: skip
-"""Sides that are tried of each budget."""
+SAME_BYTES = {(160, 1505): 36, (224, 6020): 55}
+"""Quality at which photos take about as many bytes on average as within the budget of a rung."""
 VARIED = (160, 1505), (224, 6020)
 """Side and budget of the rungs of which everything else is tried."""
-KINDS_AT_ONCE = 8
+LABELS = "labels.npy"
+"""File of the photos' labels."""
+KINDS_AT_ONCE = 4
 """Kinds after which what there is so far is written."""
 CHUNK = 50
 """Pictures of one task."""
@@ -58,6 +58,7 @@ class Kind:
         window: crop to the smallest square of patches with this share of the attention.
         background: blur what is not attended to, by a Gaussian of so many pixels.
         refines: a first still, whose error this one codes with what is left of the budget.
+        quality: of Pillow, in place of the best within the budget.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Kind:
     window: float | None = None
     background: float | None = None
     refines: "Kind | None" = None
+    quality: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +138,16 @@ def made(kind: Kind, pixels: NDArray[np.uint8], attention: NDArray) -> tuple[int
 def _coded(kind: Kind, picture: Image.Image, budget_bytes: int) -> tuple[int, NDArray[np.uint8]]:
     """Bytes of one frame, and the still that it decodes to."""
     own = CODECS[kind.codec]
-    codec = replace(own, options=tuple((dict(own.options) | dict(kind.options)).items()))
+    small, large = (
+        tuple((dict(options) | dict(kind.options)).items())
+        for options in (own.options, own.large_options or own.options)
+    )
+    codec = replace(own, options=small, large_options=large)
+    if kind.quality is not None:
+        scale = kind.side / max(picture.size)
+        sizes = round(picture.width * scale), round(picture.height * scale)
+        stripped = codec.strip(codec.write(picture.resize(sizes), kind.quality))
+        return len(stripped) + HEADER_BYTES - HEAD_BYTES, read(stripped, codec)
     longest = min(kind.side, max(picture.size))
     sides = (longest, *(side for side in SIDES if side < longest))
     most = budget_bytes - HEADER_BYTES + HEAD_BYTES
@@ -179,12 +190,6 @@ def _with_blurred_background(picture: Image.Image, attention: NDArray, radius: f
     return Image.composite(picture, picture.filter(ImageFilter.GaussianBlur(radius)), mask)
 
 
-def _rungs() -> Iterator[Kind]:
-    for budget, sides in SIDES_OF.items():
-        for side in sides:
-            yield Kind(f"{side}, {budget}", side, budget)
-
-
 def _varied(**changes: Any) -> Iterator[Kind]:
     """The `VARIED` rungs with something else."""
     what = ", ".join(
@@ -196,7 +201,7 @@ def _varied(**changes: Any) -> Iterator[Kind]:
 
 def kinds() -> list[Kind]:
     """All that is tried, the most telling first."""
-    found = [Kind(f"{side}, {budget}", side, budget) for side, budget in VARIED]
+    found = [Kind(f"{side}, {budget}", side, budget) for side, budget in (*VARIED, (112, 753), (224, 12040))]
     found += [*_varied(window=0.9), *_varied(window=0.75), *_varied(background=3.0)]
     for codec in ("webp", "jpeg"):
         found += _varied(codec=codec)
@@ -204,27 +209,34 @@ def kinds() -> list[Kind]:
         small = Kind(f"{first_side}, {first_budget}", first_side, first_budget)
         found += [small, Kind(f"224, {budget}", 224, budget)]
         found.append(Kind(f"224, {budget}, refines {small.name}", IMAGE_SIZE, budget, refines=small))
+    for (side, budget), quality in SAME_BYTES.items():
+        found.append(Kind(f"{side}, {budget}, quality {quality}", side, 1 << 16, quality=quality))
     for chroma in ("4:0:0", "4:4:4"):
         found += _varied(options=(("subsampling", chroma),))
-    for speed in (8, 9):
+    for speed in (6, 9):
         found += _varied(options=(("speed", speed),))
-    for name, value in (("tune", "ssim"), ("tune", "psnr"), ("deltaq-mode", "3"), ("sharpness", "3")):
+    for name, value in (("tune", "ssim"), ("tune", "psnr"), ("deltaq-mode", "3")):
         found += _varied(options=(("codec", "aom"), ("advanced", ((name, value),))))
-    return list(dict.fromkeys([*found, *_rungs()]))
+    return list(dict.fromkeys(found))
 
 
-def measure(
-    pixels: NDArray[np.uint8], models: Sequence[str], processes: int, tried: Sequence[Kind]
-) -> Iterator[tuple[str, NDArray[np.int32], dict[str, Answers]]]:
+Found = Iterator[tuple[str, NDArray[np.int32], dict[str, Answers]]]
+"""Name of a kind, (B,) bytes, and answers by model."""
+
+
+def measure(pixels: NDArray[np.uint8], models: Sequence[str], processes: int, tried: Sequence[Kind]) -> Found:
     """Encodes all pictures as every kind and asks the models, the first of which is the device.
 
     Yields:
-        Name of the kind, (B,) bytes, and answers by model; first "clean", the pictures as they are.
+        First "clean", the pictures as they are, then each kind.
     """
+    import torch
+
     from experiments.classifiers import load_classifier
     from semlink.vision.vit import class_attention, load_vit, normalise
 
-    asked = {name: load_classifier(name, engine="torch") for name in models}
+    engine: EngineName = "torch" if torch.cuda.is_available() else "openvino"
+    asked = {name: load_classifier(name, engine=engine) for name in models}
     device, vit = asked[models[0]], load_vit(models[0])
     starts = range(0, len(pixels), CHUNK)
     attention = np.concatenate(
@@ -252,10 +264,6 @@ def _chunk(
     return np.array(sizes, np.int32), np.stack(shown)
 
 
-Found = Iterator[tuple[str, NDArray[np.int32], dict[str, Answers]]]
-"""As `measure` gives it."""
-
-
 def keep(folder: Path, models: Sequence[str], found: Found) -> None:
     """Writes bytes and answers, one file a model: NAME.npz, and sizes.npz; also of what there is so far."""
     sizes: dict[str, NDArray] = {}
@@ -278,18 +286,31 @@ def keep(folder: Path, models: Sequence[str], found: Found) -> None:
     write()
 
 
-def main(data: Path, out: Path, processes: int) -> None:
-    """Measures all kinds on all photos of a folder."""
-    from experiments.classifiers import STAND_IN
+def chosen(labels: NDArray[np.int64], share: int) -> NDArray[np.intp]:
+    """Indices of photos of every share-th pair of an even and an odd label."""
+    return np.flatnonzero(labels // 2 % share == 0)
+
+
+def main(data: Path, out: Path, processes: int, share: int, models: Sequence[str]) -> None:
+    """Measures all kinds on photos of a folder.
+
+    Args:
+        data: the folder, of ImageNet-1k's classes.
+        out: folder of what `keep` writes, and photos.npy, the labels.
+        processes: how many encode at once.
+        share: photos of every so many pairs of labels; 1: all.
+        models: the device's first.
+    """
     from experiments.data.image_sets import load_image_set
     from semlink.vision.images import model_pixels, open_image
-    from semlink.vision.weights import DEVICE_MODEL, SERVER_MODEL
 
-    pixels = np.stack([model_pixels(open_image(each.path)) for each in load_image_set(data).examples])
-    models = (DEVICE_MODEL, STAND_IN, SERVER_MODEL)
+    examples = load_image_set(data).examples
+    indices = chosen(np.array([each.label for each in examples]), share)
+    pixels = np.stack([model_pixels(open_image(examples[index].path)) for index in indices])
     out.mkdir(parents=True, exist_ok=True)
+    np.save(out / LABELS, np.array([examples[index].label for index in indices]))
     keep(out, models, measure(pixels, models, processes, kinds()))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5:])

@@ -21,8 +21,8 @@ from experiments.evaluation.looks import Looks, Model, Still
 from experiments.evaluation.policy_cells import PolicyCell
 from experiments.evaluation.rows import to_hex
 from experiments.evaluation.run import Run
-from semlink.access.protection import MOST_DESIGN_BER
-from semlink.channel.base import Channel
+from semlink.access.protection import MOST_DESIGN_BER, revised_design
+from semlink.channel.base import Arrival, Channel
 from semlink.channel.over_bits import OverBits
 from semlink.channel.segments import WholeFrame
 from semlink.decision.alone import rung_to_send
@@ -86,8 +86,8 @@ class Link:
     def send(self, frame: Frame, view: View, layer: int, *, retries: bool) -> Frame | None:
         """The frame as it arrives, up to its first lost segment; None: its header is lost.
 
-        Where there is a way back, it is then sent again for twice the bit error rate, as devices do; what follows
-        it begins where it got through.
+        Where there is a way back, it is then sent again for twice the bit error rate, as devices do, and what
+        follows it is protected for the bit error rate that the receiver has measured.
         """
         for attempt in range(MOST_ATTEMPTS if retries else 1):
             channel = view.channel or self._channel
@@ -103,12 +103,11 @@ class Link:
             if not isinstance(exposed, WholeFrame):
                 return frame.with_payload(arrival.received(frame)).without(arrival.missing)
             damaged = bool((arrival.flips < frame.header_bits).any())  # its CRC-32 tells
-            if not damaged and (arrived := exposed.arrived(arrival)) is not None:
+            arrived = None if damaged else exposed.arrived(arrival)
+            if retries and isinstance(channel, OverBits):
+                view.channel = replace(channel, design_ber=_revised(channel, arrival, lost=arrived is None))
+            if arrived is not None:
                 return arrived
-            if isinstance(channel, OverBits):
-                design = channel.design_ber or min(channel.own_ber, MOST_DESIGN_BER)
-                if design > 0:  # of lost packets alone there is none
-                    view.channel = replace(channel, design_ber=min(2 * design, MOST_DESIGN_BER))
         return None
 
     def say(self, view: View, opinion: Belief, *, retries: bool) -> None:
@@ -139,6 +138,18 @@ class Link:
     @cached_property
     def _classifier(self) -> Classifier:
         return load_classifier(self._server.name, self._server.weights)
+
+
+def _revised(channel: OverBits, arrival: Arrival, *, lost: bool) -> float | None:
+    """The bit error rate that a device protects for after an answer: twice that where the header was lost."""
+    design = channel.design_ber or min(channel.own_ber, MOST_DESIGN_BER)
+    if design == 0:  # of lost packets alone there is none
+        return None
+    if lost:
+        return min(2 * design, MOST_DESIGN_BER)
+    if arrival.measured_ber is None or not arrival.air_bits:
+        return design
+    return revised_design(design, arrival.measured_ber, arrival.air_bits)
 
 
 def evaluate_policies(

@@ -170,6 +170,16 @@ def test_a_code_costs_parity_and_saves_the_answers(monkeypatch: pytest.MonkeyPat
     assert clean["bits"] < coded["bits"] < 8 * clean["bits"]
 
 
+def test_a_dialogue_learns_from_the_opinion_that_the_air_is_worse(monkeypatch: pytest.MonkeyPatch, pixels) -> None:
+    told_half = BinarySymmetricChannel(ber=0.1, access="ldpc", design_ber=0.05)
+    clean = measured(monkeypatch, pixels, "ask", CURIOUS, NoImpairment())
+    assert measured(monkeypatch, pixels, "ask", CURIOUS, told_half)["correct"] == clean["correct"]
+    # On a one-way link nobody tells: opinions arrive, pictures don't.
+    alone = measured(monkeypatch, pixels, "alone", CURIOUS, told_half)
+    assert alone["lost"] == 0
+    assert from_hex(alone["correct"], IMAGES) == right(said())
+
+
 def test_a_picture_without_its_end_is_looked_at_anew(monkeypatch: pytest.MonkeyPatch, pixels) -> None:
     table = Table(list(pixels), Path())
     link = policies.Link(NoImpairment(), table, Model("server"), calibration(CURIOUS), seed=0)  # type: ignore[arg-type]
