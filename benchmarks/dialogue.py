@@ -1,11 +1,13 @@
 """Dialogue of four devices over a delayed link, beside one round of fixed frames; and a device's time per view.
 
-python -m benchmarks.dialogue. Devices and link run in this process, the server in another; each device's model has
-one thread. A round is over when every device knows the vote, from the moment all have taken their pictures.
+python -m benchmarks.dialogue [CALIBRATION]. Devices and link run in this process, the server in another; each
+device's model has one thread. A round is over when every device knows the vote, from the moment that all have
+taken their pictures.
 """
 
 import asyncio
 import itertools
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -59,8 +61,13 @@ class Round(NamedTuple):
     """Of each view: vision transformer, opinion and stills."""
 
 
-def run(rounds: int = ROUNDS) -> dict[str, Any]:
-    """Has four devices look at every object, policy by policy in turns; prints a table.
+def run(rounds: int = ROUNDS, calibration: Path | None = None) -> dict[str, Any]:
+    """Has four devices look at every object, policy by policy in turns; prints tables.
+
+    Args:
+        rounds: of each object, under each policy.
+        calibration: of devices and server, such as one for another server, which decides what is asked for; None:
+            the one that comes with the package.
 
     Returns:
         For each policy, and for dialogues with and without pictures: rounds, median `ms`, mean `bits` a view and
@@ -68,11 +75,11 @@ def run(rounds: int = ROUNDS) -> dict[str, Any]:
     """
     views = {path.stem: [take_view(path, viewpoint) for viewpoint in VIEWPOINTS] for path in find_photos(PHOTOS)}
     with (
-        running("server", "--threads", 1) as (_, where),
+        running("server", "--threads", 1, *(("--calibration", calibration) if calibration else ())) as (_, where),
         delayed(where["grpc"], ROUND_TRIP_SECONDS / 2) as address,
     ):
-        measured = asyncio.run(_measure(address, views, rounds))
-        alone = asyncio.run(_alone(address))
+        measured = asyncio.run(_measure(address, views, rounds, calibration))
+        alone = asyncio.run(_alone(address, calibration))
     fixed = {name: float(np.median([each.seconds for each in measured["all", name]])) for name in views}
     dialogues = [(name, each) for name in views for each in measured["ask", name]]
     kinds = {
@@ -114,13 +121,15 @@ def run(rounds: int = ROUNDS) -> dict[str, Any]:
 
 
 async def _measure(
-    address: str, views: Mapping[str, Sequence[NDArray[np.uint8]]], rounds: int
+    address: str, views: Mapping[str, Sequence[NDArray[np.uint8]]], rounds: int, calibration: Path | None
 ) -> dict[tuple[str, str], list[Round]]:
     """Rounds by policy and object, after one of each policy that is not counted."""
     measured: dict[tuple[str, str], list[Round]] = {(policy, name): [] for policy in POLICIES for name in views}
     order, numbers = np.random.default_rng(0), itertools.count()
     async with AsyncExitStack() as stack:
-        cameras = {policy: [_Camera(address, policy, number) for number in range(4)] for policy in POLICIES}
+        cameras = {
+            policy: [_Camera(address, policy, number, calibration) for number in range(4)] for policy in POLICIES
+        }
         for camera in itertools.chain.from_iterable(cameras.values()):
             await stack.enter_async_context(camera.uplink)
         for policy in POLICIES:
@@ -147,12 +156,12 @@ async def _round(cameras: Sequence["_Camera"], views: Sequence[NDArray[np.uint8]
     )
 
 
-async def _alone(address: str) -> dict[str, float]:
+async def _alone(address: str, calibration: Path | None) -> dict[str, float]:
     """Time of a device that looks at objects alone, one after the other, and of the attention's forward."""
     folder = Path("data") / SET
     photos = find_photos([str(folder)] if folder.is_dir() else PHOTOS)
     chosen = [photos[place] for place in np.linspace(0, len(photos) - 1, min(MOST_VIEWS, len(photos))).astype(int)]
-    fixed, asking = _Camera(address, "all", 0), _Camera(address, "ask", 1)
+    fixed, asking = _Camera(address, "all", 0, None), _Camera(address, "ask", 1, calibration)
     attention, spent, pictures, octets = [], [], 0, 0
     async with asking.uplink:
         for number, path in enumerate([chosen[0], *chosen]):
@@ -181,11 +190,12 @@ def _device_ms(capture: Capture, sent: Sent) -> float:
 class _Camera:
     """A device as its process has it, but for the picture that it is given."""
 
-    def __init__(self, address: str, policy: str, number: int) -> None:
+    def __init__(self, address: str, policy: str, number: int, calibration: Path | None) -> None:
         settings = DeviceSettings.model_validate(
             {
                 "to": address, "images": ["chelsea"], "object_id": "unused", "device_id": f"camera-{number}",
                 "policy": policy, "threads": 1, "vote_seconds": SECONDS,
+                "calibration": calibration if policy == "ask" else None,
             }
         )  # fmt: skip
         self._device_id = f"camera-{number}"
@@ -215,4 +225,4 @@ def _summary(rounds: Sequence[Round]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run()
+    run(calibration=Path(sys.argv[1]) if sys.argv[1:] else None)
