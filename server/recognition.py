@@ -50,7 +50,6 @@ class ViewRequest(BaseModel):
     frame_id: int = Field(0, ge=0, lt=2**64, description="the device's count of its frames; a retry keeps it")
     expected_views: int = Field(1, ge=1, le=64, description="how many devices will give a view of this object")
     top_k: int = Field(5, ge=1, le=100, description="how many of the likeliest classes to answer")
-
     layer: int = Field(0, ge=0, le=LAST_LAYER, description="which layer of the view this is")
     more: More = Field(
         "nothing", description="what may follow it: nothing, the next layer, or the next layer if it is wished for"

@@ -49,7 +49,7 @@ class Rules:
     wish_seconds: float = 5.0
 
     def decide(self, standing: Standing) -> Vote | dict[str, Wish] | None:
-        """See `semlink.sessions.decisions.decide`."""
+        """See `server.sessions.decisions.decide`."""
         return decide(standing, self.ask)
 
 
