@@ -31,9 +31,9 @@ def show(summary: dict, console: Console) -> None:
     row("payload bits", lambda view: f"{view['payload_bits']:,}")
     row("bits on air", lambda view: f"{view['bits_on_air']['uplink']:,}")
     if any(view["why"] for view in views):
-        row("bits of answers", lambda view: f"{view['bits_on_air']['downlink']:,}")
+        row("bits back", lambda view: f"{view['bits_on_air']['downlink']:,}")
         row("picture", _picture)
-        row("since", lambda view: view["why"])
+        row("why", lambda view: view["why"])
     row("ρ", lambda view: f"{view['rho']:.4f}")
     row("true ratio", lambda view: f"{view['true_ratio']:.4f}")
     row("bits flipped", lambda view: f"{view['bits_flipped']:,}")

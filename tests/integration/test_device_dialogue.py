@@ -5,6 +5,7 @@ import json
 
 import grpc
 import numpy as np
+import processes
 import pytest
 from google.protobuf.any_pb2 import Any
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -368,3 +369,25 @@ async def test_bits_that_found_no_connection_were_not_on_the_air(device, reports
         async with serving(link, int(address.rpartition(":")[2])):
             await running
     assert reports()[0]["bits_on_air"] == {"uplink": 128, "downlink": 8}
+
+
+async def test_a_channel_whose_code_is_too_weak_gets_stronger_ones_until_the_header_is_through(device, reports):
+    link = AskingLink({1: SMALL, 2: VOTE})
+    async with serving(link) as server:
+        flags = ("--upstream", server, "--channel", "bsc", "--ber", 0.08, "--access", "ldpc", "--code-ber", 0.005)
+        with processes.running("-m", "channel_emulator", *flags) as emulator:
+            await asyncio.to_thread(processes.wait_until, lambda: emulator.is_ready)
+            rounds = device(emulator.grpc_address)
+            with capture_logs() as logs:
+                await rounds.run()
+    assert rounds.failures == 0
+    designs = [log["design_ber"] for log in logs if "stronger code" in log["event"]]
+    assert designs == pytest.approx([0.01 * 2**number for number in range(len(designs))])
+    assert designs
+    opinion, picture = link.frames  # headers as they were sent: what is lost of a picture is its end
+    assert read_frame(opinion.frame).belief(1000).label == 3
+    assert CodecFrame.from_bytes(picture.frame).codec == "avif"
+    (report,) = reports()
+    assert report["vote"]["label"] == 7
+    sent = sum(layer["bits"] for layer in report["layers"])
+    assert report["bits_on_air"]["uplink"] > 2 * sent  # at 8 % errors, a rate below a half, and what was in vain
