@@ -14,6 +14,7 @@ from device.planning import PlannedView, plan_view
 from device.sent import Layer, Sent
 from device.settings import DeviceSettings
 from device.uplink import Uplink, UplinkError
+from semlink.access.protection import revised_design
 from semlink.service import tracing
 from semlink.service.header_tag import header_tag
 from semlink.v1 import link_pb2 as pb
@@ -102,6 +103,7 @@ class Sender:
                 continue
             sent.count(request, response.channel.air_bits)
             sent.hear(response)
+            sent.design_ber = revised(design_ber, response.channel)
             return Layer(number, view, planned, response, 1e3 * (time.perf_counter() - started), wish)
         raise AssertionError("the last try is answered or fails")
 
@@ -131,6 +133,24 @@ class Sender:
                 log.info("no channel takes plans, sending without")
                 return None
             return await asyncio.to_thread(plan_view, view, state, settings.planned, settings.planned_rho)
+
+
+def revised(design_ber: float, channel: pb.ChannelReport) -> float:
+    """The bit error rate for the code of the next frame, where the air was measured and is worse than was told.
+
+    >>> revised(0.05, pb.ChannelReport(measured_ber=0.06, air_bits=500))
+    0.05
+    >>> round(revised(0.05, pb.ChannelReport(measured_ber=0.1, air_bits=500)), 3)
+    0.127
+
+    Args:
+        design_ber: of the last; 0 where the channel chose, and knows itself.
+        channel: what it says of that frame.
+    """
+    was_measured = channel.HasField("measured_ber") and 0 <= channel.measured_ber <= 1 and channel.air_bits
+    if not design_ber or not was_measured:
+        return design_ber
+    return revised_design(design_ber, channel.measured_ber, channel.air_bits)
 
 
 def stronger(design_ber: float, told: str) -> float:

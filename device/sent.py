@@ -43,7 +43,7 @@ class Sent:
         layers: those that were answered, the first one first.
         answer: the last that was said of the view.
         has_declined: a picture could not be made, or was refused; the server decides without, and gets no other.
-        design_ber: what the next frame's code is to be for, where a code of the channel's choice was too weak.
+        design_ber: bit error rate that the next frame's code is to be for, as the last one taught; 0: as was told.
         uplink_bits: of all frames and plans, with every try, and parity where the channel counts it.
         downlink_bits: of all wishes, and a byte for every other answer.
     """
