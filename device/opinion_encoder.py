@@ -68,8 +68,11 @@ class OpinionEncoder:
         """The frames of a (224, 224, 3) view that are sent unasked; the same bytes whatever the frame id."""
         started = time.perf_counter()
         attention, logits = self._look(pixels)
+        looks = [logits]
+        if self._calibration.wants_mirror(logits):
+            looks.append(self._look(np.ascontiguousarray(pixels[:, ::-1]))[1])
         looked = time.perf_counter()
-        opinion = self._calibration.opinion(logits)
+        opinion = self._calibration.opinion(*looks)
         data, on_wish = opinion_frame(opinion).to_bytes(), self._codec if self._policy == "ask" else ""
         view = Encoded(data, attention, pixels, 1e3 * (looked - started), 0.0, on_wish=on_wish)
         if self._policy == "alone" and (picture := self._picture(view, opinion)):

@@ -2,8 +2,10 @@
 
 import time
 from dataclasses import replace
+from typing import Any
 
 from device.capture import Encoded
+from semlink.source.codec.coder import encode_look
 from semlink.source.registry import source_coder
 
 
@@ -21,9 +23,9 @@ def still(view: Encoded, codec: str, side: int, most_bytes: int) -> Encoded:
     """
     if view.original is None:
         raise ValueError("the view's pixels were not stored")
-    coder, settings = source_coder("codec"), {"codec": codec, "side": side, "budget_bytes": most_bytes}
-    coder.check_settings(settings)
+    settings: dict[str, Any] = {"codec": codec, "side": side, "budget_bytes": most_bytes}
+    source_coder("codec").check_settings(settings)
     started = time.perf_counter()
-    data = coder.encode(view.pixels, None, **settings).frame.to_bytes()
+    data = encode_look(view.pixels, **settings).frame.to_bytes()
     encode_ms = 1e3 * (time.perf_counter() - started)
     return replace(view, data=data, attention_ms=0.0, encode_ms=encode_ms, following=())

@@ -53,7 +53,7 @@ class Still:
 
     def frame(self, pixels: NDArray[np.uint8]) -> bytes:
         """The frame of a (224, 224, 3) picture."""
-        coded = coder.encode(pixels, codec=self.codec, side=self.side, budget_bytes=self.budget_bytes)
+        coded = coder.encode_look(pixels, codec=self.codec, side=self.side, budget_bytes=self.budget_bytes)
         return coded.frame.to_bytes()
 
     @property

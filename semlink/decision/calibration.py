@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, logit, softmax
+from scipy.special import expit, log_softmax, logit, logsumexp, softmax
 
 from semlink.checks import finite_vector
 from semlink.decision.belief import Belief
@@ -32,6 +32,8 @@ MAX_SIDE = 4096
 MAX_BUDGET_BYTES = 1 << 20
 MAX_WEIGHT = 100.0
 """Of temperatures, weights and coefficients; fitted ones lie around 1."""
+SIDE_COUNTS = 4
+"""Logarithms of bytes that a logarithm of sides counts for, in the distance of rungs."""
 LEAST_DOUBT = 1e-6
 """Confidences are kept this far from 0 and 1 before their logit is taken."""
 
@@ -124,6 +126,8 @@ class Calibration:
     """The server's."""
     opinion_temperature: float
     """The device's logits are divided by it."""
+    mirror_below: float
+    """Probability of the likeliest class, 0 to 1, before that division: where it is less, a device looks twice."""
     rungs: tuple[Rung, ...]
     """Ascending in bytes."""
     ask: Curve
@@ -131,25 +135,39 @@ class Calibration:
     alone: Curve
     """Of one-way links."""
 
-    def opinion(self, logits: ArrayLike) -> Belief:
-        """What a device of this calibration thinks, of its model's (C,) logits."""
-        scaled = finite_vector("logits", logits) / self.opinion_temperature
-        probabilities = np.maximum(softmax(scaled), np.finfo(np.float64).tiny)
+    def wants_mirror(self, logits: ArrayLike) -> bool:
+        """Whether a device with these (C,) logits is so unsure that it looks at the mirrored picture, too.
+
+        Two looks are right more often than one, and know better how sure they are.
+        """
+        return bool(softmax(finite_vector("logits", logits)).max() < self.mirror_below)
+
+    def opinion(self, *logits: ArrayLike) -> Belief:
+        """What a device of this calibration thinks: the mean of its looks, at the calibration's temperature.
+
+        Args:
+            logits: (C,) of its model, for each look: the picture, and where it `wants_mirror` that mirrored.
+        """
+        looks = [log_softmax(finite_vector("logits", each)) for each in logits]
+        probabilities = softmax(logsumexp(looks, axis=0) / self.opinion_temperature)
+        probabilities = np.maximum(probabilities, np.finfo(np.float64).tiny)
         return Belief.of(probabilities / max(probabilities.sum(), 1.0))
 
     def rung_of(self, side: int, size: int) -> Rung:
-        """The rung whose side and bytes are nearest by their logarithms.
+        """The rung whose side and mean bytes are nearest by their logarithms.
+
+        A difference in sides counts `SIDE_COUNTS` times as much, since plain pictures take few bytes at any side.
 
         Args:
             side: longer side of the still, at least 1.
             size: bytes of the frame that can be decoded, header included; 1 is taken for less.
         """
-        return min(
-            self.rungs,
-            key=lambda rung: (
-                abs(math.log(max(size, 1) / rung.budget_bytes)) + abs(math.log(max(side, 1) / rung.side))
-            ),
-        )
+
+        def distance(rung: Rung) -> float:
+            bytes_apart = abs(math.log(max(size, 1) / rung.mean_bytes))
+            return bytes_apart + SIDE_COUNTS * abs(math.log(max(side, 1) / rung.side))
+
+        return min(self.rungs, key=distance)
 
 
 def read_calibration(path: Path | None = None) -> Calibration:
@@ -185,6 +203,7 @@ def as_json(calibration: Calibration) -> dict[str, Any]:
         "device": calibration.device,
         "server": calibration.server,
         "opinion_temperature": calibration.opinion_temperature,
+        "mirror_below": calibration.mirror_below,
         "rungs": [vars(rung) for rung in calibration.rungs],
         "ask": points(calibration.ask),
         "alone": points(calibration.alone),
@@ -203,6 +222,7 @@ def _calibration(content: object) -> Calibration:
         fields.text("device"),
         fields.text("server"),
         fields.number("opinion_temperature", 1 / MAX_WEIGHT, MAX_WEIGHT),
+        fields.number("mirror_below", 0, 1),
         rungs,
         _curve(fields, "ask"),
         _curve(fields, "alone"),

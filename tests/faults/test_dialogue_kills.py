@@ -47,7 +47,7 @@ def calibration() -> Calibration:
     """Bits cost nothing, and a look makes nearly sure: the least sure view is asked in any case."""
     rung = Rung(side=64, budget_bytes=600, mean_bytes=600, opinion_weight=1, look_weight=1, after=(5.0, 0.0))
     curve = Curve((OperatingPoint(price=0, accuracy_loss=0, bits=1000),))
-    return Calibration("stub", "grey", 1.0, (rung,), curve, curve)
+    return Calibration("stub", "grey", 1.0, 0.0, (rung,), curve, curve)
 
 
 class Camera:

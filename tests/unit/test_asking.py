@@ -19,7 +19,7 @@ RUNGS = (
     Rung(160, 1500, 1450.0, 0.6, 0.6, (0.5, 0.85)),
     Rung(224, 6000, 5800.0, 0.3, 0.9, (1.2, 0.7)),
 )
-CALIBRATION = Calibration("device", "server", 1.0, RUNGS, Curve(()), Curve(()))
+CALIBRATION = Calibration("device", "server", 1.0, 0.5, RUNGS, Curve(()), Curve(()))
 PRICES = st.sampled_from([0.0, 1e-7, 1e-6, 3e-6, 1e-5, 1e-4])
 
 

@@ -1,7 +1,9 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from experiments import calibrating
 from experiments.calibrating import Replay, Seen, Table, ask, fit, fit_rungs, send_alone
@@ -81,3 +83,18 @@ def test_a_fit_can_be_written_and_its_curves_fall(monkeypatch, tmp_path, views):
         assert bits == sorted(bits, reverse=True)
         assert bits[-1] == 128
         assert losses[0] < losses[-1]
+
+
+def test_a_second_look_of_the_device_is_taken_where_it_is_unsure():
+    once = table(400)
+    mirrored = np.random.default_rng(2).permutation(once.device)
+    replay = Replay(
+        replace(once, mirrored=mirrored), fit_rungs(replace(once, mirrored=mirrored), "device", "server")
+    )
+    alone = Replay(once, replay.calibration)
+    unsure = softmax(once.device, axis=1).max(axis=1) < calibrating.MIRROR_BELOW
+    differs = [two.confidence != one.confidence for two, one in zip(replay.opinions, alone.opinions, strict=True)]
+    assert 0 < unsure.sum() < 400
+    assert not np.any(np.array(differs) & ~unsure)
+    # An opinion's codes are coarse: some second looks leave them as they are.
+    assert np.mean(np.array(differs)[unsure]) > 0.5

@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from semlink.decision.calibration import (
     CalibrationError,
     Curve,
     OperatingPoint,
+    Rung,
     as_json,
     read_calibration,
 )
@@ -124,19 +126,28 @@ def test_refuses_targets_that_nothing_meets_and_two_at_once():
         CURVE.price_for(1, 5000)
 
 
-def test_the_rung_of_a_frame_is_the_nearest_by_logarithms():
-    calibration = read_calibration()
-    for rung in calibration.rungs:
-        assert calibration.rung_of(rung.side, rung.budget_bytes) == rung
-        assert calibration.rung_of(rung.side, rung.budget_bytes - 3) == rung
-    # Of a damaged picture next to nothing may be left.
-    assert calibration.rung_of(224, 0).budget_bytes == calibration.rungs[0].budget_bytes
+def test_the_rung_of_a_frame_is_the_nearest_by_logarithms_and_of_its_side_unless_little_is_left():
+    small, large = (Rung(side, 9000, size, 0.5, 0.5, (0.0, 1.0)) for side, size in ((160, 1450.0), (224, 8000.0)))
+    calibration = replace(read_calibration(), rungs=(small, large))
+    assert calibration.rung_of(160, 1450) == calibration.rung_of(160, 400) == small
+    assert calibration.rung_of(224, 8000) == calibration.rung_of(224, 14000) == large
+    # A plain picture takes a quarter of the mean; of a damaged one next to nothing may be left.
+    assert calibration.rung_of(224, 2000) == large
+    assert calibration.rung_of(224, 0) == calibration.rung_of(224, 1000) == small
 
 
-def test_an_opinion_is_softmax_at_the_temperature():
-    calibration = read_calibration()
-    logits = np.random.default_rng(0).normal(0, 3, 1000)
-    opinion = calibration.opinion(logits)
-    np.testing.assert_allclose(
-        opinion.probabilities, softmax(logits / calibration.opinion_temperature)[opinion.labels], rtol=1e-6
-    )
+def test_an_opinion_is_the_mean_of_looks_at_the_temperature():
+    calibration = replace(read_calibration(), opinion_temperature=0.8)
+    logits, mirrored = np.random.default_rng(0).normal(0, 3, (2, 1000))
+    once = calibration.opinion(logits)
+    np.testing.assert_allclose(once.probabilities, softmax(logits / 0.8)[once.labels], rtol=1e-6)
+    twice = calibration.opinion(logits, mirrored)
+    mean = (softmax(logits) + softmax(mirrored)) / 2
+    powers = mean ** (1 / 0.8)
+    np.testing.assert_allclose(twice.probabilities, (powers / powers.sum())[twice.labels], rtol=1e-6)
+
+
+def test_an_unsure_device_looks_at_the_mirrored_picture_too():
+    calibration = replace(read_calibration(), mirror_below=0.5)
+    assert not calibration.wants_mirror(np.log([0.51, 0.3, 0.19]))
+    assert calibration.wants_mirror(np.log([0.49, 0.32, 0.19]))

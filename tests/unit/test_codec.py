@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from semlink.frame import MAX_VALUES, FrameError
-from semlink.source.codec import CodecFrame, decode, encode
+from semlink.source.codec import CodecFrame, coder, decode, encode
 from semlink.source.codec.frame import HEADER_BYTES, MAX_PAYLOAD_BYTES, SEGMENT_BYTES
 from semlink.source.codec.head import MAX_SIDE, Head
 from semlink.source.codec.stills import CODECS
@@ -312,3 +312,12 @@ class TestGolden:
 
     def test_no_file_without_a_case(self):
         assert_no_others(GOLDEN, NAMES)
+
+
+def test_a_still_for_a_look_is_of_the_quality_that_is_enough_or_within_its_budget():
+    photo = np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    enough = CODECS["avif"]
+    still = enough.strip(enough.write(Image.fromarray(photo), enough.enough))
+    assert coder.encode_look(photo, codec="avif", side=224, budget_bytes=60_000).frame.stripped == still
+    tight = coder.encode_look(photo, codec="avif", side=224, budget_bytes=3000).frame
+    assert 2000 < len(tight.to_bytes()) <= 3000

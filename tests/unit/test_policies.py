@@ -39,7 +39,7 @@ def curve(price: float) -> Curve:
 
 
 def calibration(price: float) -> Calibration:
-    return Calibration("device", "server", 1.5, (RUNG,), curve(price), curve(price))
+    return Calibration("device", "server", 1.5, 0.0, (RUNG,), curve(price), curve(price))
 
 
 class Table:

@@ -48,13 +48,29 @@ def encode(
     >>> coded.frame.head.width, coded.frame.shape, coded.frame.header_bits // 8
     (32, (64, 64, 3), 18)
     """
+    return _coded(image, codec, side, budget_bytes, no_more_than_enough=False)
+
+
+def encode_look(
+    image: NDArray[np.uint8], *, codec: CodecName, side: int, budget_bytes: int
+) -> CodedImage[CodecFrame]:
+    """A still for a model's look: as `encode`, but of no better quality than is enough for one.
+
+    So the bytes follow the picture: a plain one takes few, and a budget that is generous bounds the others.
+    """
+    return _coded(image, codec, side, budget_bytes, no_more_than_enough=True)
+
+
+def _coded(
+    image: NDArray[np.uint8], codec: CodecName, side: int, budget_bytes: int, *, no_more_than_enough: bool
+) -> CodedImage[CodecFrame]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image must be 8-bit of three channels, not {image.dtype} of {image.shape}")
     if budget_bytes < MIN_BUDGET_BYTES:
         raise ValueError(f"budget_bytes must be {MIN_BUDGET_BYTES} or more, not {budget_bytes}")
     height, width, _ = image.shape
     most = min(budget_bytes - HEADER_BYTES, MAX_PAYLOAD_BYTES)
-    stripped = encode_within(image, codec, most + HEAD_BYTES, side)
+    stripped = encode_within(image, codec, most + HEAD_BYTES, side, no_more_than_enough=no_more_than_enough)
     frame = CodecFrame(codec, height, width, Head.from_bytes(stripped), stripped[HEAD_BYTES:])
     return CodedImage(frame, frame.importance)
 

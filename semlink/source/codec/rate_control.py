@@ -45,6 +45,8 @@ def best_within(
     sides: Iterable[int] = SIDES,
     qualities: Sequence[int] = QUALITIES,
     draft: Write | None = None,
+    *,
+    best_first: bool = False,
 ) -> bytes:
     """What `write` gives at the highest quality within a budget; smaller only where it must be.
 
@@ -56,6 +58,7 @@ def best_within(
         qualities: those to try, ascending.
         draft: as `write`, faster and longer by `DRAFT_EXCESS` or so; a still that is `CLOSE` to the budget is
             then good enough.
+        best_first: begin with the best of the qualities, which is likely to fit.
 
     Raises:
         ValueError: the budget is below all of them.
@@ -64,20 +67,27 @@ def best_within(
         scale = side / max(whole.size)
         sizes = max(round(whole.width * scale), 1), max(round(whole.height * scale), 1)
         picture = whole if scale >= 1 else whole.resize(sizes)
-        if (best := _best_quality(picture, most_bytes, write, qualities, draft)) is not None:
+        if (best := _best_quality(picture, most_bytes, write, qualities, draft, best_first)) is not None:
             return best
     raise ValueError(f"budget: {most_bytes} bytes are too few for this picture at any quality and side")
 
 
 def _best_quality(
-    picture: "Image.Image", most_bytes: int, write: Write, qualities: Sequence[int], draft: Write | None
+    picture: "Image.Image",
+    most_bytes: int,
+    write: Write,
+    qualities: Sequence[int],
+    draft: Write | None,
+    best_first: bool,
 ) -> bytes | None:
     """What fits the budget at the highest quality, or is close enough; None where nothing fits."""
     growth = TYPICAL_GROWTH / len(qualities)
     best = None
     low, high = -1, len(qualities)  # places that are known to fit, and not to
     excess: dict[int, float] = {}  # of a place's length over the budget, as a logarithm
-    if draft is None:
+    if best_first:
+        place = high - 1
+    elif draft is None:
         place = next((number for number, quality in enumerate(qualities) if quality >= TYPICAL_QUALITY), high - 1)
     else:
         place = _drafted(picture, most_bytes, draft, qualities)

@@ -41,6 +41,7 @@ class Codec:
         large_options: of Pillow, for pictures of more than `SMALL_PIXELS`; None: the same.
         draft_options: of Pillow, for drafts that are made much faster; None: all files are fast.
         qualities: those that differ, ascending.
+        enough: quality at which a model sees nearly what it sees in the picture itself.
     """
 
     name: str
@@ -52,13 +53,16 @@ class Codec:
     large_options: Options | None = None
     draft_options: Options | None = None
     qualities: tuple[int, ...] = QUALITIES
+    enough: int = QUALITIES[-1]
 
     def write(self, picture: "Image.Image", quality: int) -> bytes:
         """The file of a picture at a quality of 1..95, as short as Pillow's defaults make it."""
         is_large = picture.width * picture.height > SMALL_PIXELS
         return self._file(picture, quality, (is_large and self.large_options) or self.options)
 
-    def best_within(self, whole: "Image.Image", most_bytes: int, sides: Iterable[int]) -> bytes:
+    def best_within(
+        self, whole: "Image.Image", most_bytes: int, sides: Iterable[int], no_more_than_enough: bool = False
+    ) -> bytes:
         """The stripped picture of the best quality within a budget, see `rate_control.best_within`."""
 
         def stripped(picture: "Image.Image", quality: int) -> bytes:
@@ -68,7 +72,10 @@ class Codec:
             return self.strip(self._file(picture, quality, self.draft_options or self.options))
 
         drafts = draft if self.draft_options else None
-        return best_within(whole, most_bytes, stripped, sides, self.qualities, drafts)
+        allowed = tuple(each for each in self.qualities if each <= self.enough or not no_more_than_enough)
+        return best_within(
+            whole, most_bytes, stripped, sides, allowed, drafts, best_first=len(allowed) < len(self.qualities)
+        )
 
     def _file(self, picture: "Image.Image", quality: int, options: Options) -> bytes:
         buffer = io.BytesIO()
@@ -91,6 +98,9 @@ _AV1_REPEATED = frozenset((
 ))  # fmt: skip
 AV1_QUALITIES = tuple(quality for quality in QUALITIES if quality not in _AV1_REPEATED)
 """Those that differ: libavif makes the same quantizer of some that lie side by side."""
+AV1_ENOUGH = 65
+"""At 224 pixels a side some 8,000 bytes, more for busy pictures and fewer for plain ones; with as many bytes for
+every picture a server is right less often (docs/asking.md)."""
 PADDING_BYTES = 4096
 """Zeros behind the data of a still that is read. A decoder that runs out of data, as it does where some are lost
 or damaged, gives up on the whole picture; with zeros it shows what came before. They change no sound picture."""
@@ -103,6 +113,7 @@ CODECS = {
             large_options=_av1_options(LARGE_SPEED),
             draft_options=_av1_options(DRAFT_SPEED),
             qualities=AV1_QUALITIES,
+            enough=AV1_ENOUGH,
         ),
         Codec("webp", "WEBP", webp.strip, webp.rebuild, webp.has_settings),
         Codec("jpeg", "JPEG", jpeg.strip, jpeg.rebuild, jpeg.has_settings),
@@ -123,7 +134,14 @@ def codec_of(name: str) -> Codec:
     return CODECS[name]
 
 
-def encode_within(pixels: NDArray[np.uint8], codec: str, most_bytes: int, side: int | None = None) -> bytes:
+def encode_within(
+    pixels: NDArray[np.uint8],
+    codec: str,
+    most_bytes: int,
+    side: int | None = None,
+    *,
+    no_more_than_enough: bool = False,
+) -> bytes:
     """The stripped picture of the best quality that a budget pays for.
 
     Args:
@@ -132,6 +150,7 @@ def encode_within(pixels: NDArray[np.uint8], codec: str, most_bytes: int, side: 
         most_bytes: budget, head included; it is met.
         side: longer side to which a larger picture is scaled down first; None: it stays as it is. Where even the
             worst quality is too long, the picture becomes smaller than that: the next of `SIDES`.
+        no_more_than_enough: spend no more than a quality takes that is `enough` for a model.
 
     Returns:
         A head of 4 bytes and the compressed data: what `CODECS[codec].rebuild` takes.
@@ -151,7 +170,7 @@ def encode_within(pixels: NDArray[np.uint8], codec: str, most_bytes: int, side: 
         raise ValueError(f"side must be 1 or more, not {side}")
     longest = min(side or max(whole.size), max(whole.size))
     sides = (longest, *(smaller for smaller in SIDES if smaller < longest))
-    return chosen.best_within(whole, most_bytes, sides)
+    return chosen.best_within(whole, most_bytes, sides, no_more_than_enough)
 
 
 def read(stripped: bytes, codec: Codec, padding: int = PADDING_BYTES) -> NDArray[np.uint8]:
