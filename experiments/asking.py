@@ -34,6 +34,8 @@ LINES = {
 }
 """Name and matplotlib's format of a line, by method."""
 
+LINKS = (0.0, 0.0), (0.01, 0.01), (0.05, 0.05), (0.1, 0.1)
+"""Bit error rates, and those that are told, of which earlier rows are drawn too."""
 Measured = list[tuple[Cell, dict[str, Any]]]
 """Cells and their rows, of one image set and server."""
 
@@ -54,19 +56,31 @@ def total_bits(row: dict[str, Any]) -> float:
 
 def told(cell: Cell) -> tuple[float, float]:
     """Bit error rate of the channel, and the one that the protection is for."""
-    ber = float(cell.value("ber") or 0)
+    ber = float(getattr(cell.channel, "ber", 0))
     design = getattr(cell.channel, "design_ber", None)
     return ber, ber if design is None else float(design)
 
 
 def main(out: Path) -> None:
-    """Draws and writes asking-SET.png and asking-SET.md of the rows in asking-SET.jsonl."""
+    """Draws and writes asking-SET.png and asking-SET.md of the rows in asking-SET.jsonl.
+
+    Rows of IAQ, top-k and codecs that SET.jsonl has of the same images and server are beside them.
+    """
     for name, views in SETS.items():
         source = next((path for path in (out, RESULTS) if (path / f"asking-{name}.jsonl").is_file()), None)
         if source is None:
             continue
         by_server = measured(source / f"asking-{name}.jsonl")
+        earlier = measured(RESULTS / f"{name}.jsonl")
         for server, rows in by_server.items():
+            images = rows[0][1]["run"]["images"]
+            rows += [
+                (cell, row)
+                for cell, row in earlier.get(server, ())
+                if cell.value("method") in LINES and row["run"]["images"] == images and told(cell) in LINKS
+                if cell.value("gamma") == 1 and cell.value("design_ber") == 0
+                if cell not in dict(rows)
+            ]
             _draw(rows, views, f"{name}, server {_named(server)}", out / f"asking-{name}-{server}.png")
         lines = [f"# Bits and accuracy where a link asks: {name}", "", *_text(by_server, views)]
         write_table(out / f"asking-{name}.md", lines)

@@ -182,7 +182,7 @@ def evaluate_policies(
     stills = sorted({Still(rung.side, rung.budget_bytes) for rung in calibration.rungs})
     looks.measure([None], [device], run.processes, progress)
     looks.measure(stills, [device, server], run.processes, progress)
-    opinions = [calibration.opinion(logits) for logits in looks.logits(device)]
+    opinions = _opinions(run, calibration, looks.logits(device), pixels, progress)
     own = {still: looks.logits(device, still).argmax(axis=1) for still in stills}
     groups = view_groups(examples)
     grouped = {image for members in groups for image in members}
@@ -199,6 +199,21 @@ def evaluate_policies(
                     _alone(link, view, opinions[view.image], calibration, price, own)
             views |= {view.image: view for view in here}
         yield cell, _summary([views[image] for image in range(len(examples))], examples, objects, groups)
+
+
+def _opinions(
+    run: Run, calibration: Calibration, logits: NDArray[np.float32], pixels: NDArray[np.uint8], progress: Progress
+) -> list[Belief]:
+    """What the device thinks of each picture, of those that it is unsure of by a look at the mirrored one too."""
+    unsure = [image for image, once in enumerate(logits) if calibration.wants_mirror(once)]
+    device = Model(DEVICE_MODEL, run.device_weights)
+    mirrored = Looks([np.ascontiguousarray(pixels[image][:, ::-1]) for image in unsure], run.cache)
+    mirrored.measure([None], [device], run.processes, progress)
+    second = dict(zip(unsure, mirrored.logits(device), strict=True)) if unsure else {}
+    return [
+        calibration.opinion(once, second[image]) if image in second else calibration.opinion(once)
+        for image, once in enumerate(logits)
+    ]
 
 
 def _ask(
