@@ -132,8 +132,9 @@ def _changed(current: ImpairmentModel, changes: Mapping[str, Any]) -> dict[str, 
     """What `changes` name, and all else as it is; of another type, what both types have in common."""
     kept = current.model_dump()
     if (kind := changes.get("type", current.type)) != current.type:
-        known = MODELS[kind].model_fields if isinstance(kind, str) and kind in MODELS else {}
-        kept = {name: value for name, value in kept.items() if name in known}
+        declared = parameters(channel_type(kind)) if isinstance(kind, str) and kind in MODELS else ()
+        known = {each.name: each for each in declared}
+        kept = {name: value for name, value in kept.items() if name in known and known[name].takes(value)}
     return {**kept, **changes}
 
 

@@ -224,6 +224,14 @@ def flipped_bits(out: Out = None, update: Update = False, seed: Seed = 0) -> Non
         flipped_bits.main(out_folder(out, update), seed)
 
 
+def protection(out: Out = None, update: Update = False, seed: Seed = 0) -> None:
+    """Its help is the module's summary."""
+    from experiments import protection
+
+    with explained(OSError):
+        protection.main(out_folder(out, update), seed)
+
+
 def opinion_bits(
     data: Annotated[
         Path,
@@ -265,6 +273,7 @@ app.command("token-blocks", help=summary_of("token_blocks"))(token_blocks)
 app.command("transformer-aided", help=summary_of("transformer_aided"))(transformer_aided)
 app.command("learned-interface", help=summary_of("learned_interface"))(learned_interface)
 app.command("flipped-bits", help=summary_of("flipped_bits"))(flipped_bits)
+app.command("protection", help=summary_of("protection"))(protection)
 app.command("opinion-bits", help=summary_of("opinion_bits"))(opinion_bits)
 app.command("readme", help=summary_of("readme"))(readme)
 

@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.progress import Progress
 from scipy.stats import beta
 
-from experiments.evaluation.ldpc import RATES, TABLE, Code, capacity, error_rate, segment, transmit
+from experiments.evaluation.ldpc import RATES, TABLE, Code, error_rate, segment, transmit
 from experiments.provenance import provenance
+from semlink.access.hard_decisions import capacity
 from semlink.channel.awgn import Awgn
 from semlink.channel.base import Channel
 from semlink.channel.bsc import BinarySymmetricChannel

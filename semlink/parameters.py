@@ -91,6 +91,14 @@ class Parameter:
         kinds = get_args(kind) if NoneType in get_args(kind) else (kind,)
         return next((get_args(each) for each in kinds if get_origin(each) is Literal), ())
 
+    def takes(self, value: Any) -> bool:
+        """Whether the value is within the range."""
+        try:
+            self.check(value)
+        except ValueError:
+            return False
+        return True
+
     def check(self, value: Any) -> None:
         """ValueError unless the value is within the range."""
         kind, *about = get_args(self.annotation)

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semlink.access import belief_propagation
+from semlink.access.coded_qam import hard_bit_error_rate
+from semlink.access.hard_decisions import likelihood_ratios
 from semlink.access.ldpc import Ldpc
 from semlink.channel.awgn import Awgn
 from semlink.channel.base import Channel, RawBits
 from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.channel.none import NoImpairment
-from semlink.channel.qam import awgn_bit_error_rate, rayleigh_bit_error_rate
 from semlink.channel.rayleigh import Rayleigh
 
 TARGET = 1e-3
@@ -119,17 +120,9 @@ def error_rate(channel: Channel) -> float | None:
         case BinarySymmetricChannel():
             return channel.ber
         case Awgn() | Rayleigh() if channel.channel_file is None and channel.access == "qam":
-            closed_form = awgn_bit_error_rate if isinstance(channel, Awgn) else rayleigh_bit_error_rate
-            return float(closed_form(channel.order, 10 ** (channel.snr_db / 10)))
+            return hard_bit_error_rate(channel.order, channel.snr_db, channel.fades)
         case _:
             return None
-
-
-def capacity(ber: float) -> float:
-    """Bits that a use of the binary symmetric channel carries at best, 1 - H₂(μ) (Shannon, 1948)."""
-    if not 0 < ber < 1:
-        raise ValueError(f"ber must be within (0, 1), not {ber}")
-    return 1 + ber * math.log2(ber) + (1 - ber) * math.log2(1 - ber)
 
 
 def transmit(
@@ -161,10 +154,8 @@ def encode(information: NDArray[np.uint8], code: Code) -> NDArray[np.uint8]:
 
 def decode(arrived: NDArray[np.uint8], code: Code, ber: float) -> NDArray[np.uint8]:
     """(B, k) bits of (B, n) hard decisions that are wrong at a rate μ."""
-    reliability = np.float32(math.log1p(-ber) - math.log(ber))
-    return belief_propagation.decode(
-        Ldpc(code.k, code.n), reliability * (1 - 2 * arrived.astype(np.float32))
-    ).information
+    ratios = likelihood_ratios(arrived, ber)
+    return belief_propagation.decode(Ldpc(code.k, code.n), ratios).information
 
 
 @functools.cache

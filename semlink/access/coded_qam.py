@@ -49,7 +49,7 @@ def hard_bit_error_rate(order: int, snr_db: float, fades: bool) -> float:
     """Mean bit error rate of hard decisions, in closed form.
 
     >>> round(hard_bit_error_rate(16, 12.0, fades=False), 4)
-    0.0186
+    0.0281
 
     Args:
         order: of the QAM, one of 4, 16, 64, 256.

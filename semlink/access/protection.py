@@ -6,7 +6,7 @@ for, with nothing sent for it:
 1. The header comes first, in blocks of its own. It is coded for a bit error rate of 2μ: who has been told half of
    the true rate still gets it through.
 2. The payload's segments are grouped by importance into J ≤ `MOST_LEVELS` levels of about as many bits each, the
-   most important first; a code block carries `LEVEL_BITS` or more, since short blocks need more parity.
+   most important first; a level has `LEVEL_BITS` or more, since short blocks need more parity.
 3. A block of level j is to fail with probability ε_j, from `FIRST_ERROR` to `LAST_ERROR`, its rate no higher than
    that of any level behind it. Rates below 5G's lowest repeat bits (TS 38.212, Section 5.4.2.1).
 4. All bits are interleaved, so that a burst of errors meets every block a little.
@@ -39,7 +39,7 @@ HEADER_ERROR = 1e-5
 FIRST_ERROR, LAST_ERROR = 1e-3, 1e-2
 """Block error rates aimed at: of the payload's most important level, and of its least."""
 MOST_LEVELS, LEVEL_BITS = 8, 5000
-"""Levels of a payload at most, and the fewest bits of each where there are several."""
+"""Levels of a payload at most, and the fewest bits of each in the mean where there are several."""
 LEAST_RATE = 0.05
 """Lowest rate, every bit of the mother code four times."""
 
@@ -154,7 +154,7 @@ def levels(
 
     >>> bits = np.array([4000, 4000, 4000, 4000])
     >>> levels(np.arange(4), np.array([0.5, 1, 0, 0.5]), bits)
-    [array([0, 1, 3]), array([2])]
+    [array([1]), array([0, 3]), array([2])]
     """
     if not segments.size:
         return []

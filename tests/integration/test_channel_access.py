@@ -9,6 +9,8 @@ import grpc
 import numpy as np
 import processes
 import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
 from processes import wait_until
 
 from channel_emulator.randomness import FrameRandomness
@@ -21,10 +23,12 @@ from device.uplink import Credentials
 from semlink.access.learned.engine import LearnedAccess
 from semlink.channel.awgn import Awgn
 from semlink.channel.rayleigh import Rayleigh
+from semlink.decision.belief import Belief
 from semlink.source.iaq.coder import encode
 from semlink.source.iaq.frame import IaqFrame
 from semlink.source.learned.frame import LearnedFrame
 from semlink.source.learned.interface import Interface, known_interface, to_bytes
+from semlink.source.opinion import opinion_frame
 from semlink.v1 import link_pb2 as pb
 from semlink.v1 import link_pb2_grpc
 from semlink.vision.photos import find_photos
@@ -116,7 +120,7 @@ async def test_unequal_protection_needs_neither_torch_nor_openvino(server):
         # Changed while frames pass.
         changed = running.http.patch("/v1/impairments", json={"default": {"type": "rayleigh", "cbr": "1/4"}})
         assert changed.json()["default"] == {
-            "type": "rayleigh", "snr_db": 10.0, "order": 16, "access": "ldpc-qam", "cbr": "1/4"
+            "type": "rayleigh", "snr_db": 10.0, "order": 16, "access": "ldpc-qam", "design_ber": None, "cbr": "1/4"
         }  # fmt: skip
         assert len((await asyncio.to_thread(classify, 4)).lost_blocks) < len(lost)
         running.http.patch("/v1/impairments", json={"default": {"access": "qam"}}).raise_for_status()
@@ -133,6 +137,50 @@ async def test_unequal_protection_needs_neither_torch_nor_openvino(server):
             assert refused.status_code == 422
             assert says in refused.text
         assert running.http.get("/v1/impairments").json()["default"]["access"] == "qam"
+
+
+async def test_a_lost_header_is_told_with_what_it_cost_and_a_stronger_try_gets_through(server):
+    opinion = opinion_frame(Belief.of([0.1, 0.6, 0.3])).to_bytes()
+    flags = ("--channel", "bsc", "--ber", "0.2", "--access", "ldpc", "--code-ber", "0.01")
+    with emulator(server.address, *flags, start=WITHOUT_TORCH) as running:
+        await asyncio.to_thread(wait_until, lambda: running.is_ready)
+
+        async def classify(layer: int = 0, **protection: float) -> pb.ChannelReport:
+            asked = {"protection": pb.Protection(**protection)} if protection else {}
+            request = pb.ClassifyRequest(frame=opinion, device_id="camera", layer=layer, **asked)
+            return (await asyncio.to_thread(running.link.Classify, request, timeout=60)).channel
+
+        async def refusal(**protection: float) -> tuple[grpc.StatusCode, ErrorInfo]:
+            with pytest.raises(grpc.RpcError) as error:
+                await classify(**protection)
+            info = ErrorInfo()
+            rpc_status.from_call(error.value).details[0].Unpack(info)
+            return error.value.code(), info
+
+        code, lost = await refusal()
+        assert (code, lost.reason, lost.metadata["design_ber"]) == (
+            grpc.StatusCode.ABORTED, "header_lost", "0.01"
+        )  # fmt: skip
+        assert int(lost.metadata["air_bits"]) > 8 * len(opinion)
+        assert (await refusal())[1] == lost, "a retry meets the same errors"
+        for design_ber in (float("nan"), 0.3, -1.0):
+            code, wrong = await refusal(design_ber=design_ber, attempt=1)
+            assert (code, wrong.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "access_design_ber")
+        assert server.requests == []
+
+        report = await classify(layer=3, design_ber=0.2, attempt=2)
+        assert report.air_bits > 4 * int(lost.metadata["air_bits"])
+        assert 0.1 < report.measured_ber < 0.3
+        (request,) = server.requests
+        assert (request.frame, request.layer) == (opinion, 3)
+        assert not request.HasField("protection"), "it was for this channel"
+
+        # Where nothing is coded, protection is refused rather than ignored.
+        running.http.patch("/v1/impairments", json={"default": {"access": "none"}}).raise_for_status()
+        code, uncoded = await refusal(design_ber=0.1)
+        assert (code, uncoded.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "access_uncoded")
+        changed = running.http.patch("/v1/impairments", json={"default": {"type": "awgn"}}).json()
+        assert changed["default"]["access"] == "qam", "awgn has no such access as none"
 
 
 async def test_learned_access_runs_without_torch_and_takes_frames_of_its_training(server):

@@ -17,9 +17,10 @@ from experiments.evaluation.coders import CODECS, _best_file, _file, send_frame,
 from experiments.evaluation.evaluation import _votes
 from experiments.evaluation.frame_cells import CLEAN, FrameCell, tune_threshold
 from experiments.evaluation.grid import MOST_CELLS, grid
-from experiments.evaluation.ldpc import Code, capacity
+from experiments.evaluation.ldpc import Code
 from experiments.evaluation.run import Run
 from experiments.provenance import provenance
+from semlink.access.hard_decisions import capacity
 from semlink.channel.awgn import Awgn
 from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.channel.burst import GilbertElliott

@@ -16,11 +16,11 @@ from experiments.evaluation.ldpc import (
     Code,
     CodeRateError,
     best_code,
-    capacity,
     error_rate,
     segment,
     transmit,
 )  # fmt: skip
+from semlink.access.hard_decisions import capacity
 from semlink.access.ldpc import Ldpc
 from semlink.channel.awgn import Awgn
 from semlink.channel.base import RawBits, channel_type

@@ -1,16 +1,20 @@
 """Unequal error protection of whole frames: CRC and rates against independent truths, and what arrives."""
 
 import binascii
+import json
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sionna.phy.fec.crc import CRCEncoder
 
+from experiments.evaluation.ldpc import TABLE
 from semlink.access import hard_decisions
 from semlink.access.coded_qam import hard_bit_error_rate, snr_of
-from semlink.access.crc import CRC16, CRC24A, attach_crc, crc_bits, crc_holds
+from semlink.access.crc import attach_crc, crc_bits, crc_holds
 from semlink.access.protection import LEVEL_BITS, MOST_LEVELS, levels, protection
 from semlink.channel.awgn import Awgn
 from semlink.channel.bsc import BinarySymmetricChannel
@@ -31,23 +35,13 @@ def frame_of(payload_bytes: int) -> WholeFrame:
     return WholeFrame(CodecFrame("avif", 224, 224, Head(160, 160, 1 << 6), payload))
 
 
-def long_division(information: np.ndarray) -> list[int]:
-    """Remainder of the bits times D^L, as on paper."""
-    width = crc_bits(information.size)
-    divisor = [1, *map(int, format(CRC16 if width == 16 else CRC24A, f"0{width}b"))]
-    rest = [*map(int, information), *[0] * width]
-    for start in range(information.size):
-        if rest[start]:
-            for place, bit in enumerate(divisor):
-                rest[start + place] ^= bit
-    return rest[-width:]
-
-
 @pytest.mark.parametrize("information", [1, 17, 128, 3824, 3825, 8424])
-def test_parity_bits_are_those_of_long_division_inverted(information):
-    bits = np.random.default_rng(information).integers(0, 2, (1, information), np.uint8)
-    parity = attach_crc(bits)[0, information:]
-    assert (1 - parity).tolist() == long_division(bits[0])
+def test_parity_bits_are_sionnas_inverted(information):
+    bits = np.random.default_rng(information).integers(0, 2, (3, information), np.uint8)
+    theirs = CRCEncoder(f"CRC{'16' if crc_bits(information) == 16 else '24A'}")(
+        torch.tensor(bits, dtype=torch.float)
+    )
+    np.testing.assert_array_equal(1 - attach_crc(bits)[:, information:], theirs.numpy()[:, information:])
 
 
 @given(st.binary(min_size=1, max_size=64))
@@ -81,6 +75,15 @@ def test_rates_stay_below_capacity_and_fall_with_errors(k, error, ber):
     assert rate < hard_decisions.capacity(max(ber, 1e-6))
     assert hard_decisions.code_rate(k, error=error, ber=ber + 0.01, lowest=0) <= rate
     assert hard_decisions.code_rate(k + 50, error=error, ber=ber, lowest=0) >= rate
+
+
+@pytest.mark.parametrize(
+    "entry", json.loads(TABLE.read_text())["rates"], ids=lambda entry: f"{entry['blocks']}-{entry['ber']}"
+)
+def test_rates_are_those_that_were_measured(entry):
+    """In steps of 0.01, of which the next one failed."""
+    rate = hard_decisions.code_rate(entry["k"], error=1e-3, ber=entry["ber"])
+    assert rate == pytest.approx(entry["k"] / entry["n"], abs=0.025)
 
 
 @given(st.lists(st.tuples(st.integers(1, 4000), st.floats(0, 1)), min_size=1, max_size=60))
