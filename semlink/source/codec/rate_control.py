@@ -9,6 +9,7 @@ slow files, one or two, settle it (benchmarks/opinion.py).
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,8 +46,7 @@ def best_within(
     sides: Iterable[int] = SIDES,
     qualities: Sequence[int] = QUALITIES,
     draft: Write | None = None,
-    *,
-    best_first: bool = False,
+    enough: int = QUALITIES[-1],
 ) -> bytes:
     """What `write` gives at the highest quality within a budget; smaller only where it must be.
 
@@ -58,7 +58,7 @@ def best_within(
         qualities: those to try, ascending.
         draft: as `write`, faster and longer by `DRAFT_EXCESS` or so; a still that is `CLOSE` to the budget is
             then good enough.
-        best_first: begin with the best of the qualities, which is likely to fit.
+        enough: best quality to try.
 
     Raises:
         ValueError: the budget is below all of them.
@@ -67,7 +67,7 @@ def best_within(
         scale = side / max(whole.size)
         sizes = max(round(whole.width * scale), 1), max(round(whole.height * scale), 1)
         picture = whole if scale >= 1 else whole.resize(sizes)
-        if (best := _best_quality(picture, most_bytes, write, qualities, draft, best_first)) is not None:
+        if (best := _best_quality(picture, most_bytes, write, qualities, draft, enough)) is not None:
             return best
     raise ValueError(f"budget: {most_bytes} bytes are too few for this picture at any quality and side")
 
@@ -78,19 +78,17 @@ def _best_quality(
     write: Write,
     qualities: Sequence[int],
     draft: Write | None,
-    best_first: bool,
+    enough: int,
 ) -> bytes | None:
     """What fits the budget at the highest quality, or is close enough; None where nothing fits."""
     growth = TYPICAL_GROWTH / len(qualities)
     best = None
-    low, high = -1, len(qualities)  # places that are known to fit, and not to
+    low, high = -1, bisect_right(qualities, enough)  # places that are known to fit, and not to
     excess: dict[int, float] = {}  # of a place's length over the budget, as a logarithm
-    if best_first:
-        place = high - 1
-    elif draft is None:
-        place = next((number for number, quality in enumerate(qualities) if quality >= TYPICAL_QUALITY), high - 1)
+    if draft is None:
+        place = min(bisect_left(qualities, TYPICAL_QUALITY), high - 1)
     else:
-        place = _drafted(picture, most_bytes, draft, qualities)
+        place = _drafted(picture, most_bytes, draft, qualities, high - 1)
     while high - low > 1:
         data = write(picture, qualities[place])
         excess[place] = math.log(len(data) / most_bytes)
@@ -109,15 +107,16 @@ def _best_quality(
     return best
 
 
-def _drafted(picture: "Image.Image", most_bytes: int, draft: Write, qualities: Sequence[int]) -> int:
-    """Place among the qualities where drafts say that the budget is met."""
+def _drafted(picture: "Image.Image", most_bytes: int, draft: Write, qualities: Sequence[int], highest: int) -> int:
+    """Place among the qualities, at most the highest, where drafts say that the budget is met."""
     growth = TYPICAL_GROWTH / len(qualities)
     excess = math.log(WORST_BYTES * picture.width * picture.height / most_bytes)  # as if of a draft at place 0
     place, drafts = 0, 0
     while True:
-        guess = min(max(place - math.ceil((excess - DRAFT_EXCESS) / growth), 0), len(qualities) - 1)
-        if drafts == MOST_DRAFTS or (drafts and abs(guess - place) <= NEAR_PLACES):
-            return guess
-        place = guess
+        guess = max(place - math.ceil((excess - DRAFT_EXCESS) / growth), 0)
+        near = drafts and abs(min(guess, highest) - place) <= NEAR_PLACES
+        if drafts == MOST_DRAFTS or near or (not drafts and guess > highest + NEAR_PLACES):
+            return min(guess, highest)
+        place = min(guess, highest)
         excess = math.log(len(draft(picture, qualities[place])) / most_bytes)
         drafts += 1

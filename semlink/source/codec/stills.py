@@ -72,10 +72,8 @@ class Codec:
             return self.strip(self._file(picture, quality, self.draft_options or self.options))
 
         drafts = draft if self.draft_options else None
-        allowed = tuple(each for each in self.qualities if each <= self.enough or not no_more_than_enough)
-        return best_within(
-            whole, most_bytes, stripped, sides, allowed, drafts, best_first=len(allowed) < len(self.qualities)
-        )
+        best = self.enough if no_more_than_enough else self.qualities[-1]
+        return best_within(whole, most_bytes, stripped, sides, self.qualities, drafts, best)
 
     def _file(self, picture: "Image.Image", quality: int, options: Options) -> bytes:
         buffer = io.BytesIO()
