@@ -44,9 +44,9 @@ PLANNED = tuple(name.replace("_", "-") for name, kind in channels().items() if k
 CODED = tuple(
     name.replace("_", "-")
     for name, kind in channels().items()
-    if any(each.name == "access" and "ldpc" in each.choices for each in parameters(kind))
+    if name != "none" and any(each.name == "access" and "ldpc" in each.choices for each in parameters(kind))
 )
-"""Channels that code a whole frame, if they are told to."""
+"""Channels with errors that code a whole frame, if they are told to."""
 WITH_CHANNEL = {"pace": Only("channel", PLANNED)}
 """An emulator may get another channel at run time; that of a demo stays."""
 BESIDE_PLAN = dict.fromkeys(("method", "gamma", "design_ber", "threshold"), Only("plan", (None,)))
