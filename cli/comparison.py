@@ -159,8 +159,11 @@ def decibels(row: dict[str, Any]) -> str:
 
 
 def channel_document(channel: Channel) -> dict[str, Any]:
-    """The channel's name, and its parameters."""
-    return {"type": channel.name, **asdict(channel)}
+    """The channel's name, and its parameters that have an effect."""
+    told = {
+        name: value for name, value in asdict(channel).items() if value is not None and name not in channel.idle
+    }
+    return {"type": channel.name, **told}
 
 
 def show(document: dict[str, Any], console: Console) -> None:

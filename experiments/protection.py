@@ -16,11 +16,11 @@ from semlink.source.codec.head import Head
 
 DESIGNS = 0.01, 0.05, 0.1
 """Bit error rates that codes are designed for."""
-EXCESSES = 1.0, 1.1, 1.25, 2.0
+EXCESSES = 1.0, 1.2, 2.0
 """True bit error rates, as multiples of these."""
 PAYLOADS = 0, 100, 400, 1500, 3000
 """Bytes of payloads; without one, a frame is a header of 18 bytes."""
-TRIALS, WORSE_TRIALS, HEADER_TRIALS = 60, 15, 500
+TRIALS, WORSE_TRIALS, HEADER_TRIALS = 40, 10, 200
 """Frames that are sent: over the air that was told, over worse ones, and of headers alone."""
 
 

@@ -17,6 +17,7 @@ from processes import skip_without
 
 pytestmark = pytest.mark.slow
 
+UNCODED = {"access": "none", "design_ber": None}
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 BLOCKS = [block.lstrip("\n") for page in PAGES for block in blocks(page, "bash")]
@@ -108,7 +109,7 @@ def test_the_processes():
         sum(1 for document in documents if "predictions" in document) == 2
     )  # the frame and the picture over REST
     assert {"vote", "missing_views"} in [document.keys() for document in documents]
-    assert documents[-1] == {"default": {"type": "bsc", "ber": 0.01}, "devices": {}}
+    assert documents[-1] == {"default": {"type": "bsc", "ber": 0.01, **UNCODED}, "devices": {}}
 
 
 def test_own_cameras():
@@ -134,8 +135,11 @@ def test_the_channel_changes_while_it_runs():
     whole, patched, sought, reset = settings
     assert whole["default"] == {**patched["default"], "snr_db": 20.0}
     assert (patched["default"]["streams"], patched["default"]["coding"]) == (8, "uncoded")
-    assert (sought["default"], sought["devices"]["camera-2"]["type"]) == ({"type": "bsc", "ber": 0.05}, "burst")
-    assert reset == {"default": {"type": "none"}, "devices": {}}
+    assert (sought["default"], sought["devices"]["camera-2"]["type"]) == (
+        {"type": "bsc", "ber": 0.05, **UNCODED},
+        "burst",
+    )
+    assert reset == {"default": {"type": "none", **UNCODED}, "devices": {}}
     states = [document for document in documents if "position" in document and "steps" in document]
     assert [(state["playing"], state["loop"], state["step"]) for state in states] == [
         (True, False, 1), (False, True, 3)

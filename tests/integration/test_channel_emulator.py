@@ -44,6 +44,7 @@ sys.meta_path.insert(0, Absent())
 runpy.run_module("channel_emulator", run_name="__main__", alter_sys=True)
 """
 
+UNCODED = {"access": "none", "design_ber": None}
 UNKNOWN_FIELD = b"\xfa\x3e\x05later"  # field 1007, from a later version of the contract
 
 
@@ -240,9 +241,9 @@ def flipped_share(emulator: Running, frame: bytes, device_id: str) -> float:
 
 def test_a_change_for_all_holds_from_the_next_frame_until_reset(emulator, frame):
     at_start = emulator.http.get("/v1/impairments").json()
-    assert at_start == {"default": {"type": "bsc", "ber": 0.02}, "devices": {}}
+    assert at_start == {"default": {"type": "bsc", "ber": 0.02, **UNCODED}, "devices": {}}
     changed = emulator.http.put("/v1/impairments", json={"default": {"type": "none"}})
-    assert changed.json() == {"default": {"type": "none"}, "devices": {}}
+    assert changed.json() == {"default": {"type": "none", **UNCODED}, "devices": {}}
     report = emulator.link.Classify(request(frame), timeout=5).channel
     assert (report.impairment, report.bits_flipped) == ("none", 0)
     assert emulator.http.post("/v1/reset").json() == at_start
@@ -253,7 +254,7 @@ def test_a_change_for_all_holds_from_the_next_frame_until_reset(emulator, frame)
 def test_one_device_can_meet_something_else(emulator, frame, device_id):
     path = "/v1/impairments/" + quote(device_id)
     assert emulator.http.get(path).status_code == 404
-    everything = {"type": "bsc", "ber": 1}
+    everything = {"type": "bsc", "ber": 1, **UNCODED}
     assert emulator.http.put(path, json=everything).json() == everything
     assert emulator.http.get(path).json() == everything
     assert emulator.http.get("/v1/impairments").json()["devices"] == {device_id: everything}

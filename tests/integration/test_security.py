@@ -467,7 +467,7 @@ class TestBrowsers:
 
     def test_another_sites_page_changes_nothing(self, open_doors):
         emulator = open_doors["emulator"]
-        mine = {"default": {"type": "none"}, "devices": {}}
+        mine = {"default": {"type": "none", "access": "none", "design_ber": None}, "devices": {}}
         assert emulator.http.put("/v1/impairments", json=mine).is_success
         for origin in ("https://attacker.example", "null", "http://localhost:3000"):
             answer = emulator.http.post("/v1/reset", headers={"Origin": origin})

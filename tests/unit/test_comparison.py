@@ -124,7 +124,7 @@ def chelsea(tmp_path_factory):
 
 def test_the_document_says_what_was_done_and_what_came_of_it(chelsea):
     document, out = chelsea
-    assert document["channel"] == {"type": "bsc", "ber": 0.05}
+    assert document["channel"] == {"type": "bsc", "ber": 0.05, "access": "none"}
     assert (document["rho"], document["seed"], document["budget_bits"]) == (0.125, 3, BUDGET)
     assert document["undamaged"]["name"] in ("tabby", "tiger cat", "Egyptian cat", "lynx")
     assert {"command", "versions", "machine"} <= document.keys()

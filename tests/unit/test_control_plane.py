@@ -20,6 +20,7 @@ from semlink.service.admission import Admission
 from semlink.service.listener import Health
 
 PATH = "/v1/impairments"
+UNCODED = {"access": "none", "design_ber": None}
 ERRING = {"type": "mimo_ofdm", "snr_db": 12.0, "streams": 8, "coding": "uncoded", "order": 16}
 ERRING_WHOLE = {**ERRING, "csi_error": 0.0, "redraw_every_coherence": False}
 STEPS = [{"at": 0, "default": {"ber": 0.2}}, {"at": 10, "devices": {"left": {"preset": "lossy"}}}, {"at": 20}]
@@ -71,25 +72,32 @@ class TestPatch:
         client.put(PATH, json={"default": {"type": "bsc", "ber": 0.1}, "devices": {"left": ERRING}})
         answer = client.patch(f"{PATH}/left", json={"streams": 2})
         assert answer.json() == {**ERRING_WHOLE, "streams": 2}
-        assert client.patch(f"{PATH}/right", json={"ber": 0.3}).json() == {"type": "bsc", "ber": 0.3}
+        assert client.patch(f"{PATH}/right", json={"ber": 0.3}).json() == {"type": "bsc", "ber": 0.3, **UNCODED}
         assert client.get(PATH).json() == {
-            "default": {"type": "bsc", "ber": 0.1},
-            "devices": {"left": answer.json(), "right": {"type": "bsc", "ber": 0.3}},
+            "default": {"type": "bsc", "ber": 0.1, **UNCODED},
+            "devices": {"left": answer.json(), "right": {"type": "bsc", "ber": 0.3, **UNCODED}},
         }
 
     def test_of_devices_beside_the_default(self, client):
         client.put(PATH, json={"default": {"type": "bsc", "ber": 0.1}, "devices": {"left": ERRING, "up": ERRING}})
         patch = {"default": {"ber": 0.2}, "devices": {"left": None, "right": {"type": "burst"}}}
         answer = client.patch(PATH, json=patch).json()
-        assert answer["default"] == {"type": "bsc", "ber": 0.2}
+        assert answer["default"] == {"type": "bsc", "ber": 0.2, **UNCODED}
         assert answer["devices"].keys() == {"up", "right"}
         assert (answer["devices"]["right"]["type"], answer["devices"]["right"]["ber"]) == ("burst", 0.2)
 
     def test_another_type_keeps_what_both_have(self, client):
         client.put(PATH, json={"default": ERRING})
         assert client.patch(PATH, json={"default": {"type": "awgn"}}).json()["default"] == {
-            "type": "awgn", "snr_db": 12.0, "order": 16, "access": "qam", "cbr": "1/8"
+            "type": "awgn", "snr_db": 12.0, "order": 16, "access": "qam", "design_ber": None, "cbr": "1/8"
         }  # fmt: skip
+
+    def test_another_type_keeps_nothing_that_it_does_not_take(self, client):
+        client.put(PATH, json={"default": {"type": "bsc", "ber": 0.1}})
+        assert client.patch(PATH, json={"default": {"type": "awgn"}}).json()["default"]["access"] == "qam"
+        client.put(PATH, json={"default": {"type": "bsc", "ber": 0.1, "access": "ldpc", "design_ber": 0.2}})
+        coded = client.patch(PATH, json={"default": {"type": "rayleigh"}}).json()["default"]
+        assert (coded["access"], coded["design_ber"]) == ("ldpc", 0.2)
 
     def test_of_nothing_changes_nothing(self, client):
         before = client.get(PATH).json()
@@ -145,7 +153,8 @@ class TestPatch:
         """Whatever others set at once."""
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            bodies = [{"default": {"type": "bsc", "ber": number / 100}, "devices": {}} for number in range(50)]
+            errors = [{"type": "bsc", "ber": number / 100, **UNCODED} for number in range(50)]
+            bodies = [{"default": default, "devices": {}} for default in errors]
             answers = await asyncio.gather(*(client.put(PATH, json=body) for body in bodies))
             assert [answer.json() for answer in answers] == bodies
             assert (await client.get(PATH)).json() in bodies
@@ -155,7 +164,7 @@ class TestPresets:
     def test_are_listed(self, client):
         listed = {each["name"]: each for each in client.get("/v1/presets").json()}
         assert listed.keys() == PRESETS.keys() >= {"clear", "paper", "deep-fade", "burst", "lossy"}
-        assert listed["paper"]["impairment"] == {"type": "bsc", "ber": 0.05}
+        assert listed["paper"]["impairment"] == {"type": "bsc", "ber": 0.05, **UNCODED}
         assert all(each["description"] for each in listed.values())
 
     @pytest.mark.parametrize("name", PRESETS)
@@ -173,7 +182,7 @@ class TestPresets:
     def test_other_parameters_beside_a_name(self, client):
         lossier = {"preset": "lossy", "loss": 0.5}
         for answer in (client.put(f"{PATH}/left", json=lossier), client.patch(f"{PATH}/left", json=lossier)):
-            assert answer.json() == {"type": "packet_loss", "loss": 0.5, "packet_bytes": 1200}
+            assert answer.json() == {"type": "packet_loss", "loss": 0.5, "packet_bytes": 1200, **UNCODED}
 
     def test_that_do_not_go_with_the_channel_file_are_refused(self, client, tmp_path):
         np.save(tmp_path / "h.npy", np.ones((1, 8, 2, 2), complex))
@@ -277,7 +286,7 @@ class TestEvents:
             ("scenario", None, "removed"),
             ("settings", "control plane", "POST /v1/reset"),
         ]
-        lossy = {"type": "packet_loss", "loss": 0.05, "packet_bytes": 1200}
+        lossy = {"type": "packet_loss", "loss": 0.05, "packet_bytes": 1200, **UNCODED}
         assert page["events"][4]["before"] == {"default": None, "devices": {"left": lossy}}
         assert page["events"][4]["after"] == {"default": None, "devices": {"left": {**lossy, "loss": 0.5}}}
         assert page["events"][5]["status"] == 422
