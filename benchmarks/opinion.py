@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.tables import medians, show
 from benchmarks.timing import take_turns
 from semlink.decision.belief import Belief
-from semlink.source.codec import encode
+from semlink.source.codec.coder import encode, encode_look
 from semlink.source.opinion import opinion_frame
 from semlink.vision.engines import load_engine
 from semlink.vision.images import model_pixels, open_image
@@ -26,6 +26,8 @@ PHOTOS = ("chelsea", "coffee", "astronaut", "rocket", "motorcycle_left", "hubble
 """Of scikit-image: stills of different pictures take different numbers of files."""
 RUNGS = ((112, 376), (112, 753), (160, 753), (160, 1505), (160, 3010), (224, 3010), (224, 6020), (224, 12040))
 """Sides of stills in pixels, and budgets in bytes."""
+LOOKS = ((160, 1505), (224, 15053))
+"""Of stills that a server asks for, of no more quality than is enough for a look."""
 ATTENTION, OPINION, FRAME = "attention alone", "attention and logits", "the opinion's frame"
 
 
@@ -53,10 +55,16 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
         for side, budget in RUNGS
         for name, view in views.items()
     }
-    each = medians(take_turns(ways | stills, rounds))
+    looks: dict[str, Callable[[], object]] = {
+        f"look, {side} px, {budget} bytes: {name}": partial(
+            encode_look, view, codec="avif", side=side, budget_bytes=budget
+        )
+        for side, budget in LOOKS
+        for name, view in views.items()
+    }
+    each = medians(take_turns(ways | stills | looks, rounds))
     milliseconds = {name: each[name] for name in ways}
-    for side, budget in RUNGS:
-        rung = f"{side} px, {budget} bytes"
+    for rung in dict.fromkeys(name.partition(":")[0] for name in stills | looks):
         milliseconds[rung] = float(np.mean([each[f"{rung}: {name}"] for name in views]))
     ratios = {name: value / milliseconds[ATTENTION] for name, value in milliseconds.items()}
     show(
