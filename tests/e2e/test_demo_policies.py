@@ -26,8 +26,10 @@ def test_every_bit_on_the_air_is_in_the_summary_and_in_the_table(demo):
     for view in views:
         opinion, *pictures = view["layers"]
         assert (opinion["source"], opinion["bits"]) == ("opinion", 128)
-        assert view["bits_on_air"]["uplink"] == sum(layer["bits"] for layer in view["layers"])
-        assert view["true_ratio"] == view["bits_on_air"]["uplink"] / (8 * VALUES)
+        bits, on_air = sum(layer["bits"] for layer in view["layers"]), view["bits_on_air"]["uplink"]
+        # A machine that is busy with other things may let a call time out: its bits were on the air all the same.
+        assert on_air > bits if "asking again" in demo.log(view["device_id"]) else on_air == bits
+        assert view["true_ratio"] == bits / (8 * VALUES)
         assert all(layer["bits"] <= 8 * layer["wish"]["most_bytes"] for layer in pictures)
         assert view["why"].startswith("unsure" if pictures else ("sure", "vote settled"))
         assert f"{view['bits_on_air']['uplink']:,}" in words
