@@ -247,15 +247,17 @@ def all_tries(measured: set[str]) -> list[Try]:
         table: Callable[[Table], Table] = lambda table: table,
         calibration: Callable[[Calibration], Calibration] | None = None,
     ) -> Callable[[Looks, str], Outcome]:
-        return lambda looks, server: played(table(looks.table(server, names or RUNGS)), policy, calibration)
+        there = names or [name for name in RUNGS if name in measured]
+        return lambda looks, server: played(table(looks.table(server, there)), policy, calibration)
 
     @cache
     def rung(name: str) -> Callable[[Looks, str], Outcome]:
         return lambda looks, server: looked_at(looks.table(server, [name]))
 
+    several = "rungs " + "; ".join(name for name in RUNGS if name in measured)
     plain, alone = dialogue(), dialogue(policy=send_alone)
     tries = [
-        *(Try("four rungs", f"one rung: {name}", plain, dialogue(name)) for name in RUNGS[1:]),
+        *(Try(several, f"one rung: {name}", plain, dialogue(name)) for name in RUNGS[1:] if name in measured),
         Try("opinion of five classes", "of one", plain, dialogue(table=one_class)),
         Try("fusing, weights of each rung", "looks alone", plain, dialogue(calibration=without_fusing)),
         Try("fusing, weights of each rung", "one pair of weights", plain, dialogue(calibration=one_weight)),
