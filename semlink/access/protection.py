@@ -216,9 +216,10 @@ def revised_design(told: float, measured: float, air_bits: int) -> float:
     Returns:
         μ within [`told`, `MOST_DESIGN_BER`].
     """
-    if measured <= told + 2 * math.sqrt(told * (1 - told) / air_bits):
-        return told
-    return min(measured + 2 * math.sqrt(measured * (1 - measured) / air_bits), MOST_DESIGN_BER)
+    if not measured > told + 2 * math.sqrt(told * (1 - told) / max(air_bits, 1)):
+        return told  # also where somebody says that it is no number
+    measured = min(measured, 0.5)
+    return min(measured + 2 * math.sqrt(measured * (1 - measured) / max(air_bits, 1)), MOST_DESIGN_BER)
 
 
 def _level(

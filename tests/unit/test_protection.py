@@ -15,7 +15,7 @@ from experiments.evaluation.ldpc import TABLE
 from semlink.access import hard_decisions
 from semlink.access.coded_qam import hard_bit_error_rate, snr_of
 from semlink.access.crc import attach_crc, crc_bits, crc_holds
-from semlink.access.protection import LEVEL_BITS, MOST_LEVELS, levels, protection
+from semlink.access.protection import LEVEL_BITS, MOST_LEVELS, levels, protection, revised_design
 from semlink.channel.awgn import Awgn
 from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.channel.burst import GilbertElliott
@@ -194,3 +194,8 @@ def test_over_qam_a_frame_arrives_by_soft_decisions_in_fewer_symbols_than_by_har
 def test_the_snr_of_a_bit_error_rate_is_the_closed_form_s_inverse(fades, order, ber):
     snr_db = snr_of(order, ber, fades)
     assert hard_bit_error_rate(order, snr_db, fades) == pytest.approx(ber, rel=1e-4)
+
+
+@given(told=st.floats(0, 0.2), measured=st.floats(), air_bits=st.integers(0, 10**6))
+def test_a_revised_design_is_one_that_codes_are_for_whatever_is_said(told, measured, air_bits):
+    assert told <= revised_design(told, measured, air_bits) <= 0.2
