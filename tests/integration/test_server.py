@@ -184,7 +184,7 @@ def loaded(offline):
 
 def test_an_opinion_is_fused_with_the_look(loaded, frames):
     pixels = decode(IaqFrame.from_bytes(frames[0]))
-    rung = read_calibration().rungs[2]
+    rung = read_calibration().rungs[0]
     opinion = Belief(np.array([7, 285]), np.array([0.6, 0.3]), 1000)
     images = [ModelInput(pixels, 1000), ModelInput(pixels, 5, opinion, rung)]
     result = loaded.predict(images)
