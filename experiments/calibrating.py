@@ -35,7 +35,7 @@ would have to be told apart by some hundred photos, and the wrong ones are chose
 MIRROR_BELOW = 0.5
 """So it is with a third of photos; a second look at the others changes next to nothing."""
 FOLDS = 5
-PRICES = tuple(np.geomspace(1e-7, 1e-5, 41).tolist())
+PRICES = tuple(np.geomspace(1e-7, 1e-5, 81).tolist())
 """Of a bit, in accuracy: from pictures for nearly every view to none."""
 OPINION_BITS = 128
 """Of an opinion's frame."""

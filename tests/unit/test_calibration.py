@@ -83,7 +83,12 @@ def test_what_is_wrong_anywhere_is_refused_or_within_bounds(tmp_path_factory, wh
         (b" " * (MAX_FILE_BYTES + 1), "more than"),
         (b"\xff", "no calibration"),
         (json.dumps({**SHIPPED, "format": 2}).encode(), "format 1 is wanted, not 2"),
-        (json.dumps({**SHIPPED, "rungs": SHIPPED["rungs"][::-1]}).encode(), "ascend in budget_bytes"),
+        (
+            json.dumps(
+                {**SHIPPED, "rungs": [{**SHIPPED["rungs"][0], "budget_bytes": size} for size in (15053, 9000)]}
+            ).encode(),
+            "ascend in budget_bytes",
+        ),
         (json.dumps({**SHIPPED, "ask": SHIPPED["ask"][::-1]}).encode(), "ask: prices must ascend"),
     ],
 )

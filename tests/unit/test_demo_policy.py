@@ -1,9 +1,12 @@
 """What a demo says of its policy: whose picture was sent, why the others were not, and what that saved."""
 
+import json
+
 import pytest
 
 from cli.demo_policy import default_bits, device_flags, saving, server_flags, why
 from device.policy import PolicySettings
+from semlink.decision.calibration import as_json, read_calibration
 
 VALUES = 224 * 224 * 3
 
@@ -27,8 +30,12 @@ def view(confidence, layers=1, uplink=128):
         ("alone", 0.93, 1, "sure, 0.93"),
     ],
 )
-def test_why_a_picture_was_sent_or_not(policy, confidence, layers, says):
-    assert why(view(confidence, layers), PolicySettings(policy=policy)) == says
+def test_why_a_picture_was_sent_or_not(tmp_path, policy, confidence, layers, says):
+    # Of a server whose looks are right nearly always, so that it would ask a view that is in doubt.
+    content = as_json(read_calibration())
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(content | {"rungs": [content["rungs"][0] | {"after": [4.0, 0.5]}]}))
+    assert why(view(confidence, layers), PolicySettings(policy=policy, calibration=path)) == says
 
 
 def test_targets_are_the_servers_where_it_asks_and_the_devices_where_they_are_alone():
