@@ -92,7 +92,9 @@ def _named(server: str) -> str:
 
 def _draw(rows: Measured, views: str, title: str, path: Path) -> None:
     links = sorted({told(cell) for cell, _ in rows if cell.value("method") != CLEAN})
-    figure, panels = plt.subplots(1, len(links), figsize=(4.5 * len(links), 5), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(
+        1, len(links), figsize=(4 * len(links), 5), sharex=True, sharey=True, squeeze=False
+    )
     for axes, link in zip(panels[0], links, strict=True):
         here = [(cell, row) for cell, row in rows if told(cell) == link and cell.value("method") != CLEAN]
         _draw_link(axes, here, views)
@@ -113,13 +115,13 @@ def _draw(rows: Measured, views: str, title: str, path: Path) -> None:
 
 
 def _draw_link(axes: Axes, rows: Measured, views: str) -> None:
-    for method, (label, style) in LINES.items():
+    for number, (method, (label, style)) in enumerate(LINES.items()):
         here = [row for cell, row in rows if cell.value("method") == method]
         line = sorted((total_bits(row), *percent(row[views])) for row in here)
         if line:
             bits, middle, low, high = zip(*line, strict=True)
-            axes.plot(bits, middle, style, label=label, markersize=5, linewidth=1.5)
-            axes.fill_between(bits, low, high, color=axes.lines[-1].get_color(), alpha=0.08, linewidth=0)
+            axes.plot(bits, middle, style, color=f"C{number}", label=label, markersize=5, linewidth=1.5)
+            axes.fill_between(bits, low, high, color=f"C{number}", alpha=0.08, linewidth=0)
     for _, row in _opinions_alone(rows):
         axes.plot(total_bits(row), percent(row[views])[0], "kP", label="device alone", markersize=9)
     axes.set_xscale("log")
@@ -138,7 +140,7 @@ def _text(by_server: dict[str, Measured], views: str) -> Iterable[str]:
             f"## Server {_named(server)}",
             "",
             f"Undamaged pictures: {_interval(clean[views])} ({VIEWS[views]}). A true ratio counts bits of both",
-            "ways; the last column is the difference to undamaged pictures, paired.",
+            "ways; the last column is the difference to undamaged pictures, of single photos paired.",
             "",
             "| method | aims at | μ | told | accuracy | bits up | down | true ratio | pictures | beside clean |",
             "| --- " * 10 + "|",
@@ -152,7 +154,8 @@ def _text(by_server: dict[str, Measured], views: str) -> Iterable[str]:
                     f"| {_interval(row[views])} | {row['bits']:,.0f} | {row.get('downlink_bits', 0):,.0f} "
                     f"| {row['true_ratio']:.4f} | {pictures} | {_beside(row, clean, views)} |"
                 )
-        yield from ("", described(rows[-1][1]), "")
+        last = [row for cell, row in rows if isinstance(cell, PolicyCell)][-1]
+        yield from ("", f"The last dialogue: {described(last)}", "")
 
 
 def _order(cell: Cell, row: dict[str, Any]) -> tuple[Any, ...]:

@@ -173,7 +173,7 @@ def evaluate_policies(
     Yields:
         Each cell and the fields of its row, beside those that `evaluate` gives of any cell:
             `bits`: mean of a view, from the device; `downlink_bits`: to it; `true_ratio`: of both.
-            `decision_bits`: mean of a decision, both ways: of a single image, or of a group of views.
+            `decision_bits`: mean of a decision, both ways: of a group of views, or where there are none, an image.
             `pictures`: share of views that sent one; `frames`: mean of a view, those sent again included.
             `fused`, `correct_fused`: what all views of a group together make likeliest, where there are groups.
     """
@@ -259,6 +259,11 @@ def _alone(
         link.show(view, Still(rung.side, rung.budget_bytes), retries=False)
 
 
+def _decision_bits(views: Sequence[View], objects: Sequence[Sequence[int]]) -> float:
+    spent = [views[image].spent for members in objects for image in members]
+    return sum(each.up + each.down for each in spent) / len(objects)
+
+
 def _summary(
     views: Sequence[View],
     examples: Sequence[Example],
@@ -298,7 +303,7 @@ def _summary(
         "bits": spent["up"] / count,
         "downlink_bits": spent["down"] / count,
         "true_ratio": both / count / image_bits,
-        "decision_bits": both / len(objects),
+        "decision_bits": _decision_bits(views, groups or objects),
         "pictures": spent["pictures"] / count,
         "frames": spent["frames"] / count,
         "lost": sum(view.belief is None for view in views) / count,
