@@ -17,6 +17,8 @@ from experiments.evaluation.source_cells import MODELS
 PLOTS = (".png", ".svg", ".pdf")
 """Suffixes of the plots that can be written."""
 ACCURACIES = {"single": "one view", "four_view": "four views", "fused": "fused views"}
+RENAMED = {"design_ber": "code_ber"}
+"""Parameters of channels by their flags, where IAQ's allocations have a setting of the same name."""
 SHARES = {"bit_errors": "errors %", "lost_blocks": "blocks lost %", "lost": "lost %"}
 """Fields of a row that are shares of all bits, segments and pictures, and their heads in the table."""
 
@@ -32,7 +34,8 @@ def flat(cell: Cell) -> dict[str, Any]:
     settings = cell.settings
     parameters = settings.pop("channel")
     settings |= settings.pop("coding", {})
-    return {**settings, "channel": parameters.pop("type"), **parameters}
+    named = {RENAMED.get(name, name): value for name, value in parameters.items() if name != "type"}
+    return {**settings, "channel": parameters["type"], **named}
 
 
 def varying(cells: Sequence[Cell]) -> list[str]:

@@ -82,7 +82,7 @@ def test_a_cell_is_found_again_by_its_row(toy):
     assert cell_of(row) == cell
     assert (cell.value("toy_ratio"), cell.value("ber"), cell.value("gamma")) == (0.25, 0.02, None)
     settings = {"method": "toy_tokens", "toy_ratio": 0.25, "toy_seed": 0}
-    assert flat(cell) == settings | {"channel": "bsc", "ber": 0.02, "access": "none", "design_ber": None}
+    assert flat(cell) == settings | {"channel": "bsc", "ber": 0.02, "access": "none", "code_ber": None}
     del row["cell"]["coding"]["toy_seed"]  # of a time when there was none
     assert cell_of(row) == cell
     assert cell_of({"cell": row["cell"] | {"method": "gone"}}) is None
