@@ -241,7 +241,7 @@ async def test_a_picture_that_is_refused_costs_no_opinion(device, reports, polic
     link = AskingLink({1: SMALL if policy == "ask" else None}, [VOTE])
     link.refusals = [None, (grpc.StatusCode.INVALID_ARGUMENT, "undecodable")]
     async with serving(link) as address:
-        rounds = device(address, policy=policy, look=looking(0.2))
+        rounds = device(address, policy=policy, look=looking(0.01))
         with capture_logs() as logs:
             await rounds.run()
     assert rounds.failures == 0
@@ -261,7 +261,7 @@ async def test_who_wishes_again_and_again_gets_each_layer_once(device, reports):
     assert len(reports()) == 1
 
 
-@pytest.mark.parametrize("confidence", [0.2, 0.999])
+@pytest.mark.parametrize("confidence", [0.01, 0.999])
 async def test_alone_an_unsure_device_sends_a_picture_unasked_and_a_sure_one_none(device, reports, confidence):
     link = AskingLink({1: None, 2: VOTE}, [VOTE])
     async with serving(link) as address:
