@@ -57,7 +57,7 @@ class Metrics:
         self.access_refused = Counter(
             "semlink_channel_access_refused",
             "Frames that the access scheme does not take, by why: of another coder, of another interface, or no "
-            "networks run here; protection where nothing is coded, or for a bit error rate that no code is for.",
+            "networks run here; protection where nothing is coded, or for a rate that no code is for; too long.",
             ["reason"],
             registry=self.registry,
         )

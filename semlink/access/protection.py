@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from semlink.access import belief_propagation
 from semlink.access.crc import attach_crc, crc_bits, crc_holds
 from semlink.access.ldpc import LONGEST_BLOCK, LONGEST_OF_LOW_RATE, LOWEST_RATE, SHORTEST_BLOCK, Ldpc
+from semlink.access.symbol_link import AccessRefused
 from semlink.channel.base import Arrival, Carried, payload_values
 from semlink.channel.segments import WholeFrame, lost_segments
 
@@ -40,6 +41,10 @@ FIRST_ERROR, LAST_ERROR = 1e-3, 1e-2
 """Block error rates aimed at: of the payload's most important level, and of its least."""
 MOST_LEVELS, LEVEL_BITS = 8, 5000
 """Levels of a payload at most, and the fewest bits of each in the mean where there are several."""
+MOST_AIR_BITS = 2_000_000
+"""Bits on the air of one frame at most: decoding is slow, and what strangers send is bounded."""
+BLOCKS_AT_ONCE = 64
+"""Blocks that are decoded together: the messages between bits and checks of long ones take some 50 MB."""
 LEAST_RATE = 0.05
 """Lowest rate, every bit of the mother code four times."""
 
@@ -113,9 +118,14 @@ class Level:
         n = self.code.n
         repeated = np.zeros((self.blocks, -(-self.length // n) * n), np.float32)
         repeated[:, : self.length] = ratios.reshape(self.blocks, self.length)
-        decoded = belief_propagation.decode(self.code, repeated.reshape(self.blocks, -1, n).sum(axis=1))
-        right = decoded.holds & crc_holds(decoded.information, self.information)
-        return decoded.information[:, : self.information].ravel(), right
+        sums = repeated.reshape(self.blocks, -1, n).sum(axis=1)
+        information, right = np.empty((self.blocks, self.information), np.uint8), np.empty(self.blocks, bool)
+        for begin in range(0, self.blocks, BLOCKS_AT_ONCE):
+            batch = slice(begin, begin + BLOCKS_AT_ONCE)
+            decoded = belief_propagation.decode(self.code, sums[batch])
+            information[batch] = decoded.information[:, : self.information]
+            right[batch] = decoded.holds & crc_holds(decoded.information, self.information)
+        return information.ravel(), right
 
 
 def protection(frame: Carried, design_ber: float, rate: Rate) -> list[Level]:
@@ -167,9 +177,17 @@ def levels(
 
 
 def send(frame: Carried, link: BitLink) -> Arrival:
-    """Sends a frame, coded."""
+    """Sends a frame, coded.
+
+    Raises:
+        AccessRefused: it takes more than `MOST_AIR_BITS` ("length").
+    """
     values, segment_bits = payload_values(frame), frame.segment_bits
     coded = protection(frame, link.design_ber, link.rate)
+    if (air_bits := sum(level.air_bits for level in coded)) > MOST_AIR_BITS:
+        raise AccessRefused(
+            "length", f"coded, the frame has {air_bits:,} bits; at most {MOST_AIR_BITS:,} are sent"
+        )
     places = [np.flatnonzero(_chosen(level.segments, segment_bits)) for level in coded]
     sent = [level.encode(values[place]) for level, place in zip(coded, places, strict=True)]
     bits = np.concatenate([np.empty(0, np.uint8), *sent])

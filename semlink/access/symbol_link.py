@@ -53,9 +53,9 @@ class SymbolLink:
         return int(Fraction(self.cbr) * values)
 
 
-ACCESS_REASONS = ("coder", "interface", "networks", "uncoded", "design_ber")
+ACCESS_REASONS = ("coder", "interface", "networks", "uncoded", "design_ber", "length")
 """Why an access scheme refuses a frame: it is of another coder, of another interface, or no networks run here; it
-asks for protection where nothing is coded, or for a bit error rate that no code is for."""
+asks for protection where nothing is coded, or for a bit error rate that no code is for; it is too long to code."""
 
 
 class AccessRefused(ValueError):

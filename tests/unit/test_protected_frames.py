@@ -18,6 +18,7 @@ from semlink.frame import read_profile
 from semlink.parameters import parameters
 from semlink.source.codec.frame import SEGMENT_BYTES, CodecFrame
 from semlink.source.codec.head import Head
+from semlink.source.iaq.frame import Geometry, IaqFrame
 from semlink.source.opinion import opinion_frame
 from semlink.v1.link_pb2 import Protection
 
@@ -125,3 +126,11 @@ def test_an_opinion_passes_every_channel(name, access):
     assert received == OPINION
     assert read_profile(received) == 3
     assert list(report.lost_blocks) == []
+
+
+def test_a_frame_that_would_take_too_long_to_decode_is_refused():
+    cells = np.full(64, 8, np.uint8)
+    long = IaqFrame(Geometry(8, 8, 64, 3), 8, 0, 255, cells, bytes(64 * 64 * 64 * 3)).to_bytes()
+    with pytest.raises(AccessRefused, match="bits; at most 2,000,000") as refused:
+        transmit(long, None, CODED, RANDOMNESS)
+    assert refused.value.reason == "length"
