@@ -24,6 +24,7 @@ from device.spool import Spool, spool_contents
 from device.store_and_forward import StoreAndForward
 from device.uplink import Credentials
 from device.votes import MAX_VOTES_AWAITED
+from semlink.decision.calibration import Calibration, Curve, OperatingPoint, Rung, as_json
 from semlink.service.header_tag import header_tag
 from semlink.source.codec.frame import CodecFrame
 from semlink.source.opinion import OpinionFrame
@@ -118,6 +119,17 @@ def looking(confidence):
         return np.full(196, 1 / 196, np.float32), logits
 
     return look
+
+
+@pytest.fixture
+def calibration(tmp_path):
+    """A file by which bits cost nothing, and a picture makes nearly sure."""
+    rung = Rung(side=64, budget_bytes=600, mean_bytes=600, opinion_weight=1, look_weight=1, after=(5.0, 0.0))
+    curve = Curve((OperatingPoint(price=0, accuracy_loss=0, bits=1000),))
+    made = Calibration("stub", "grey", 1.0, 0.0, (rung,), curve, curve)
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(as_json(made)))
+    return path
 
 
 @pytest.fixture
@@ -237,11 +249,11 @@ async def test_a_wish_that_makes_no_sense_is_passed_over(device, reports, wish):
 
 
 @pytest.mark.parametrize("policy", ["ask", "alone"])
-async def test_a_picture_that_is_refused_costs_no_opinion(device, reports, policy):
+async def test_a_picture_that_is_refused_costs_no_opinion(device, reports, policy, calibration):
     link = AskingLink({1: SMALL if policy == "ask" else None}, [VOTE])
     link.refusals = [None, (grpc.StatusCode.INVALID_ARGUMENT, "undecodable")]
     async with serving(link) as address:
-        rounds = device(address, policy=policy, look=looking(0.01))
+        rounds = device(address, policy=policy, look=looking(0.2), calibration=calibration)
         with capture_logs() as logs:
             await rounds.run()
     assert rounds.failures == 0
@@ -261,11 +273,13 @@ async def test_who_wishes_again_and_again_gets_each_layer_once(device, reports):
     assert len(reports()) == 1
 
 
-@pytest.mark.parametrize("confidence", [0.01, 0.999])
-async def test_alone_an_unsure_device_sends_a_picture_unasked_and_a_sure_one_none(device, reports, confidence):
+@pytest.mark.parametrize("confidence", [0.2, 0.999])
+async def test_alone_an_unsure_device_sends_a_picture_unasked_and_a_sure_one_none(
+    device, reports, confidence, calibration
+):
     link = AskingLink({1: None, 2: VOTE}, [VOTE])
     async with serving(link) as address:
-        await device(address, look=looking(confidence), policy="alone").run()
+        await device(address, look=looking(confidence), policy="alone", calibration=calibration).run()
     told = [(call.layer, call.more, type(read_frame(call.frame))) for call in link.frames]
     unsure = [(0, FOLLOWS, OpinionFrame), (1, NOTHING, CodecFrame)]
     assert told == (unsure if confidence < 0.5 else [(0, NOTHING, OpinionFrame)])
