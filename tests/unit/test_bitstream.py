@@ -407,7 +407,7 @@ def test_the_rules_are_those_that_frames_are_refused_for():
 
 @pytest.mark.parametrize(("metrics", "name", "own"), [
     (ChannelMetrics, "semlink_channel_frames_rejected", set()),
-    (ServerMetrics, "semlink_server_frames_rejected", {"lost_patches", "no_decoder", "tag"}),
+    (ServerMetrics, "semlink_server_frames_rejected", {"layer", "lost_patches", "no_decoder", "tag"}),
 ])  # fmt: skip
 def test_every_rule_is_counted(metrics, name, own):
     (family,) = [family for family in metrics().registry.collect() if family.name == name]
