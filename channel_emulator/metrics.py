@@ -20,7 +20,7 @@ class Metrics:
         self.frames = Counter(
             "semlink_channel_frames",
             "Frames by what became of them: answered by upstream; refused here as malformed, for their plan or by "
-            "the access scheme; lost on the air, as their coded header was; failed upstream or on the way there; "
+            "the access scheme; lost on the air, although coded; failed upstream or on the way there; "
             "cancelled by the device.",
             ["outcome"],
             registry=self.registry,

@@ -11,7 +11,7 @@ from channel_emulator.metrics import Metrics
 from channel_emulator.plan_messages import PlanRefused
 from channel_emulator.randomness import FrameRandomness
 from channel_emulator.settings import Settings
-from channel_emulator.transmission import HeaderLost, transmit
+from channel_emulator.transmission import FrameLost, transmit
 from channel_emulator.upstream import pass_on, patience
 from semlink.access.symbol_link import AccessRefused
 from semlink.channel.base import Channel
@@ -61,11 +61,11 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
                 outcome = "refused"
                 log.info("frame refused", reason=str(error))
                 await self._refuse(error, context)
-            except HeaderLost as error:
+            except FrameLost as error:
                 outcome = "lost"
-                log.info("header lost", air_bits=error.air_bits, design_ber=error.design_ber)
+                log.info("frame lost", air_bits=error.air_bits, design_ber=error.design_ber)
                 about = {"air_bits": str(error.air_bits), "design_ber": repr(error.design_ber)}
-                await abort(context, grpc.StatusCode.ABORTED, str(error), "header_lost", about=about)
+                await abort(context, grpc.StatusCode.ABORTED, str(error), "frame_lost", about=about)
             if settings.pace:
                 await self._pace(report.air_ms / 1000, context)
             with self._metrics.upstream_seconds.time():

@@ -22,8 +22,8 @@ PRECISION = np.complex64
 """In which the state of a channel travels to devices: both ends then know the same channel."""
 
 
-class HeaderLost(Exception):
-    """A coded header that could not be decoded: nobody can read the frame, and stronger codes would help.
+class FrameLost(Exception):
+    """A coded frame of which too little could be decoded to make anything of it; stronger codes would help.
 
     Attributes:
         air_bits: bits that were on the air in vain.
@@ -33,7 +33,7 @@ class HeaderLost(Exception):
     def __init__(self, air_bits: int, design_ber: float) -> None:
         """The message says what to do."""
         super().__init__(
-            f"the frame's header is lost under codes for a bit error rate of {design_ber:.3g}: send it again as "
+            f"the frame is lost under codes for a bit error rate of {design_ber:.3g}: send it again as "
             f"the next attempt, designed for a higher one, {MOST_DESIGN_BER} at most"
         )
         self.air_bits = air_bits
@@ -69,7 +69,7 @@ def transmit(
         FrameError: `data` is longer than `MAX_FRAME_BYTES`, or breaks a rule of the format.
         PlanRefused: there is no plan where there must be one, or it can't be carried out.
         AccessRefused: the channel's access scheme does not take such frames, or no such protection.
-        HeaderLost: the coded header does not arrive.
+        FrameLost: nothing can be made of what arrives of a coded frame, see `WholeFrame.is_lost`.
     """
     started = time.perf_counter()
     frame = read_frame(data, most_bytes=MAX_FRAME_BYTES)
@@ -93,8 +93,8 @@ def transmit(
             "latency",
             f"{never.size} blocks get nothing through, the first of them block {never[0]}: more power or SNR",
         )
-    if arrival.design_ber is not None and arrival.lost.size and arrival.lost[0] == 0:
-        raise HeaderLost(arrival.air_bits or 0, arrival.design_ber)
+    if arrival.design_ber is not None and isinstance(exposed, WholeFrame) and exposed.is_lost(arrival):
+        raise FrameLost(arrival.air_bits or 0, arrival.design_ber)
     received = data[: len(data) - len(exposed.payload)] + arrival.received(exposed)
     report.bits_flipped, report.bits_exposed = len(arrival.flips), exposed.payload_bits
     if arrival.lost.size:

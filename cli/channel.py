@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToDict
 
 from channel_emulator.plan_messages import PlanRefused
 from channel_emulator.randomness import FrameRandomness
-from channel_emulator.transmission import PRECISION, HeaderLost, transmit
+from channel_emulator.transmission import PRECISION, FrameLost, transmit
 from cli.channel_flags import ChannelFlags
 from cli.frames import read_frame_file
 from cli.from_settings import explained, fail, takes
@@ -55,7 +55,7 @@ def channel_command(
     if plan is not None and not is_planned(channel):
         takers = " and ".join(name.replace("_", "-") for name, kind in channels().items() if kind.takes_plan)
         fail(f"--plan is for --channel {takers}, not for {channel.name}", status=2)
-    with explained(FrameError, HeaderLost, PlanRefused, ValueError, OSError):
+    with explained(FrameError, FrameLost, PlanRefused, ValueError, OSError):
         sent = read_frame_file(frame)
         randomness = FrameRandomness(seed, DEVICE, 0)
         message = None

@@ -9,7 +9,7 @@ import structlog
 from tenacity import RetryCallState
 
 from device.capture import Capture, Encoded
-from device.sender import Sender
+from device.sender import FRAME_LOST, Sender
 from device.sent import Sent
 from device.stills import still
 from device.uplink import REFUSALS, Uplink, UplinkError
@@ -120,7 +120,7 @@ class Dialogues:
     async def _send(
         self, capture: Capture, number: int, view: Encoded, sent: Sent, wish: pb.Wish | None = None
     ) -> None:
-        """Sends a layer; a picture that is refused, as one that errors made undecodable, costs no opinion.
+        """Sends a layer; a picture that is refused, or is lost under every code, costs no opinion.
 
         Raises:
             UplinkError, PlanningError: as of `Sender.send`.
@@ -128,7 +128,8 @@ class Dialogues:
         try:
             sent.layers.append(await self._sender.send(capture, number, view, sent, wish))
         except UplinkError as error:
-            if not number or error.code not in REFUSALS:
+            is_lost = error.info.reason == FRAME_LOST
+            if not number or not (is_lost or error.code in REFUSALS):
                 raise
-            log.error("the picture is refused", reason=str(error))
+            log.error("the picture is lost" if is_lost else "the picture is refused", reason=str(error))
             sent.has_declined = True

@@ -21,8 +21,8 @@ from semlink.v1 import link_pb2 as pb
 
 log = structlog.get_logger(__name__)
 
-HEADER_LOST = "header_lost"
-"""Reason of a channel whose code was too weak for a frame's header."""
+FRAME_LOST = "frame_lost"
+"""Reason of a channel whose code was too weak for a frame."""
 MAX_TRIES = 5
 """Of one layer, each under a code for twice the errors."""
 LEAST_DESIGN_BER, MAX_DESIGN_BER = 0.001, 0.2
@@ -56,7 +56,7 @@ class Sender:
         def calls_for_another_plan(error: BaseException) -> bool:
             if not isinstance(error, UplinkError) or self._settings.planned is None:
                 return False
-            return error.code is grpc.StatusCode.ABORTED and error.info.reason != HEADER_LOST
+            return error.code is grpc.StatusCode.ABORTED and error.info.reason != FRAME_LOST
 
         def note(state: RetryCallState) -> None:
             log.info("planning anew", reason=str(state.outcome.exception() if state.outcome else None))
@@ -96,10 +96,10 @@ class Sender:
             try:
                 response = await self._uplink.classify(request, lambda info: sent.count_failed(request, info))
             except UplinkError as error:
-                if error.info.reason != HEADER_LOST or attempt == MAX_TRIES - 1:
+                if error.info.reason != FRAME_LOST or attempt == MAX_TRIES - 1:
                     raise
                 sent.design_ber = stronger(design_ber, error.info.metadata.get("design_ber", ""))
-                log.info("the header was lost, sending under a stronger code", design_ber=sent.design_ber)
+                log.info("the frame was lost, sending under a stronger code", design_ber=sent.design_ber)
                 continue
             sent.count(request, response.channel.air_bits)
             sent.hear(response)

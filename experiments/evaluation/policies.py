@@ -42,7 +42,7 @@ from semlink.vision.weights import DEVICE_MODEL
 ANSWER_BITS = 8
 """Of an answer that wishes for nothing, at least."""
 MOST_ATTEMPTS = 5
-"""Tries of a layer whose header is lost, where there is a way back."""
+"""Tries of a layer that is lost, where there is a way back."""
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Link:
         self._logits = {still: looks.logits(server, still) for still in stills}
 
     def send(self, frame: Frame, view: View, layer: int, *, retries: bool) -> Frame | None:
-        """The frame as it arrives, up to its first lost segment; None: its header is lost.
+        """The frame as it arrives, up to its first lost segment; None: nothing can be made of it.
 
         Where there is a way back, it is then sent again for twice the bit error rate, as devices do, and what
         follows it is protected for the bit error rate that the receiver has measured.
@@ -103,7 +103,7 @@ class Link:
             if not isinstance(exposed, WholeFrame):
                 return frame.with_payload(arrival.received(frame)).without(arrival.missing)
             damaged = bool((arrival.flips < frame.header_bits).any())  # its CRC-32 tells
-            arrived = None if damaged else exposed.arrived(arrival)
+            arrived = None if damaged or exposed.is_lost(arrival) else exposed.arrived(arrival)
             if retries and isinstance(channel, OverBits):
                 view.channel = replace(channel, design_ber=_revised(channel, arrival, lost=arrived is None))
             if arrived is not None:
@@ -141,7 +141,7 @@ class Link:
 
 
 def _revised(channel: OverBits, arrival: Arrival, *, lost: bool) -> float | None:
-    """The bit error rate that a device protects for after an answer: twice that where the header was lost."""
+    """The bit error rate that a device protects for after an answer: twice that where the frame was lost."""
     design = channel.design_ber or min(channel.own_ber, MOST_DESIGN_BER)
     if design == 0:  # of lost packets alone there is none
         return None

@@ -45,6 +45,18 @@ class WholeFrame:
         """(1 + N,) the header before everything, without which nothing else can be read."""
         return np.concatenate([[1.0], self.frame.importance])
 
+    def is_lost(self, arrival: "Arrival") -> bool:
+        """Whether nothing can be made of what arrives: the header is lost, or nothing of a payload is left.
+
+        Without its first segments a picture may have none left, though others arrived: see `Frame.without`.
+        """
+        missing = arrival.missing
+        if not missing.size:
+            return False
+        if missing[0] == 0:
+            return True
+        return self.frame.payload_bits > 0 and not self.frame.without(missing - 1).payload_bits
+
     def arrived(self, arrival: "Arrival") -> "Frame | None":
         """The frame as it arrives, as if what is missing had not been sent; None: the header is lost.
 

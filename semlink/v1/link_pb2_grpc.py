@@ -77,9 +77,10 @@ class LinkServiceServicer:
         FAILED_PRECONDITION  the object has all its views, or expects another number of them; or the view is complete;
         or the channel's access scheme takes frames of another coder, or of another training,
         alone, or codes nothing although the frame asks for protection
-        ABORTED              the header of a coded frame was lost (reason header_lost; the ErrorInfo's metadata has
-        the air_bits that were spent and the design_ber they were coded for): send the frame
-        again as the next attempt, for a higher design_ber. Or the channel takes frames with a
+        ABORTED              of a coded frame the header was lost, or so much else that nothing can be made of it
+        (reason frame_lost; the ErrorInfo's metadata has the air_bits that were spent and the
+        design_ber they were coded for): send it again as the next attempt, for a higher
+        design_ber. Or the channel takes frames with a
         plan, and this one has none, or one made for another state of the channel, or one under
         which some block would never get through: ask ChannelService for the state, plan anew,
         send again; not at once again and again

@@ -159,7 +159,7 @@ async def test_a_lost_header_is_told_with_what_it_cost_and_a_stronger_try_gets_t
 
         code, lost = await refusal()
         assert (code, lost.reason, lost.metadata["design_ber"]) == (
-            grpc.StatusCode.ABORTED, "header_lost", "0.01"
+            grpc.StatusCode.ABORTED, "frame_lost", "0.01"
         )  # fmt: skip
         assert int(lost.metadata["air_bits"]) > 8 * len(opinion)
         assert (await refusal())[1] == lost, "a retry meets the same errors"

@@ -100,7 +100,7 @@ def tell(response, said):
 
 def lost(air_bits, design_ber):
     """How a channel refuses a frame whose header it has lost."""
-    return grpc.StatusCode.ABORTED, "header_lost", {"air_bits": str(air_bits), "design_ber": design_ber}
+    return grpc.StatusCode.ABORTED, "frame_lost", {"air_bits": str(air_bits), "design_ber": design_ber}
 
 
 async def fail(context, code, reason="", metadata=None):
@@ -385,7 +385,7 @@ async def test_bits_that_found_no_connection_were_not_on_the_air(device, reports
     assert reports()[0]["bits_on_air"] == {"uplink": 128, "downlink": 8}
 
 
-async def test_a_channel_whose_code_is_too_weak_gets_stronger_ones_until_the_header_is_through(device, reports):
+async def test_a_channel_whose_code_is_too_weak_gets_stronger_ones_until_the_frame_is_through(device, reports):
     link = AskingLink({1: SMALL, 2: VOTE})
     async with serving(link) as server:
         flags = ("--upstream", server, "--channel", "bsc", "--ber", 0.08, "--access", "ldpc", "--code-ber", 0.005)
@@ -394,12 +394,12 @@ async def test_a_channel_whose_code_is_too_weak_gets_stronger_ones_until_the_hea
             rounds = device(emulator.grpc_address)
             with capture_logs() as logs:
                 await rounds.run()
-            lost = [json.loads(line) for line in emulator.logs.splitlines() if '"header lost"' in line]
+            lost = [json.loads(line) for line in emulator.logs.splitlines() if '"frame lost"' in line]
     assert rounds.failures == 0
     designs = [log["design_ber"] for log in logs if "stronger code" in log["event"]]
     assert designs == pytest.approx([0.01 * 2**number for number in range(len(designs))])
     assert designs
-    opinion, picture = link.frames  # headers as they were sent: what is lost of a picture is its end
+    opinion, picture = link.frames  # what may be lost of a picture is its end
     assert read_frame(opinion.frame).belief(1000).label == 3
     assert CodecFrame.from_bytes(picture.frame).codec == "avif"
     (report,) = reports()

@@ -17,6 +17,7 @@ from semlink.access.coded_qam import hard_bit_error_rate, snr_of
 from semlink.access.crc import attach_crc, crc_bits, crc_holds
 from semlink.access.protection import LEVEL_BITS, MOST_LEVELS, levels, protection, revised_design
 from semlink.channel.awgn import Awgn
+from semlink.channel.base import Arrival
 from semlink.channel.bsc import BinarySymmetricChannel
 from semlink.channel.burst import GilbertElliott
 from semlink.channel.none import NoImpairment
@@ -155,6 +156,16 @@ def test_where_nothing_can_be_decoded_all_is_lost_and_nothing_damaged():
         assert arrival.flips.size == 0
         assert arrival.measured_ber is None
         np.testing.assert_array_equal(arrival.lost, np.flatnonzero(frame.segment_bits))
+
+
+@given(st.integers(0, 3000), st.lists(st.integers(0, 47), unique=True))
+def test_a_frame_is_lost_where_nothing_is_left_of_it(payload_bytes, missing):
+    whole = frame_of(payload_bytes)
+    lost = np.array(sorted(each for each in missing if whole.segment_bits[each : each + 1].any()), np.int64)
+    arrival = Arrival(np.empty(0, np.int64), lost)
+    arrived = whole.arrived(arrival)
+    is_lost = arrived is None or (payload_bytes > 0 and not arrived.payload)
+    assert whole.is_lost(arrival) == is_lost
 
 
 def test_the_same_generator_meets_the_same_errors():

@@ -25,7 +25,7 @@ def test_a_stronger_code_is_for_twice_the_errors_within_bounds(design_ber, told)
 @given(TEXTS)
 def test_a_failed_try_counts_what_the_channel_says_or_else_the_frame(told):
     sent = Sent()
-    sent.count_failed(FRAME, ErrorInfo(reason="header_lost", metadata={"air_bits": told}))
+    sent.count_failed(FRAME, ErrorInfo(reason="frame_lost", metadata={"air_bits": told}))
     assert 0 < sent.uplink_bits < 10**12
     assert sent.downlink_bits == 8
 
