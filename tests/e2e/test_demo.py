@@ -210,7 +210,7 @@ class TestEitherDemo:
             {"source": "iaq", "rho": 0.125, "total_bits": None},  # the plan has the bits
         ][which]  # fmt: skip
         assert summary["channel"] == [
-            {"impairment": "bsc", "ber": 0.01, "seed": 0},
+            {"impairment": "bsc", "ber": 0.01, "access": None, "seed": 0},
             {
                 "impairment": "mimo-ofdm", "snr": 10, "streams": 4, "csi_error": 0, "pace": True, "order": 16,
                 "coding": "uncoded", "redraw_every_coherence": False, "channel_file": None, "seed": 7,

@@ -108,7 +108,7 @@ def test_the_processes():
     assert (
         sum(1 for document in documents if "predictions" in document) == 2
     )  # the frame and the picture over REST
-    assert {"vote", "missing_views"} in [document.keys() for document in documents]
+    assert {"vote", "missing_views", "wish"} in [document.keys() for document in documents]
     assert documents[-1] == {"default": {"type": "bsc", "ber": 0.01, **UNCODED}, "devices": {}}
 
 

@@ -13,13 +13,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from calibrations import eager_calibration
 from processes import Running, running, wait_until
 from redis_server import PERSISTENT, running_redis
 from relay import Relay
 from stub_server import GREY
 
 from device.spool import spool_contents
-from semlink.decision.calibration import Calibration, Curve, OperatingPoint, Rung, as_json
 from semlink.vision.photos import find_photos
 
 (CAT,) = find_photos(["chelsea"])
@@ -41,13 +41,6 @@ def look(pixels):
 OpinionEncoder.of = classmethod(lambda cls, settings: cls(settings, look))
 device.__main__.main()
 """
-
-
-def calibration() -> Calibration:
-    """Bits cost nothing, and a look makes nearly sure: the least sure view is asked in any case."""
-    rung = Rung(side=64, budget_bytes=600, mean_bytes=600, opinion_weight=1, look_weight=1, after=(5.0, 0.0))
-    curve = Curve((OperatingPoint(price=0, accuracy_loss=0, bits=1000),))
-    return Calibration("stub", "grey", 1.0, 0.0, (rung,), curve, curve)
 
 
 class Camera:
@@ -91,9 +84,8 @@ class World:
     """One server or several, an emulator before them, and three cameras before that."""
 
     def __init__(self, stack: ExitStack, folder: Path, servers: int, *flags: object) -> None:
-        (folder / "calibration.json").write_text(json.dumps(as_json(calibration())))
         self._stack = stack
-        self._flags = ("-c", GREY, "--calibration", folder / "calibration.json", *ASKING, *flags)
+        self._flags = ("-c", GREY, "--calibration", eager_calibration(folder), *ASKING, *flags)
         self.servers = [self._server() for _ in range(servers)]
         self._relay = stack.enter_context(Relay([server.grpc_address for server in self.servers]))
         self.emulator = self._emulator()

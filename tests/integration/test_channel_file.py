@@ -61,7 +61,8 @@ def channel_of(state):
 
 def request_of(emulator, frame_id, device_id="camera"):
     """What a device does: asks for the channel, plans, encodes."""
-    view = Encoded(b"", draw_importance(0).astype(np.float32), PIXELS, 0.0, 0.0)
+    attention = draw_importance(0).astype(np.float32)
+    view = Encoded(encode_with(PIXELS, np.ones(196, int)).to_bytes(), attention, PIXELS, 0.0, 0.0)
     made = plan_view(view, state_of(emulator, frame_id, device_id), PlanMethod.IA_QSMPA, 0.25)
     return pb.ClassifyRequest(frame=made.view.data, plan=made.message, device_id=device_id, frame_id=frame_id)
 

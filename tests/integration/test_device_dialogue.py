@@ -7,6 +7,7 @@ import grpc
 import numpy as np
 import processes
 import pytest
+from calibrations import eager_calibration
 from google.protobuf.any_pb2 import Any
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
@@ -24,7 +25,6 @@ from device.spool import Spool, spool_contents
 from device.store_and_forward import StoreAndForward
 from device.uplink import Credentials
 from device.votes import MAX_VOTES_AWAITED
-from semlink.decision.calibration import Calibration, Curve, OperatingPoint, Rung, as_json
 from semlink.service.header_tag import header_tag
 from semlink.source.codec.frame import CodecFrame
 from semlink.source.opinion import OpinionFrame
@@ -123,13 +123,7 @@ def looking(confidence):
 
 @pytest.fixture
 def calibration(tmp_path):
-    """A file by which bits cost nothing, and a picture makes nearly sure."""
-    rung = Rung(side=64, budget_bytes=600, mean_bytes=600, opinion_weight=1, look_weight=1, after=(5.0, 0.0))
-    curve = Curve((OperatingPoint(price=0, accuracy_loss=0, bits=1000),))
-    made = Calibration("stub", "grey", 1.0, 0.0, (rung,), curve, curve)
-    path = tmp_path / "calibration.json"
-    path.write_text(json.dumps(as_json(made)))
-    return path
+    return eager_calibration(tmp_path)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from itertools import count
 import grpc
 import numpy as np
 import pytest
+from calibrations import eager_calibration
 from processes import running, wait_until
 from stub_server import FRAME_TYPE, STUB, Server
 
@@ -48,8 +49,9 @@ def start(tmp_path_factory) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture(scope="module")
-def server(start) -> Server:
-    return start("--wish-seconds", 60)
+def server(start, tmp_path_factory) -> Server:
+    calibration = eager_calibration(tmp_path_factory.mktemp("calibration"))
+    return start("--wish-seconds", 60, "--calibration", calibration)
 
 
 @pytest.fixture

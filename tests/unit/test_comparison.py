@@ -148,7 +148,7 @@ def test_the_table_has_every_way_and_names_the_channel(chelsea, capsys):
     document, _ = chelsea
     show(document, Console(width=120))
     text = capsys.readouterr().out
-    assert "chelsea over bsc, ber 0.05, seed 3: 151,432 bits at ρ = 0.125" in text
+    assert "chelsea over bsc, ber 0.05, access none, seed 3: 151,432 bits at ρ = 0.125" in text
     assert all(name in text for name in WORDS.values())
     assert "AVIF + LDPC, rate 0.64" in text
     assert document["undamaged"]["name"] in text

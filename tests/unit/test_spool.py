@@ -102,7 +102,7 @@ class SpoolAgainstAList(RuleBasedStateMachine):
     def done(self, data):
         view = data.draw(st.sampled_from([view for view in self.views if view.number <= self.taken]))
         self.spool.done(view.number)
-        self.views = [each for each in self.views if each.number > view.number]
+        self.views = [each for each in self.views if each.number != view.number]
 
     @rule(crashed=st.booleans())
     def reopen(self, crashed):
