@@ -722,7 +722,8 @@ class TestBodies:
             return server.resident_mib
 
         first = barrage()
-        assert max(barrage() for _ in range(3)) < first + 64
+        # If only the 12 MiB files were kept, three barrages would take 144 MiB. An allocator keeps some of them.
+        assert max(barrage() for _ in range(3)) < first + 128
         assert post(server, frame).is_success
 
 
