@@ -5,7 +5,7 @@ import contextlib
 import json
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any, Self, TypeVar
 
 STOP_SECONDS = 10.0
 LOG_LINES_SHOWN = 12
+MAX_LINE_BYTES = 16 << 20
+"""Of a process's standard output."""
 
 T = TypeVar("T")
 
@@ -54,13 +56,21 @@ class Processes:
                 process.kill()
                 await process.wait()
 
-    async def start(self, name: str, module: str, *arguments: object) -> Process:
-        """Starts `python -m MODULE ARGUMENTS`; not what the working directory may hold by the same name."""
+    async def start(self, name: str, module: str, *arguments: object, is_told: bool = False) -> Process:
+        """Starts `python -m MODULE ARGUMENTS`; not what the working directory may hold by the same name.
+
+        Args:
+            name: of the process and its log; one that has ended may be started again under its name.
+            module: to run.
+            arguments: of the module.
+            is_told: its standard input is a pipe, and not closed.
+        """
         with (self.logs / f"{name}.log").open("wb") as log:
             # Its own process group, so that Ctrl-C reaches the demo alone, which then stops all in order.
             self.started[name] = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", module, *map(str, arguments),
-                stdout=PIPE, stderr=log, start_new_session=True,
+                stdin=PIPE if is_told else DEVNULL, stdout=PIPE, stderr=log, start_new_session=True,
+                limit=MAX_LINE_BYTES,
             )  # fmt: skip
         return self.started[name]
 

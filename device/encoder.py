@@ -1,6 +1,8 @@
 """Encoder: a source coder, and before it the vision transformer where it takes attention or tokens."""
 
 import time
+from copy import copy
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -45,6 +47,9 @@ class Encoder:
             EngineError: the engine cannot run the model.
         """
         self._settings, self._coder, self._device_id = settings, settings.coder, device_id
+        self._loading: dict[str, Any] = {
+            "device_id": device_id, "model": model, "weights": weights, "engine": engine, "threads": threads
+        }  # fmt: skip
         self._coder.prepare(weights)
         if self._coder.takes != "pixels":
             from semlink.vision.vit import load_vit
@@ -68,21 +73,30 @@ class Encoder:
             threads=settings.threads,
         )
 
+    def with_settings(self, settings: EncoderSettings) -> Self:
+        """The same for other settings; models are loaded only where the source coder is another one.
+
+        Raises:
+            WeightsError: no usable weights.
+            EngineError: the engine cannot run the model.
+        """
+        if settings.coder is not self._coder:
+            return type(self)(settings, **self._loading)
+        other = copy(self)
+        other._settings = settings
+        return other
+
     def encode(self, pixels: NDArray[np.uint8], frame_id: int) -> Encoded:
         """The frame of a (224, 224, 3) view; the same bytes whenever a view is encoded under the same id."""
         started = time.perf_counter()
-        seen = self._look(pixels)
+        seen = self.look(pixels)
         looked = time.perf_counter()
-        data = self._coder.encode(pixels, seen, **self._coding(frame_id)).frame.to_bytes()
-        done = time.perf_counter()
         if seen is not None:
             tracing.record("attention", started, looked)
-        tracing.record("encode", looked, done)
-        attention = seen.attention if isinstance(seen, Seen) else seen
-        return Encoded(data, attention, pixels, 1e3 * (looked - started), 1e3 * (done - looked))
+        return replace(self.code(pixels, seen, frame_id), attention_ms=1e3 * (looked - started))
 
-    def _look(self, pixels: NDArray[np.uint8]) -> Seen | NDArray[np.float32] | None:
-        """What the source coder takes."""
+    def look(self, pixels: NDArray[np.uint8]) -> Seen | NDArray[np.float32] | None:
+        """What the source coder takes of a view."""
         if self._coder.takes == "pixels":
             return None
         from semlink.vision.vit import normalise
@@ -93,6 +107,15 @@ class Encoder:
             return attention
         tokens, attention = answer
         return Seen(tokens[0].numpy(), attention[0].numpy())
+
+    def code(self, pixels: NDArray[np.uint8], seen: Seen | NDArray[np.float32] | None, frame_id: int) -> Encoded:
+        """The frame of a view that was looked at; see `encode`."""
+        started = time.perf_counter()
+        data = self._coder.encode(pixels, seen, **self._coding(frame_id)).frame.to_bytes()
+        done = time.perf_counter()
+        tracing.record("encode", started, done)
+        attention = seen.attention if isinstance(seen, Seen) else seen
+        return Encoded(data, attention, pixels, 0.0, 1e3 * (done - started))
 
     def _coding(self, frame_id: int) -> dict[str, Any]:
         """The coder's settings; seeds are those of this frame of this device."""

@@ -32,7 +32,7 @@ class OpinionEncoder:
         Raises:
             CalibrationError: there is no calibration in the file, or none that meets the target.
         """
-        self._policy, self._codec, self._look = settings.policy, settings.coding["codec"], look
+        self._policy, self._codec, self.look = settings.policy, settings.coding["codec"], look
         self._calibration = read_calibration(settings.calibration)
         self._price = 0.0
         if settings.policy == "alone":
@@ -67,10 +67,10 @@ class OpinionEncoder:
     def encode(self, pixels: NDArray[np.uint8], frame_id: int) -> Encoded:
         """The frames of a (224, 224, 3) view that are sent unasked; the same bytes whatever the frame id."""
         started = time.perf_counter()
-        attention, logits = self._look(pixels)
+        attention, logits = self.look(pixels)
         looks = [logits]
         if self._calibration.wants_mirror(logits):
-            looks.append(self._look(np.ascontiguousarray(pixels[:, ::-1]))[1])
+            looks.append(self.look(np.ascontiguousarray(pixels[:, ::-1]))[1])
         looked = time.perf_counter()
         opinion = self._calibration.opinion(*looks)
         data, on_wish = opinion_frame(opinion).to_bytes(), self._codec if self._policy == "ask" else ""
@@ -92,7 +92,7 @@ class OpinionEncoder:
             return made[rung]
 
         def label_seen(rung: Rung) -> int:
-            _, logits = self._look(np.clip(np.rint(decode(code(rung).frame)), 0, 255).astype(np.uint8))
+            _, logits = self.look(np.clip(np.rint(decode(code(rung).frame)), 0, 255).astype(np.uint8))
             return int(logits.argmax())
 
         rung = rung_to_send(opinion, self._calibration, self._price, label_seen)

@@ -56,7 +56,7 @@ def plan_view(view: Encoded, state: pb.ChannelState, method: PlanMethod, rho: fl
     """
     started = time.perf_counter()
     try:
-        numerology, channel = _channel(state)
+        numerology, channel = channel_of(state)
         gains = subchannel_gains(channel, numerology.streams)
         error_rate = state.target_bler if state.HasField("target_bler") else None
         made: PredictedPlan
@@ -121,7 +121,7 @@ def _attention(view: Encoded) -> NDArray[np.float64] | None:
     return attention.astype(np.float64)
 
 
-def _channel(state: pb.ChannelState) -> tuple[Numerology, NDArray[np.complex128]]:
+def channel_of(state: pb.ChannelState) -> tuple[Numerology, NDArray[np.complex128]]:
     """Dimensions and (F, N_r, N_t) H of a state; ValueError if it contradicts itself."""
     numerology = Numerology(
         state.subcarriers, state.streams, state.spacing_hz, state.total_power, state.coherence_symbols

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 from semlink.service.keys import ApiKeys, read_keys
 from semlink.service.logs import Sparse
 from semlink.service.origin import Sites
-from semlink.service.settings import ListenSettings
+from semlink.service.settings import HttpSettings
 
 log = structlog.get_logger(__name__)
 
@@ -204,7 +204,7 @@ class Admission:
         self._logs = Sparse()
 
     @classmethod
-    def of(cls, settings: ListenSettings, refused: Counter) -> "Admission":
+    def of(cls, settings: HttpSettings, refused: Counter) -> "Admission":
         """From the settings; `refused` is a `refusal_counter`.
 
         Raises:

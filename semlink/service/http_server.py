@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 from typing import Any
 
@@ -41,9 +41,9 @@ _FOREIGN = problem_responses(
 class AdmissionMiddleware:
     """Answers 421 or 403 to what other sites make a browser send, and 401 or 429 to who is not admitted."""
 
-    def __init__(self, app: ASGIApp, admission: Admission) -> None:
-        """Around `app`."""
-        self._app, self._admission = app, admission
+    def __init__(self, app: ASGIApp, admission: Admission, public: Collection[str]) -> None:
+        """Around `app`. `public`: paths that need no key."""
+        self._app, self._admission, self._public = app, admission, public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -66,7 +66,7 @@ class AdmissionMiddleware:
             name = self._admission.admit(headers.get("authorization"), client[0] if client else "")
             structlog.contextvars.bind_contextvars(**({"key": name} if name else {}))
         except NotAdmitted as refusal:
-            if refusal.status is not HTTPStatus.UNAUTHORIZED or path not in DOCUMENT_PATHS:
+            if refusal.status is not HTTPStatus.UNAUTHORIZED or path not in self._public:
                 raise
             name = None
         has_room = scope.get("extensions", {}).get(HAS_ROOM)
@@ -74,12 +74,17 @@ class AdmissionMiddleware:
             raise Crowded("as many connections are open as may be", retry_after=1.0)
 
 
-def install_admission(app: FastAPI, admission: Admission) -> None:
+def install_admission(app: FastAPI, admission: Admission, public: Collection[str] = ()) -> None:
     """Admits requests to `app` before their bodies are read, and answers every `Refusal`; OpenAPI documents it.
 
     Pages of other origins that are allowed may call it from a browser (CORS).
+
+    Args:
+        app: gets the middleware.
+        admission: decides.
+        public: paths that need no key, besides those of the documents.
     """
-    app.add_middleware(AdmissionMiddleware, admission=admission)
+    app.add_middleware(AdmissionMiddleware, admission=admission, public=frozenset((*DOCUMENT_PATHS, *public)))
     if admission.origins:  # around the admission: a browser asks first, without a key
         app.add_middleware(
             CORSMiddleware,

@@ -151,13 +151,13 @@ async def listen(
         link_pb2_grpc.add_ChannelServiceServicer_to_server(channel_servicer, server)
     reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     bound_grpc_port = _add_port(server, settings)
-    with _bind(settings.host, settings.http_port) as http_socket:
+    with bind(settings.host, settings.http_port) as http_socket:
         bound_http_port = http_socket.getsockname()[1]
         await _set_serving(grpc_health, services, serving=False)
         await server.start()
         http = HttpServer(app, settings.max_http_connections, tls)
         http_task = asyncio.create_task(http.serve(sockets=[http_socket]))
-        host = _in_url(settings.host)
+        host = in_url(settings.host)
         where = {"grpc": f"{host}:{bound_grpc_port}", "http": f"{host}:{bound_http_port}"}
         print(json.dumps({"event": "listening", **where}), flush=True)
         log.info("listening", **where, tls=tls is not None, keys=admission.wants_keys)
@@ -191,7 +191,7 @@ async def _set_serving(servicer: health.aio.HealthServicer, services: Sequence[s
 
 
 def _add_port(server: grpc.aio.Server, settings: ListenSettings) -> int:
-    address, credentials = f"{_in_url(settings.host)}:{settings.grpc_port}", server_credentials(settings)
+    address, credentials = f"{in_url(settings.host)}:{settings.grpc_port}", server_credentials(settings)
     try:
         if credentials is None:
             return int(server.add_insecure_port(address))
@@ -200,14 +200,19 @@ def _add_port(server: grpc.aio.Server, settings: ListenSettings) -> int:
         raise StartupError(f"cannot listen on {address} (--grpc-port): is it taken?") from None
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens on a port for HTTP; port 0: any free one.
+
+    Raises:
+        StartupError: the port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        raise StartupError(f"cannot listen on {_in_url(host)}:{port} (--http-port): {error.strerror}") from None
+        raise StartupError(f"cannot listen on {in_url(host)}:{port} (--http-port): {error.strerror}") from None
 
 
-def _in_url(host: str) -> str:
+def in_url(host: str) -> str:
     """As it stands before a port: an address of IPv6 in brackets."""
     return f"[{host}]" if ":" in host else host

@@ -115,11 +115,10 @@ class IdentitySettings(ProcessSettings):
     tls_key: Path | None = Field(None, description="PEM file with the certificate's private key, no passphrase")
 
 
-class ListenSettings(IdentitySettings):
-    """Settings of a process that listens."""
+class HttpSettings(IdentitySettings):
+    """Settings of a process that listens for HTTP."""
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all, as in a container")
-    grpc_port: Port
     http_port: Port
     allowed_hosts: Names = Field(
         [],
@@ -131,18 +130,6 @@ class ListenSettings(IdentitySettings):
         [],
         description="origins of other sites whose pages may call this process from a browser (CORS), such as "
         "https://app.example; without, none may",
-    )
-    max_concurrent_calls: int = Field(
-        128, ge=1, description="gRPC calls served at once; more are refused with RESOURCE_EXHAUSTED"
-    )
-    max_waiting_calls: int = Field(
-        128,
-        ge=1,
-        description="calls that may wait for a vote at once, over gRPC and a server's HTTP together, besides "
-        "--max-concurrent-calls",
-    )
-    max_grpc_connections: int = Field(
-        1024, ge=1, description="gRPC connections, one of each device; more are hung up on at once"
     )
     max_http_connections: int = Field(
         256,
@@ -168,6 +155,24 @@ class ListenSettings(IdentitySettings):
     )
     rate_burst: Annotated[int, Only("rate_limit")] = Field(
         20, ge=1, description="calls at once that --rate-limit lets pass after a pause"
+    )
+
+
+class ListenSettings(HttpSettings):
+    """Settings of a process that listens for HTTP and gRPC."""
+
+    grpc_port: Port
+    max_concurrent_calls: int = Field(
+        128, ge=1, description="gRPC calls served at once; more are refused with RESOURCE_EXHAUSTED"
+    )
+    max_waiting_calls: int = Field(
+        128,
+        ge=1,
+        description="calls that may wait for a vote at once, over gRPC and a server's HTTP together, besides "
+        "--max-concurrent-calls",
+    )
+    max_grpc_connections: int = Field(
+        1024, ge=1, description="gRPC connections, one of each device; more are hung up on at once"
     )
 
 

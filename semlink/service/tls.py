@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import grpc
 
-from semlink.service.settings import CallSettings, IdentitySettings, ListenSettings, StartupError
+from semlink.service.settings import CallSettings, HttpSettings, IdentitySettings, StartupError
 
 _CERTIFICATE, _PRIVATE_KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
 PROBE_SECONDS = 2.0
@@ -38,7 +38,7 @@ class _Identity(NamedTuple):
     key: bytes
 
 
-def server_credentials(settings: ListenSettings) -> grpc.ServerCredentials | None:
+def server_credentials(settings: HttpSettings) -> grpc.ServerCredentials | None:
     """TLS of a gRPC server, mutual if there is an authority for clients; None without a certificate.
 
     Raises:
@@ -52,7 +52,7 @@ def server_credentials(settings: ListenSettings) -> grpc.ServerCredentials | Non
     )
 
 
-def server_context(settings: ListenSettings) -> ssl.SSLContext | None:
+def server_context(settings: HttpSettings) -> ssl.SSLContext | None:
     """TLS of an HTTP server, likewise.
 
     Raises:
@@ -148,7 +148,7 @@ class _ServerContext(ssl.SSLContext):
         return made
 
 
-def _clients(settings: ListenSettings) -> bytes | None:
+def _clients(settings: HttpSettings) -> bytes | None:
     if settings.tls_client_authority is None:
         return None
     if settings.tls_certificate is None:
