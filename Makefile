@@ -1,4 +1,5 @@
 # make demo    set up .venv and send four views of one object through the link
+# make studio  set up .venv and open a page where one sees the link think: four cameras, channel, server; ARGS=--help
 # make check   set up .venv, lint, type-check and run the unit tests that take no long
 # make test    the same and every other test; JOBS=4 on four cores
 # make hostile 100,000 hostile inputs to the processes
@@ -16,7 +17,7 @@ BIN := .venv/bin
 # One file of tests runs in one process, which shares what it started among them.
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
-.PHONY: setup demo check test hostile numeric lint load bench docs proto clean
+.PHONY: setup demo studio check test hostile numeric lint load bench docs proto clean
 
 setup: .venv/installed
 
@@ -29,6 +30,9 @@ setup: .venv/installed
 
 demo: setup
 	$(BIN)/semlink demo $(ARGS)
+
+studio: setup
+	$(BIN)/python -m studio $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
