@@ -13,7 +13,7 @@ from experiments.provenance import provenance
 RESULTS = Path(__file__).with_name("results.json")
 NAMES = (
     *("link", "inference", "bsc", "allocation", "ofdm", "plan", "evaluation"),
-    *("decoders", "emulator", "server", "overload", "opinion", "dialogue"),
+    *("decoders", "emulator", "server", "overload", "opinion", "dialogue", "studio"),
 )
 
 

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROCESSES = ("channel_emulator", "device", "server")
 PACKAGES = ("semlink", *PROCESSES)
-ABOVE = ("benchmarks", "cli", "experiments")
+ABOVE = ("benchmarks", "cli", "experiments", "studio")
 """What stands above the processes and may import all of them."""
 GENERATED = ROOT / "semlink" / "v1"
 MATHEMATICS = ("access", "channel", "checks", "decision", "frame", "parameters", "registry", "source")
