@@ -22,6 +22,8 @@ SIDES = ("left", "right")
 WIDTHS = (360, 1280, 2560)
 SERIOUS = ("serious", "critical")
 
+expect.set_options(timeout=1000 * ANSWER_SECONDS)  # other tests run beside
+
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory, offline):
@@ -314,9 +316,9 @@ def test_what_dies_is_shown_and_heals(page, studio, browser):
     before = round_of(page)
     os.kill(camera, signal.SIGKILL)
     os.kill(emulator, signal.SIGKILL)
-    expect(page.get_by_test_id("process-channel")).to_contain_text("ended", timeout=3000)
-    expect(page.get_by_test_id("process-channel")).to_contain_text("ready", timeout=60_000)
-    expect(page.get_by_test_id("camera-4").locator(".standing")).to_contain_text("ready", timeout=60_000)
+    expect(page.get_by_test_id("process-channel")).to_contain_text("ended")
+    expect(page.get_by_test_id("process-channel")).to_contain_text("ready")
+    expect(page.get_by_test_id("camera-4").locator(".standing")).to_contain_text("ready")
     expect(page.get_by_test_id("knob-ber")).to_have_value("0.05")  # as it was set before, of the new process too
     page.get_by_test_id("step").click()
     answered(page, before)
