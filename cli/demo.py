@@ -250,7 +250,7 @@ def _summarise(demo: Demo, views: list[dict[str, Any]]) -> dict[str, Any]:
             "impairment": demo.channel.channel, **demo.channel_settings, "seed": demo.channel.seed
         },
         "encoder": {name: value for name, value in demo.encoder_settings.items() if name != "plan"},
-        "plan": demo.encoder.planned,
+        "plan": demo.encoder.plan,
         "policy": policy_flags(demo.encoder),
         "bits_on_air": {
             way: sum(view["bits_on_air"][way] for view in views) for way in ("uplink", "downlink")

@@ -80,11 +80,6 @@ class EncoderSettings(Applicable):
         return {each.name: getattr(self, each.flag) for each in self.coder.settings}
 
     @property
-    def planned(self) -> PlanMethod | None:
-        """How frames are planned; None for those that aren't."""
-        return self.plan
-
-    @property
     def planned_rho(self) -> float | None:
         """Compression ratio that a plan's bits keep to; None where frames are planned as they are."""
         return self.coding["rho"] if self.source in PLANNING else None

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from device.encoding import EncoderSettings
+from semlink.access.protection import MOST_DESIGN_BER
 from semlink.parameters import Only
 
 POLICIES = ("all", "alone", "ask")
@@ -47,7 +48,7 @@ class PolicySettings(EncoderSettings):
     protect_for: float | None = Field(
         None,
         gt=0,
-        le=0.2,
+        le=MOST_DESIGN_BER,
         description="bit error rate that the channel's code is chosen for, where it has one (--access ldpc); "
         "without it, the channel chooses. A code that was too weak for a header is followed by one for twice that",
     )

@@ -14,7 +14,7 @@ from device.planning import PlannedView, plan_view
 from device.sent import Layer, Sent
 from device.settings import DeviceSettings
 from device.uplink import Uplink, UplinkError
-from semlink.access.protection import revised_design
+from semlink.access.protection import MOST_DESIGN_BER, revised_design
 from semlink.service import tracing
 from semlink.service.header_tag import header_tag
 from semlink.v1 import link_pb2 as pb
@@ -25,8 +25,8 @@ FRAME_LOST = "frame_lost"
 """Reason of a channel whose code was too weak for a frame."""
 MAX_TRIES = 5
 """Of one layer, each under a code for twice the errors."""
-LEAST_DESIGN_BER, MAX_DESIGN_BER = 0.001, 0.2
-"""Bit error rates that codes are asked for where one was too weak."""
+LEAST_DESIGN_BER = 0.001
+"""Bit error rate that a stronger code is for, at least twice this, where the channel told none."""
 
 
 class Sender:
@@ -54,7 +54,7 @@ class Sender:
         """
 
         def calls_for_another_plan(error: BaseException) -> bool:
-            if not isinstance(error, UplinkError) or self._settings.planned is None:
+            if not isinstance(error, UplinkError) or self._settings.plan is None:
                 return False
             return error.code is grpc.StatusCode.ABORTED and error.info.reason != FRAME_LOST
 
@@ -62,7 +62,7 @@ class Sender:
             log.info("planning anew", reason=str(state.outcome.exception() if state.outcome else None))
 
         async def planned() -> Layer:
-            made = await self._plan(capture, view) if self._settings.planned else None
+            made = await self._plan(capture, view) if self._settings.plan else None
             return await self._send_protected(capture, number, view, made, sent, wish)
 
         layer: Layer = await self._uplink.retrying(calls_for_another_plan, note)(planned)
@@ -126,13 +126,13 @@ class Sender:
         settings = self._settings
         if not view.frame.payload_bits:
             return None
-        assert settings.planned is not None
-        with tracing.span("plan", method=settings.planned):
+        assert settings.plan is not None
+        with tracing.span("plan", method=settings.plan):
             state = await self._uplink.channel_state(capture.device_id, capture.number)
             if state is None:
                 log.info("no channel takes plans, sending without")
                 return None
-            return await asyncio.to_thread(plan_view, view, state, settings.planned, settings.planned_rho)
+            return await asyncio.to_thread(plan_view, view, state, settings.plan, settings.planned_rho)
 
 
 def revised(design_ber: float, channel: pb.ChannelReport) -> float:
@@ -164,4 +164,4 @@ def stronger(design_ber: float, told: str) -> float:
     except ValueError:
         used = 0.0
     used = used if math.isfinite(used) else 0.0
-    return min(2 * max(used, LEAST_DESIGN_BER), MAX_DESIGN_BER)
+    return min(2 * max(used, LEAST_DESIGN_BER), MOST_DESIGN_BER)

@@ -9,7 +9,7 @@ from device.planning import PlannedView
 from semlink.v1 import link_pb2 as pb
 
 LEAST_ANSWER_BITS = 8
-"""What an answer that wishes for nothing is counted as."""
+"""Bits that an answer that wishes for nothing is counted as, 8 being the least that can be sent."""
 Answer = pb.ClassifyResponse | pb.WaitVoteResponse
 """Either may have a wish, and has the vote or, without one, the number of missing views."""
 

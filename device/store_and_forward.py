@@ -57,7 +57,7 @@ class StoreAndForward:
     async def _store_all(self) -> None:
         await self._wait_for_room()
         async for capture in self.device.captures(self._spool.status.next_number):
-            uses_pixels = self._settings.planned or self._settings.pictures or capture.view.on_wish
+            uses_pixels = self._settings.plan or self._settings.pictures or capture.view.on_wish
             await asyncio.to_thread(self._spool.put, capture if uses_pixels else capture.without_pixels())
             tracing.end()
             self._stored.set()

@@ -42,7 +42,7 @@ OPINION_BITS = 128
 MOST_TEMPERATURE = 10.0
 """Of the device's logits, and 1 over the least."""
 SLOPE, SLOPE_WEIGHT = 0.7, 0.01
-"""What the slope of the accuracy after a look is drawn to, and how much: a few hundred pictures leave it vague."""
+"""Prior of the logistic regression's slope, its mean and weight: a few hundred pictures leave the slope vague."""
 
 
 @dataclass(frozen=True, eq=False)

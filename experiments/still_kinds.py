@@ -28,7 +28,7 @@ from semlink.vision.images import IMAGE_SIZE
 
 PATCH = 16
 WINDOW_BYTES = 2
-"""What it takes to say where a crop lies."""
+"""Bytes that say where a crop lies."""
 KEPT = 32
 """Likeliest classes of an answer that are kept."""
 NAMED = 8

@@ -35,7 +35,7 @@ from server.settings import ServerSettings
 log = structlog.get_logger(__name__)
 
 More = Literal["nothing", "follows", "on_wish"]
-"""What may follow a frame, in the order in which the contract numbers it (`ClassifyRequest.More`)."""
+"""Names of `ClassifyRequest.More`, which says what may follow a frame, in the order of its numbers."""
 
 
 class ViewRequest(BaseModel):
@@ -232,7 +232,8 @@ class Recognizer:
     def _rung_of(self, frame: Frame) -> Rung:
         """By which a look at a frame is fused with an opinion: of what of the still has arrived."""
         assert isinstance(frame, CodecFrame)
-        return self._calibration.rung_of(max(frame.head.height, frame.head.width), len(frame.to_bytes()))
+        size = frame.header_bits // 8 + len(frame.payload)
+        return self._calibration.rung_of(max(frame.head.height, frame.head.width), size)
 
     @contextmanager
     def _counting_rejected(self) -> Iterator[None]:

@@ -57,7 +57,7 @@ MOST_PICTURES, MOST_LOOKS = 96, 32
 MISTAKES = (
     CalibrationError, EngineError, ImageError, PlanningError, StartupError, UplinkError, WeightsError,
 )  # fmt: skip
-"""What ends a view, explained, and not the camera."""
+"""Exceptions that end a view and are explained; the camera goes on."""
 
 
 @dataclass

@@ -11,7 +11,7 @@ from semlink.checks import finite_vector, integer_within
 MOST_NAMED = 8
 """Classes that a belief names, at most, where it is made of probabilities of all."""
 LEAST = 1e-9
-"""What is left for the other classes together, at least: nothing is certain, and logarithms stay finite."""
+"""Probability of all classes that are not named together, at least: logarithms stay finite."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from server.model import Prediction
 log = structlog.get_logger(__name__)
 
 NOTHING, FOLLOWS, ON_WISH = range(3)
-"""What may follow a layer, as the contract numbers it (`ClassifyRequest.More`)."""
+"""Numbers of `ClassifyRequest.More`, which says what may follow a layer."""
 LAST_LAYER = 7
 
 

@@ -19,7 +19,8 @@ def test_names_the_likeliest_and_keeps_what_is_left(parts, named):
     every = np.exp(belief.log_probabilities())
     np.testing.assert_array_equal(every[by_hand], np.exp(np.log(whole[by_hand])))
     others = np.delete(every, by_hand)
-    # All others are equally likely, and have together what the named ones leave, or the least there is.
+    # All others are equally likely, and have together what the named ones leave, or the least there is: 1 less
+    # a sum that is rounded to 1e-16, which is 1e-7 of 1e-9.
     np.testing.assert_allclose(others, max(1 - whole[by_hand].sum(), LEAST) / max(others.size, 1), rtol=1e-6)
 
 

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.capture import Encoded
-from device.sender import LEAST_DESIGN_BER, MAX_DESIGN_BER, stronger
+from device.sender import LEAST_DESIGN_BER, stronger
 from device.sent import Layer, Sent
+from semlink.access.protection import MOST_DESIGN_BER
 from semlink.v1 import link_pb2 as pb
 
 FRAME = pb.ClassifyRequest(frame=bytes(16))
@@ -17,9 +18,9 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.floats().map(repr
 @given(st.sampled_from([0.0, 0.001, 0.05, 0.2]), TEXTS)
 def test_a_stronger_code_is_for_twice_the_errors_within_bounds(design_ber, told):
     found = stronger(design_ber, told)
-    assert 2 * LEAST_DESIGN_BER <= found <= MAX_DESIGN_BER
+    assert 2 * LEAST_DESIGN_BER <= found <= MOST_DESIGN_BER
     if design_ber:
-        assert found == min(2 * design_ber, MAX_DESIGN_BER)
+        assert found == min(2 * design_ber, MOST_DESIGN_BER)
 
 
 @given(TEXTS)

@@ -126,9 +126,9 @@ def test_the_settings_of_a_coder_are_what_it_is_called_with(register):
     register()
     settings = Toy(share=0.25)
     assert settings.coding == {"size": 8, "share": 0.25, "limit": None, "toy_seed": 7}
-    assert settings.planned is None
+    assert settings.plan is None
     planned = Toy(plan="exact")
-    assert (planned.planned, planned.planned_rho) == (PlanMethod.EXACT, None)
+    assert (planned.plan, planned.planned_rho) == (PlanMethod.EXACT, None)
     with pytest.raises(ValueError, match="uniform chooses bits, which frames of --source toy have already"):
         Toy(plan="uniform")
     with pytest.raises(ValueError, match="tiles of 16 have none"):
@@ -141,7 +141,7 @@ def test_iaqs_defaults_are_those_of_its_encode():
     settings = EncoderSettings()
     assert settings.coding == {each.name: each.default for each in source_coder("iaq").settings}
     planned = EncoderSettings(plan="uniform", rho=0.5)
-    assert (planned.planned, planned.planned_rho) == (PlanMethod.UNIFORM, 0.5)
+    assert (planned.plan, planned.planned_rho) == (PlanMethod.UNIFORM, 0.5)
     with pytest.raises(ValueError, match="leave --total-bits out"):
         EncoderSettings(plan="fixed", total_bits=90_000)
     with pytest.raises(ValueError, match=r"needs --rho of 0\.125 or more, not 0\.1"):
