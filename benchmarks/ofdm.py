@@ -50,11 +50,12 @@ def chains(channel: NDArray[np.complex128]) -> dict[str, Callable[[NDArray[np.ui
 
     def by_subchannels(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
         gains = subchannel_gains(channel)
-        return send_over_subchannels(bits, layout(gains), gains, 1, NOISE_POWER, generator)
+        plan = layout(gains)
+        return plan.demodulate(send_over_subchannels(bits, plan, gains, 1, NOISE_POWER, generator))
 
     def by_matrices(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
         plan = layout(subchannel_gains(channel))
-        return send_over_matrices(
+        received = send_over_matrices(
             bits,
             plan,
             lambda interval: channel,
@@ -64,6 +65,7 @@ def chains(channel: NDArray[np.complex128]) -> dict[str, Callable[[NDArray[np.ui
             generator,
             interval=NUMEROLOGY.coherence_symbols,
         )
+        return plan.demodulate(received)
 
     points = constellation(ORDER)
     labels = np.unpackbits(np.arange(ORDER, dtype=np.uint8)[:, None], axis=1)[:, 8 - WIDTH :]

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Body, FastAPI, HTTPException, Path, Query
 from pydantic import BaseModel, Field
+from starlette.middleware import Middleware
 
 from channel_emulator.control_scenario import scenario_routes
 from channel_emulator.events import MAX_EVENTS, EventPage
@@ -14,11 +15,9 @@ from channel_emulator.per_device import MAX_DEVICES, Impairments, ImpairmentsPat
 from channel_emulator.refusals import RefusalMiddleware
 from semlink.channel.presets import PRESETS
 from semlink.service.admission import Admission
-from semlink.service.correlation import RequestMiddleware
-from semlink.service.documents import install_documents
-from semlink.service.http_server import NAME, BodyLimits, HeadMiddleware, install_admission, install_metrics
+from semlink.service.http_server import NAME, install_metrics, install_service
 from semlink.service.listener import Health
-from semlink.service.problems import install_problems, problem_responses
+from semlink.service.problems import problem_responses
 
 MAX_BODY_BYTES = 1 << 20
 MAX_HELD_BYTES = 16 << 20
@@ -59,13 +58,14 @@ def control_plane(live: LiveImpairments, metrics: Metrics, health: Health, admis
         docs_url=None,
         redoc_url=None,
     )
-    install_problems(app)
+    install_service(
+        app,
+        admission,
+        longest_body=lambda headers: MAX_BODY_BYTES,
+        max_held_bytes=MAX_HELD_BYTES,
+        admitted=Middleware(RefusalMiddleware, events=live.events),
+    )
     app.include_router(health.router())
-    app.add_middleware(HeadMiddleware)
-    app.add_middleware(BodyLimits, max_bytes=lambda headers: MAX_BODY_BYTES, max_held_bytes=MAX_HELD_BYTES)
-    app.add_middleware(RefusalMiddleware, events=live.events)
-    install_admission(app, admission)
-    app.add_middleware(RequestMiddleware)
     _add_impairments(app, live)
     app.include_router(scenario_routes(live, REFUSED_BODIES))
 
@@ -99,7 +99,6 @@ def control_plane(live: LiveImpairments, metrics: Metrics, health: Health, admis
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
 
-    install_documents(app)
     install_metrics(app, metrics.registry)
     return app
 

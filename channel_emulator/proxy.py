@@ -11,13 +11,13 @@ from channel_emulator.metrics import Metrics
 from channel_emulator.plan_messages import PlanRefused
 from channel_emulator.randomness import FrameRandomness
 from channel_emulator.settings import Settings
-from channel_emulator.transmission import FrameLost, transmit
+from channel_emulator.transmission import MOST_SYMBOLS, FrameLost, transmit
 from channel_emulator.upstream import pass_on, patience
 from semlink.access.symbol_link import AccessRefused
 from semlink.channel.base import Channel
 from semlink.frame import FrameError
 from semlink.service import tracing
-from semlink.service.admission import ConcurrencyLimit
+from semlink.service.admission import ConcurrencyLimit, Refusal
 from semlink.service.correlation import served
 from semlink.service.interceptor import MAX_WAIT_SECONDS, abort
 from semlink.v1 import link_pb2, link_pb2_grpc
@@ -54,6 +54,10 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
         settings, report = self._settings, link_pb2.ChannelReport()
         outcome = "failed"
         try:
+            if request.report_symbols > MOST_SYMBOLS:
+                outcome = "refused"
+                message = f"report_symbols must be at most {MOST_SYMBOLS}, not {request.report_symbols}"
+                await abort(context, grpc.StatusCode.INVALID_ARGUMENT, message, Refusal.reason)
             try:
                 with tracing.span("impair"):
                     request.frame, report = await self._impair(request)
@@ -140,6 +144,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
             randomness,
             impair_header=self._settings.impair_header,
             protection=protection,
+            report_symbols=request.report_symbols,
         )
 
     async def _refuse(
@@ -174,7 +179,7 @@ class ImpairingProxy(link_pb2_grpc.LinkServiceServicer):
 def _in_series(first: link_pb2.ChannelReport, second: link_pb2.ChannelReport) -> link_pb2.ChannelReport:
     """The report of two emulators in a row; a bit that both flipped counts twice.
 
-    What one of them says of a plan stands; of two, the second's word.
+    What one of them says of a plan, or shows of its symbols, stands; of two, the second's word.
     """
     both = link_pb2.ChannelReport()
     both.CopyFrom(second if second.block_air_ms else first)
@@ -184,4 +189,6 @@ def _in_series(first: link_pb2.ChannelReport, second: link_pb2.ChannelReport) ->
     both.channel_ms = first.channel_ms + second.channel_ms
     both.channel_uses = first.channel_uses + second.channel_uses
     both.air_bits = first.air_bits + second.air_bits
+    if shows := [each for each in (second, first) if each.HasField("constellation")]:
+        both.constellation.CopyFrom(shows[0].constellation)
     return both

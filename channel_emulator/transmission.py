@@ -10,16 +10,19 @@ from channel_emulator.plan_messages import PlanRefused, read_plan
 from channel_emulator.randomness import FrameRandomness
 from semlink.access.protection import MOST_DESIGN_BER
 from semlink.access.symbol_link import AccessRefused
-from semlink.channel.base import Carried, Channel
+from semlink.channel.arrived_symbols import ArrivedSymbols, spread
+from semlink.channel.base import Carried, Channel, Noisy
 from semlink.channel.fading import MimoFadingState
 from semlink.channel.planned import is_planned
 from semlink.channel.segments import WholeFrame
 from semlink.frame import MAX_FRAME_BYTES
 from semlink.source.registry import read_frame
-from semlink.v1.link_pb2 import ChannelReport, Protection, TransmissionPlan
+from semlink.v1.link_pb2 import ChannelReport, Constellation, Protection, TransmissionPlan
 
 PRECISION = np.complex64
 """In which the state of a channel travels to devices: both ends then know the same channel."""
+MOST_SYMBOLS = 4096
+"""That a report shows: 32 kB."""
 
 
 class FrameLost(Exception):
@@ -48,6 +51,7 @@ def transmit(
     *,
     impair_header: bool = False,
     protection: Protection | None = None,
+    report_symbols: int = 0,
 ) -> tuple[bytes, ChannelReport]:
     """Sends a frame through a channel.
 
@@ -60,6 +64,7 @@ def transmit(
             protected, as in the papers, or where whole frames are coded it is exposed anyway. The padding of the
             payload carries nothing and is never exposed.
         protection: what the frame is coded for, as the device says; the channel's own where it says nothing.
+        report_symbols: how many symbols the report is to show, at most `MOST_SYMBOLS`.
 
     Returns:
         The frame as it arrives, and the report, whose `lost_blocks` are the segments that the receiver knows to be
@@ -101,6 +106,9 @@ def transmit(
         blocks = arrival.lost - (exposed.segment_bits.size - frame.segment_bits.size)
         report.lost_blocks.extend(blocks[blocks >= 0])
         report.bits_lost = int(exposed.segment_bits[arrival.lost].sum())
+    if report_symbols and arrival.symbols is not None and isinstance(channel, Noisy):
+        shown = constellation(arrival.symbols, report_symbols, channel.snr_met(state))
+        report.constellation.CopyFrom(shown)
     report.channel_uses = arrival.channel_uses or 0
     report.air_bits = arrival.air_bits or 0
     if arrival.measured_ber is not None:
@@ -114,6 +122,24 @@ def transmit(
         report.exceeds_coherence = arrival.air_seconds > plan.numerology.coherence_seconds
     report.channel_ms = 1000 * (time.perf_counter() - started)
     return received, report
+
+
+def constellation(symbols: ArrivedSymbols, most: int, snr_db: float) -> Constellation:
+    """Constellation of what arrived, as a report has it.
+
+    Args:
+        symbols: of the frame.
+        most: how many of them to show.
+        snr_db: SNR that the frame met, in dB.
+    """
+    places = spread(most, symbols.arrived.size)
+    return Constellation(
+        order=symbols.order,
+        symbols=symbols.arrived[places].astype("<c8").tobytes(),
+        wrong=np.flatnonzero(symbols.wrong(places)),
+        total=symbols.arrived.size,
+        snr_db=snr_db,
+    )
 
 
 def protected(channel: Channel, protection: Protection) -> Channel:

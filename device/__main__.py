@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -36,8 +37,9 @@ def main() -> None:
         show_spool(settings.spool)
         return
     configure_logs(settings, "device")
-    for number in STOPPING:  # until the first round there is nothing to finish
-        signal.signal(number, lambda *_: sys.exit(0))
+    # Until the first round there is nothing to finish. An exception might meet an import of C++, which aborts.
+    for number in STOPPING:
+        signal.signal(number, lambda *_: os._exit(0))
     stop = asyncio.Event()
     try:
         source = open_source(settings.images, settings.watch, settings.every)

@@ -1,12 +1,13 @@
 """Settings of an encoder: the source coder by its name, and those that the coders declare themselves."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from semlink.access.load_planner import LOAD_METHODS
 from semlink.access.planner import PlanMethod
 from semlink.channel.plan import MIN_BITS
+from semlink.parameters import Notation
 from semlink.service.applicability import Applicable
 from semlink.service.declared import declared_fields, with_fields
 from semlink.source.registry import SourceCoder, source_coder, source_coders
@@ -17,6 +18,14 @@ LOOKING = tuple(coder.flag for coder in source_coders() if coder.takes != "pixel
 """Source coders that a vision transformer looks for."""
 PLANNING = ("iaq",)
 """Source coders whose bits a transmission plan chooses; frames of the others are planned as they are."""
+IDEAL = Notation(
+    "B, P",
+    "",
+    "min_(B, P) y + E_Q, (D B_i)/(Δf log_2(1 + γ_i)) ≤ y, γ_i = (P_i λ_i^2)/σ^2\n"
+    "E_Q = ∑_i I_i D (u_max - u_min)^2/4 4^(-B_i)",
+    "IA-QSMPA, equations (11), (12) and (14): y is the time of the slowest of G blocks, of D values each",
+)
+"""Of plans."""
 _LOAD_METHODS = f"{', '.join(LOAD_METHODS[:-1])} or {LOAD_METHODS[-1]}"
 
 
@@ -41,7 +50,7 @@ class EncoderSettings(Applicable):
     """Settings that decide what is sent of a picture; also those of `semlink encode` and `semlink demo`."""
 
     source: str = START
-    plan: PlanMethod | None = Field(
+    plan: Annotated[PlanMethod | None, IDEAL] = Field(
         None,
         description="plan subchannels and power of every frame for the channel it will meet, if that takes plans "
         "(mimo-ofdm, finite-blocklength); see semlink plan --help. Of iaq also the bits, which at --rho stand "

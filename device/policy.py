@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from device.encoding import EncoderSettings
-from semlink.access.protection import MOST_DESIGN_BER
+from semlink.access.protection import CODE_RATE, MOST_DESIGN_BER
 from semlink.parameters import Only
 
 POLICIES = ("all", "alone", "ask")
@@ -16,6 +16,8 @@ OPINIONATED = ("alone", "ask")
 """Policies under which a camera first says what it thinks."""
 PICTURES = "codec"
 """Source coder of the pictures that follow an opinion."""
+OF_ALL = dict.fromkeys(("side", "budget_bytes"), Only("policy", ("all",)))
+"""Settings of that coder that have an effect only where the size of pictures is the camera's to choose."""
 
 
 class PolicySettings(EncoderSettings):
@@ -45,7 +47,7 @@ class PolicySettings(EncoderSettings):
         gt=0,
         description="send as many pictures as so many bits a view pay for, on average of the calibration's",
     )
-    protect_for: float | None = Field(
+    protect_for: Annotated[float | None, CODE_RATE] = Field(
         None,
         gt=0,
         le=MOST_DESIGN_BER,
@@ -77,5 +79,4 @@ class PolicySettings(EncoderSettings):
         self, given: Collection[str], beside: Mapping[str, Only] = MappingProxyType({})
     ) -> Iterator[str]:
         """Those of the encoder, and the size of pictures where it is not the camera's to choose."""
-        sizes = dict.fromkeys(("side", "budget_bytes"), Only("policy", ("all",)))
-        yield from super().without_effect(given, {**sizes, **beside})
+        yield from super().without_effect(given, {**OF_ALL, **beside})

@@ -32,9 +32,11 @@ LEAST_DESIGN_BER = 0.001
 class Sender:
     """Sends frames over one uplink."""
 
-    def __init__(self, settings: DeviceSettings, uplink: Uplink, key: SecretBytes | None) -> None:
-        """`key` makes the tags of headers, if there is one."""
-        self._settings, self._uplink, self._key = settings, uplink, key
+    def __init__(
+        self, settings: DeviceSettings, uplink: Uplink, key: SecretBytes | None, report_symbols: int = 0
+    ) -> None:
+        """`key` makes the tags of headers, if there is one; so many symbols of each frame are to be shown."""
+        self._settings, self._uplink, self._key, self._report_symbols = settings, uplink, key, report_symbols
 
     async def send(
         self, capture: Capture, number: int, view: Encoded, sent: Sent, wish: pb.Wish | None = None
@@ -86,6 +88,7 @@ class Sender:
             echo_frame=self._settings.pictures is not None,
             layer=number,
             more=view.more,
+            report_symbols=self._report_symbols,
             **capture.ids,
         )
         for attempt in range(MAX_TRIES):

@@ -58,7 +58,7 @@ def sent(payload_bytes: int, design_ber: float, excess: float, seed: int) -> Met
         arrival = channel.transmit(frame, None, None, generator)
         arrived = frame.arrived(arrival)
         air_bits, bits = arrival.air_bits or 0, frame.payload_bits
-        lost += arrived is None
+        lost += 0 in arrival.lost
         whole += arrival.lost.size == 0
         kept += len(arrived.payload) / max(payload_bytes, 1) if arrived else 0
     return Met(payload_bytes, design_ber, channel.ber, trials, bits, air_bits, lost, whole, kept / trials)

@@ -4,6 +4,7 @@ The public names of all rooms, flat: `import semlink as sl`. Each is imported wh
 loads neither torch nor gRPC by itself.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:  # what type checkers see; `_HOMES` is the same for the interp
     from semlink.vision.vit import class_names as class_names
     from semlink.vision.vit import load_vit as load_vit
     from semlink.vision.vit import normalise as normalise
+
+# OpenVINO reports every import to a web service, unless its telemetry package is missing: it does without.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 __version__ = "0.1.0"
 

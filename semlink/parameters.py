@@ -3,7 +3,9 @@
     snr_db: Annotated[float, Interval(ge=-50, le=100), Option("SNR in dB", flag="snr")] = 20.0
 
 It is a field of a channel's dataclass, or a keyword of a coder's `encode`. Settings, flags and the control plane's
-models are made from what `parameters` and `keywords` read of them.
+models are made from what `parameters` and `keywords` read of them. What it is in papers may stand beside:
+
+    Notation("μ", equation="P(b̂ ≠ b) = μ", source="IAQ, equation (19)")
 """
 
 import inspect
@@ -34,6 +36,26 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Notation:
+    """What a parameter or setting is in mathematics: symbol, unit, equation and where that stands.
+
+    Symbols and equations are plain text: `ρ`, `N_s`, `w_i = (1 - d) x^γ + d`. Names side by side are multiplied;
+    `_` is an index, `^` an exponent, `a/b` a fraction, `√x` a root, and what is in double quotes is text.
+    Parentheses around all of an index, an exponent, or what is above or below are not shown: `(E_s)/(N_0)`. The
+    studio shows them, see `studio.equations`; what it can't read, as it is.
+    """
+
+    symbol: str = ""
+    """As papers write it."""
+    unit: str = ""
+    """Of its values; empty for pure numbers."""
+    equation: str = ""
+    """What it does, an equation a line."""
+    source: str = ""
+    """Paper and number of the equation."""
+
+
+@dataclass(frozen=True)
 class Only:
     """Declares in which company a setting has an effect; several of one setting must all hold.
 
@@ -57,7 +79,8 @@ class Only:
         if value in self.values if self.values else value:
             return ""
         if not self.values:
-            return f"has no effect without {other}"
+            others = f"{other} or {flag_of(self.otherwise.other)}" if self.otherwise else other
+            return f"has no effect without {others}"
         if self.values == (None,):
             return f"has no effect beside {other}"
         return f"is for {other} {' or '.join(map(str, self.values))}, not {value}"

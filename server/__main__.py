@@ -49,8 +49,14 @@ def main() -> None:
     """Reads the settings and serves."""
     settings = read_settings(ServerSettings, "server")
     configure_logs(settings, "server")
+
+    def end(*_: object) -> None:
+        if settings.cluster == "ray":
+            sys.exit(0)  # with Ray's processes
+        os._exit(0)  # an exception might meet an import of C++, which aborts, or a destructor, where it is lost
+
     for number in (signal.SIGTERM, signal.SIGINT):  # until it listens there is nothing to finish
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, end)
     try:
         if settings.cluster == "ray":
             run_on_ray(settings)

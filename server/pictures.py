@@ -6,19 +6,16 @@ pictures. A process that takes too long or that nothing is heard of is killed an
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-import semlink
 from semlink.vision import picture_worker
 from semlink.vision.images import IMAGE_SIZE, ImageError
 from server.batching import Decoded
@@ -202,7 +199,7 @@ class _Process:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=1 << 18,
-                env=_environment(),
+                env=picture_worker.environment(),
             )
         )
 
@@ -257,27 +254,19 @@ class _Process:
         slowing = asyncio.get_running_loop().call_later(SLOW_SECONDS, slow_down)
         try:
             async with asyncio.timeout(MAX_SECONDS):
-                answer = await self._read()
+                answer = await picture_worker.read_answer(self._answers, IMAGE_SIZE * IMAGE_SIZE * 3)
         except TimeoutError:
             raise PictureTooSlow from None
-        except (EOFError, OSError):
+        except (EOFError, OSError, TypeError, ValueError) as error:
             status = await self.wait()
-            log.warning("a process that decodes pictures has died", status=status)
+            log.warning("a process that decodes pictures is lost", status=status, reason=repr(error))
             raise (PictureTooSlow if status == -signal.SIGXCPU else DecoderLost) from None
         finally:
             slowing.cancel()
         self.is_usable = usable
         if isinstance(answer, ImageError):
             raise answer
-        return answer
-
-    async def _read(self) -> NDArray[np.uint8] | ImageError:
-        kind = await self._answers.readexactly(1)
-        if kind == picture_worker.PIXELS:
-            shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
-            return np.frombuffer(await self._answers.readexactly(int(np.prod(shape))), np.uint8).reshape(shape)
-        length = await self._answers.readexactly(picture_worker.LENGTH_BYTES)
-        return ImageError(**json.loads(await self._answers.readexactly(int.from_bytes(length))))
+        return np.frombuffer(answer, np.uint8).reshape(IMAGE_SIZE, IMAGE_SIZE, 3)
 
     async def wait(self) -> int | None:
         """The status with which it ended; None if it has not within a second."""
@@ -285,11 +274,3 @@ class _Process:
             async with asyncio.timeout(1):
                 return await self._process.wait()
         return None
-
-
-def _environment() -> dict[str, str]:
-    """What the process needs; it decodes what strangers sent, and knows no secrets."""
-    root = str(Path(semlink.__file__).parents[1])
-    found = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    passed_on = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-    return passed_on | {"PYTHONPATH": found, "OPENBLAS_NUM_THREADS": "1"}

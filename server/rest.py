@@ -10,16 +10,15 @@ from typing import Annotated, Any, TypeVar
 from fastapi import FastAPI, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 
 from semlink.frame import MAX_FRAME_BYTES
 from semlink.service.admission import CALLER, Admission, Refusal
-from semlink.service.correlation import RequestMiddleware
-from semlink.service.documents import install_documents
-from semlink.service.http_server import NAME, BodyLimits, HeadMiddleware, install_admission, install_metrics
+from semlink.service.http_server import NAME, install_metrics, install_service
 from semlink.service.interceptor import MAX_WAIT_SECONDS
 from semlink.service.listener import Health
-from semlink.service.problems import ProblemError, install_problems, problem_responses
+from semlink.service.problems import ProblemError, problem_responses
 from semlink.vision.images import MAX_IMAGE_BYTES, ImageError
 from server.metrics import CALLER_GONE, CLASSIFY_PATH, CountingMiddleware, Metrics
 from server.model import Prediction
@@ -105,14 +104,14 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    install_problems(app)
+    install_service(
+        app,
+        admission,
+        longest_body=_longest_body,
+        max_held_bytes=max_held_bytes,
+        admitted=Middleware(CountingMiddleware, metrics=metrics),
+    )
     app.include_router(health.router())
-    # The last one added comes first.
-    app.add_middleware(HeadMiddleware)
-    app.add_middleware(BodyLimits, max_bytes=_longest_body, max_held_bytes=max_held_bytes)
-    app.add_middleware(CountingMiddleware, metrics=metrics)
-    install_admission(app, admission)
-    app.add_middleware(RequestMiddleware)
 
     @app.exception_handler(CallerGone)
     async def caller_gone(request: Request, error: CallerGone) -> Response:
@@ -238,7 +237,6 @@ def create_app(
         ]
         return VotesBody(votes=bodies, next=bodies[-1].cursor if bodies else after or "0-0")
 
-    install_documents(app)
     install_metrics(app, metrics.registry)
     return app
 

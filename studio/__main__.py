@@ -1,4 +1,4 @@
-"""Entry point: `make studio`, or `python -m studio`."""
+"""Entry point: `make studio`, `semlink-studio`, or `python -m studio`."""
 
 import asyncio
 import json
@@ -17,6 +17,9 @@ from semlink.vision.photos import PhotosError
 from studio.settings import StudioSettings
 
 log = structlog.get_logger("studio")
+
+LATE_SECONDS = 5.0
+"""Longest that requests which were not answered in time are waited for."""
 
 
 async def serve(settings: StudioSettings) -> None:
@@ -46,8 +49,11 @@ async def serve(settings: StudioSettings) -> None:
         health.ready = True
         await asyncio.wait({running, stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
         health.ready = False
-        studio.events.end()
+        studio.end()
         server.should_exit = True
+        await asyncio.wait({serving})  # before the link ends, so that requests under way are answered
+        if late := set(server.server_state.tasks):  # cancelled, but what they changed of the channel is set again
+            await asyncio.wait(late, timeout=LATE_SECONDS)
         for task in (running, stopped):
             task.cancel()
         results = await asyncio.gather(running, serving, return_exceptions=True)

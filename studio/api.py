@@ -1,6 +1,6 @@
 """HTTP API of the studio: the page, its events (server-sent), and what it may ask for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import httpx
@@ -8,30 +8,38 @@ from fastapi import Body, FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
+from starlette.middleware import Middleware
 
 from semlink.service.admission import Admission
-from semlink.service.correlation import RequestMiddleware
-from semlink.service.documents import install_documents
-from semlink.service.http_server import BodyLimits, HeadMiddleware, install_admission
+from semlink.service.http_server import install_service
 from semlink.service.listener import Health
-from semlink.service.problems import ProblemError, install_problems, problem_responses
+from semlink.service.problems import ProblemError, problem_responses
 from semlink.vision.images import MAX_IMAGE_BYTES, ImageError
 from studio.comparison import SIDES, ComparisonError
-from studio.control_plane import PATHS
+from studio.control_plane import PATHS, may_be_called
 from studio.curves import curves
 from studio.events import TooManyFollowers
 from studio.knobs import knobs
-from studio.link_settings import MOST_CAMERAS
+from studio.link_settings import MOST_CAMERAS, LinkSettings
 from studio.page_files import PageFile, PageMiddleware, page_files
 from studio.studio import Studio
+from studio.uploads import TooManyPictures
 
 MAX_BODY_BYTES, MAX_HELD_BYTES = 1 << 20, 64 << 20
 """Of a request that is no picture, and of all bodies that arrive at once."""
 MOST_WANTED = 32
-"""Rounds that wait to be sent."""
+"""Rounds that wait to be sent, and comparisons."""
+REFUSED_BODIES = {
+    "bad_request": "the body broke off, or can't be read at all",
+    "request_timeout": "the body took too long to arrive",
+    "request_entity_too_large": "the body is too long",
+    "unsupported_media_type": "the body is encoded, or of another type",
+    "too_many_requests": "too many bodies arrive at once, or as much waits as may",
+}
 FOR_A_YEAR = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
+Knobs = Annotated[dict[str, Any], Body(examples=[{"rho": 0.1}])]
 LinkName = Literal[tuple(SIDES)]  # type: ignore[valid-type]  # as many as there are
 
 
@@ -41,7 +49,7 @@ class ComparisonBody(BaseModel, extra="forbid"):
     left: LinkName  # type: ignore[valid-type]
     right: LinkName  # type: ignore[valid-type]
     camera: int = Field(1, ge=1, le=MOST_CAMERAS)
-    equal_bits: bool = Field(True, description="the right one gets as many bits on the air as the left one")
+    equal_bits: bool = Field(True, description="one gets as many bits on the air as the other; `bits` says which")
 
 
 class RoundBody(BaseModel):
@@ -59,19 +67,20 @@ def create_app(studio: Studio, health: Health, admission: Admission) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    install_problems(app)
+    install_service(
+        app,
+        admission,
+        longest_body=_longest_body,
+        max_held_bytes=MAX_HELD_BYTES,
+        everybody=Middleware(PageMiddleware, origins=admission.origins),
+        public=files,
+    )
     app.include_router(health.router())
-    app.add_middleware(HeadMiddleware)
-    app.add_middleware(BodyLimits, max_bytes=_longest_body, max_held_bytes=MAX_HELD_BYTES)
-    install_admission(app, admission, public=files)
-    app.add_middleware(PageMiddleware)
-    app.add_middleware(RequestMiddleware)
     for path, file in files.items():
         app.add_api_route(path, _serving(file), include_in_schema=False)
     _add_state(app, studio)
     _add_rounds(app, studio)
     _add_channel(app, studio)
-    install_documents(app)
     return app
 
 
@@ -106,7 +115,9 @@ def _add_state(app: FastAPI, studio: Studio) -> None:
         tags=["events"],
         summary="What happens, as server-sent events",
         response_class=StreamingResponse,
-        responses=problem_responses(too_many_requests="As many pages follow as may."),
+        responses=problem_responses(
+            too_many_requests="As many pages follow as may.", unprocessable_entity="Last-Event-ID is no such id."
+        ),
     )
     async def follow(last_event_id: Annotated[str, Header(max_length=64)] = "") -> Response:
         """Begins with `state`, all that is to be known, unless Last-Event-ID says what is known already."""
@@ -116,46 +127,68 @@ def _add_state(app: FastAPI, studio: Studio) -> None:
             raise ProblemError(429, "too_many_followers", str(error), {"Retry-After": "5"}) from None
         return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
-    @app.patch(
-        "/v1/settings",
-        tags=["settings"],
-        summary="Turn knobs",
-        responses=problem_responses(unprocessable_entity="no such knob, or a value out of its range"),
+    refusals = problem_responses(
+        **REFUSED_BODIES, unprocessable_entity="no such knob, or a value out of its range"
     )
-    async def change(changes: Annotated[dict[str, Any], Body(examples=[{"rho": 0.1}])]) -> dict[str, Any]:
+
+    @app.patch("/v1/settings", tags=["settings"], summary="Turn knobs", responses=refusals)
+    async def change(changes: Knobs) -> dict[str, Any]:
         """Changes what is named. A round over the same noise follows at once, unless only the pace changed."""
+        return turned(studio.change, changes)
+
+    @app.put("/v1/settings", tags=["settings"], summary="Set all knobs", responses=refusals)
+    async def replace(new: Knobs) -> dict[str, Any]:
+        """What is not named gets its default, but for `running` and, while rounds run, `noise`."""
+        return turned(studio.replace, new)
+
+    def turned(turn: Callable[[Mapping[str, Any]], LinkSettings], values: dict[str, Any]) -> dict[str, Any]:
         try:
-            return studio.change(changes).knobs()
+            return turn(values).knobs()
         except ValueError as error:
             raise ProblemError(422, "invalid", str(error)) from None
 
 
 def _add_rounds(app: FastAPI, studio: Studio) -> None:
-    no_round = problem_responses(not_found="no such round is held")
+    no_round = {"not_found": "no such round is held", "unprocessable_entity": "no number of a round"}
+    busy = {
+        "too_many_requests": "as many rounds wait as may",
+        "service_unavailable": "the channel emulator is away",
+    }
 
     def check_room() -> None:
+        if studio.running.is_channel_away:
+            raise ProblemError(
+                503, "no_channel", "no round can be sent: the channel emulator is away", {"Retry-After": "1"}
+            )
         if studio.wanted >= MOST_WANTED:
             raise ProblemError(429, "busy", "as many rounds wait as may: try again", {"Retry-After": "1"})
 
-    @app.post("/v1/rounds", tags=["rounds"], summary="Send one round")
+    @app.post("/v1/rounds", tags=["rounds"], summary="Send one round", responses=problem_responses(**busy))
     async def step() -> RoundBody:
         """Over other noise than the last, unless it is frozen; answers when it is over."""
         check_room()
         return RoundBody(number=await studio.want("next"))
 
-    @app.get("/v1/rounds/{number}", tags=["rounds"], summary="All of a round", responses=no_round)
+    @app.get(
+        "/v1/rounds/{number}", tags=["rounds"], summary="All of a round", responses=problem_responses(**no_round)
+    )
     async def read_round(number: Annotated[int, Path(ge=1)]) -> dict[str, Any]:
         found = studio.rounds.get(number)
         if found is None:
-            raise ProblemError(404, "unknown_round", f"round {number} is not held: the last 500 are")
+            raise ProblemError(404, "unknown_round", f"round {number} is not held: the last ones are")
         return found.as_json()
 
-    @app.post("/v1/rounds/{number}/replay", tags=["rounds"], summary="Send a round again", responses=no_round)
+    @app.post(
+        "/v1/rounds/{number}/replay",
+        tags=["rounds"],
+        summary="Send a round again",
+        responses=problem_responses(**no_round, **busy),
+    )
     async def replay(number: Annotated[int, Path(ge=1)]) -> RoundBody:
         """Same pictures, settings, channel and noise; the new round says whether every bit arrived as it did."""
         check_room()
         if studio.rounds.get(number) is None:
-            raise ProblemError(404, "unknown_round", f"round {number} is not held: the last 500 are")
+            raise ProblemError(404, "unknown_round", f"round {number} is not held: the last ones are")
         return RoundBody(number=await studio.want("replay", number))
 
     @app.get(
@@ -163,7 +196,9 @@ def _add_rounds(app: FastAPI, studio: Studio) -> None:
         tags=["rounds"],
         summary="An image by its digest",
         response_class=Response,
-        responses=problem_responses(not_found="it is no longer held: replay the round"),
+        responses=problem_responses(
+            not_found="it is no longer held: replay the round", unprocessable_entity="no digest"
+        ),
     )
     async def image(digest: Annotated[str, Path(pattern="^[0-9a-f]{32}$")]) -> Response:
         data = studio.images.get(digest)
@@ -171,11 +206,15 @@ def _add_rounds(app: FastAPI, studio: Studio) -> None:
             raise ProblemError(404, "unknown_image", "this image is no longer held: replay the round")
         return Response(data, media_type="image/png", headers=FOR_A_YEAR)
 
-    @app.get("/v1/rounds/{number}/radio/{camera}", tags=["rounds"], summary="A planned frame's radio view")
+    @app.get(
+        "/v1/rounds/{number}/radio/{camera}",
+        tags=["rounds"],
+        summary="A frame on the air",
+        responses=problem_responses(**no_round | {"not_found": "no such radio view is held"}),
+    )
     async def radio(number: Annotated[int, Path(ge=1)], camera: Annotated[str, Path(max_length=16)]) -> Response:
-        """Of the newest rounds, over channels that take plans."""
-        found = studio.rounds.get(number)
-        text = found.radio.get(camera) if found else None
+        """Its plan, and the constellation of what arrived; null where there is none. Of the newest rounds."""
+        text = studio.rounds.radio(number, camera)
         if text is None:
             raise ProblemError(404, "unknown_radio", "no such radio view is held: play the round again")
         return Response(text, media_type="application/json")
@@ -184,10 +223,14 @@ def _add_rounds(app: FastAPI, studio: Studio) -> None:
         "/v1/comparisons",
         tags=["comparisons"],
         summary="Send one picture over two links",
-        responses=problem_responses(unprocessable_entity="no such link, or none over this channel"),
+        responses=problem_responses(
+            **REFUSED_BODIES, unprocessable_entity="no such link, or none over this channel"
+        ),
     )
     async def compare(wanted: ComparisonBody) -> dict[str, Any]:
         """Over the same noise, one after the other; what each became, as a round has it."""
+        if studio.comparing >= MOST_WANTED:
+            raise ProblemError(429, "busy", "as many comparisons wait as may: try again", {"Retry-After": "1"})
         try:
             return await studio.compare(wanted.camera, wanted.left, wanted.right, equal_bits=wanted.equal_bits)
         except ComparisonError as error:
@@ -208,25 +251,31 @@ def _add_rounds(app: FastAPI, studio: Studio) -> None:
         status_code=204,
         openapi_extra={"requestBody": {"required": True, "content": _pictures()}},
         responses=problem_responses(
-            bad_request="it can't be read as a picture",
-            unsupported_media_type="the body is no JPEG, PNG or WebP",
-            unprocessable_entity="no such camera",
+            **REFUSED_BODIES
+            | {
+                "bad_request": "it can't be read as a picture",
+                "unsupported_media_type": "the body is no JPEG, PNG or WebP",
+                "unprocessable_entity": "no such camera",
+            },
         ),
     )
     async def put_picture(
         request: Request,
-        camera: Annotated[int | None, Query(ge=1, le=8, description="which; without: all, four ways")] = None,
+        camera: Annotated[
+            int | None, Query(ge=1, le=MOST_CAMERAS, description="which; without: all, four ways")
+        ] = None,
     ) -> None:
         """The picture stays in this machine's memory."""
         if request.headers.get("content-type", "") not in PICTURE_TYPES:
             raise ProblemError(415, "media_type", f"a picture is one of {', '.join(PICTURE_TYPES)}")
         data = await request.body()
+        names = studio.all_names[camera - 1 : camera] if camera else studio.all_names
         try:
-            await studio.check_picture(data)
+            await studio.show(data, names, from_viewpoints=camera is None)
         except ImageError as error:
             raise ProblemError(400, error.reason, str(error)) from None
-        names = [f"camera-{camera}"] if camera else list(studio.all_names)
-        studio.show(data, names, from_viewpoints=camera is None)
+        except TooManyPictures as error:
+            raise ProblemError(429, "busy", str(error), {"Retry-After": "1"}) from None
 
     @app.delete("/v1/pictures", tags=["pictures"], summary="Look at the first pictures again", status_code=204)
     async def forget_pictures() -> None:
@@ -244,23 +293,23 @@ def _add_channel(app: FastAPI, studio: Studio) -> None:
     """The control plane of the channel emulator, as it is; whoever changed it, the next pictures follow."""
 
     async def pass_on(request: Request, path: str) -> Response:
-        if path.partition("/")[0] not in PATHS or ".." in path:
+        control, query = studio.running.control, request.url.query
+        if not may_be_called(path, query):
             raise ProblemError(404, "not_found", f"the channel has {', '.join(PATHS)} for the page")
-        query = f"?{request.url.query}" if request.url.query else ""
-        content_type = request.headers.get("content-type", "application/json")
+        content_type = request.headers.get("content-type", "application/json").encode("latin-1")
         body = await request.body()
         try:
             if request.method == "GET":
-                answer = await studio.running.control.call("GET", path + query)
+                answer = await control.call("GET", path, query)
             else:
                 async with studio.running.steady:
-                    answer = await studio.running.control.call(request.method, path + query, body, content_type)
+                    answer = await control.call(request.method, path, query, body, content_type)
+                    if answer.is_success:
+                        await studio.channel_was_set()
         except httpx.HTTPError:
             raise ProblemError(
                 503, "no_channel", "the channel emulator does not answer: is it running?", {"Retry-After": "1"}
             ) from None
-        if request.method != "GET" and answer.is_success:
-            await studio.channel_was_set()
         media_type = answer.headers.get("content-type")
         return Response(answer.content, answer.status_code, media_type=media_type)
 

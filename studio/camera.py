@@ -1,20 +1,20 @@
-"""Camera process of the studio, `python -m studio.camera`: a device whose models stay warm.
+"""Camera of the studio, a process that `studio.fork_server` forks: a device whose models stay warm.
 
 It is told in JSON lines on standard input, and answers in JSON lines on standard output:
 
     {"op": "ping"}                                        -> {"event": "pong"}
-    {"op": "picture", "digest": D, "path": P | "data": B} -> nothing, unless it can't be read
+    {"op": "picture", "picture": D, "view": V, "path": P | "pixels": B} -> nothing
     {"op": "view", "round": N, "frame_id": F, "picture": D, "held": [DIGEST, ...], "settings": {...}}
         -> {"event": "view", ...} once it is answered, and again when a later layer is; {"event": "radio", ...}
-           after it where it has a plan;
+           after it;
            {"event": "vote", ...}, or {"event": "failed", "reason": TEXT, "passes": it may go better later}
 
 `settings` are those of a device, without what names pictures. It ends with its standard input.
 """
 
-import argparse
 import asyncio
 import base64
+import contextlib
 import json
 import sys
 import time
@@ -46,14 +46,16 @@ from semlink.service.logs import configure_logs
 from semlink.service.settings import StartupError
 from semlink.service.validation import mistakes_text
 from semlink.vision.engines import EngineError
-from semlink.vision.images import ImageError
+from semlink.vision.images import IMAGE_SIZE, ImageError
 from semlink.vision.weights import WeightsError
+from studio.pictures import MOST_HELD
+from studio.radio import SYMBOLS, radio_report
 from studio.rounds import digest_of
-from studio.views import radio_report, view_report
+from studio.views import view_report
 
 MOST_LINE_BYTES = 64 << 20
-MOST_PICTURES, MOST_LOOKS = 96, 32
-"""Pictures that are held, and views whose attention is."""
+MOST_LOOKS = 32
+"""Views whose attention is held."""
 MISTAKES = (
     CalibrationError, EngineError, ImageError, PlanningError, StartupError, UplinkError, WeightsError,
 )  # fmt: skip
@@ -65,8 +67,7 @@ class Camera:
     """One camera: pictures, models and connections that stay."""
 
     device_id: str
-    _pictures: OrderedDict[str, Path | bytes] = field(default_factory=OrderedDict)
-    _pixels: OrderedDict[tuple[str, int], NDArray[np.uint8]] = field(default_factory=OrderedDict)
+    _pictures: OrderedDict[tuple[str, int], Path | NDArray[np.uint8]] = field(default_factory=OrderedDict)
     _encoders: dict[str, Encoder] = field(default_factory=dict)
     _look: Look | None = None
     _looks: OrderedDict[tuple[str, str, int], Any] = field(default_factory=OrderedDict)
@@ -77,9 +78,15 @@ class Camera:
         """Loads the models of the source coder that is the default."""
         self._encoder(self._settings({"to": "unused:1", "object_id": "warm-up"}))
 
-    def hold(self, digest: str, picture: Path | bytes) -> None:
-        """Holds a picture under its digest."""
-        _remember(self._pictures, digest, picture, MOST_PICTURES)
+    def hold(self, told: dict[str, Any]) -> None:
+        """Holds a picture, or the (224, 224, 3) pixels that are seen of it, by digest and viewpoint."""
+        picture: Path | NDArray[np.uint8]
+        if "path" in told:
+            picture = Path(told["path"])
+        else:
+            pixels = np.frombuffer(bytearray(base64.b64decode(told["pixels"])), np.uint8)
+            picture = pixels.reshape(IMAGE_SIZE, IMAGE_SIZE, 3)
+        _remember(self._pictures, (told["picture"], told["view"] or 0), picture, MOST_HELD)
 
     async def view(self, told: dict[str, Any]) -> None:
         """Sends a view, prints what it became, and its vote."""
@@ -88,7 +95,7 @@ class Camera:
             settings = self._settings(told["settings"])
             capture = await asyncio.to_thread(self._capture, settings, told)
             uplink, sent = await self._uplink_to(settings), Sent()
-            sender = Sender(settings, uplink, device_key(settings.header_key_file))
+            sender = Sender(settings, uplink, device_key(settings.header_key_file), SYMBOLS)
             dialogues = Dialogues(sender, uplink, settings.vote_seconds)
             await dialogues.begin(capture, sent)
             await self._tell(number, settings, capture, sent, told["held"])
@@ -122,7 +129,8 @@ class Camera:
     async def _tell(
         self, number: int, settings: DeviceSettings, capture: Capture, sent: Sent, held: list[str]
     ) -> None:
-        weighing = settings.coding if settings.source == "iaq" else {}
+        last, state = sent.layers[-1], None
+        weighing = settings.coding if settings.source == "iaq" and last.planned is None else {}  # plans have none
         report, images = await asyncio.to_thread(
             view_report, capture, sent, weighing.get("gamma", 1.0), weighing.get("design_ber", 0.0)
         )
@@ -133,10 +141,12 @@ class Camera:
             if digest not in held
         }
         say(event="view", round=number, view=report | {"images": digests}, data=data)
-        if sent.layers[-1].planned is not None and self._uplink is not None:
-            state = await self._uplink.channel_state(self.device_id, capture.number)
-            if state is not None:
-                say(event="radio", round=number, radio=radio_report(sent.layers[-1], state))
+        if last.planned is not None and self._uplink is not None:
+            with contextlib.suppress(UplinkError):  # it is for the radio view alone
+                state = await self._uplink.channel_state(self.device_id, capture.number)
+        if state is not None and last.planned is not None and state.state_id != last.planned.message.state_id:
+            state = None  # the channel was changed since
+        say(event="radio", round=number, radio=radio_report(last, state))
 
     def _settings(self, told: dict[str, Any]) -> DeviceSettings:
         fixed: dict[str, Any] = {"device_id": self.device_id, "images": ["-"], "pictures": Path(), "threads": 1}
@@ -158,12 +168,12 @@ class Camera:
 
     def _taken(self, digest: str, viewpoint: int | None) -> NDArray[np.uint8]:
         key = (digest, viewpoint or 0)
-        if key not in self._pixels:
-            if digest not in self._pictures:
-                raise ImageError(f"the camera was given no picture {digest}")
-            pixels = take_view(self._pictures[digest], VIEWPOINTS[viewpoint - 1] if viewpoint else None)
-            _remember(self._pixels, key, pixels, MOST_LOOKS)
-        return self._pixels[key]
+        if key not in self._pictures:
+            raise ImageError(f"the camera was given no picture {digest}")
+        picture = self._pictures[key]
+        if isinstance(picture, Path):
+            picture = self._pictures[key] = take_view(picture, VIEWPOINTS[viewpoint - 1] if viewpoint else None)
+        return picture
 
     def _encode(
         self, settings: DeviceSettings, pixels: NDArray[np.uint8], frame_id: int, seen_as: tuple[str, int]
@@ -234,17 +244,14 @@ async def _read(camera: Camera, reader: asyncio.StreamReader, views: asyncio.Que
             case "ping":
                 say(event="pong")
             case "picture":
-                data = Path(told["path"]) if "path" in told else base64.b64decode(told["data"])
-                camera.hold(told["digest"], data)
+                camera.hold(told)
             case "view":
                 views.put_nowait(told)
 
 
 def main() -> None:
-    """Loads the models, says {"event": "ready"}, and does what it is told."""
-    parser = argparse.ArgumentParser(prog="studio.camera", description="A camera of the studio, which starts it.")
-    parser.add_argument("device_id")
-    camera = Camera(parser.parse_args().device_id)
+    """Loads the models, says {"event": "ready"}, and does what it is told; the argument is its device id."""
+    camera = Camera(sys.argv[1])
     try:
         configure_logs(camera._settings({"to": "unused:1", "object_id": "logs"}), "camera")
         camera.warm_up()
@@ -252,7 +259,3 @@ def main() -> None:
         sys.exit(f"camera: {error}")
     say(event="ready")
     asyncio.run(run(camera))
-
-
-if __name__ == "__main__":
-    main()

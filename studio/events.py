@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-HEARTBEAT_SECONDS = 10.0
-MOST_EVENTS, MOST_BYTES = 2000, 16 << 20
-"""Events that are held, and their bytes; the oldest are dropped."""
+HEARTBEAT_SECONDS = 1.0
+"""A page that hears nothing for two and a half times as long takes the studio for silent."""
+MOST_EVENTS, MOST_BYTES = 500, 2 << 20
+"""Events that are held, and their bytes; the oldest are dropped, and whoever missed them gets a snapshot."""
 MOST_FOLLOWERS = 32
 
 
@@ -24,25 +25,30 @@ class EventLog:
 
     Attributes:
         snapshot: all that is to be known at this moment, for a page that begins, or has missed too much.
+        held_bytes: of the events that are held.
     """
 
     snapshot: Callable[[], dict[str, Any]]
     run: str = field(default_factory=lambda: secrets.token_hex(4))
+    held_bytes: int = 0
     _events: deque[tuple[int, bytes]] = field(default_factory=deque)
-    _bytes: int = 0
     _newest: int = 0
     _followers: int = 0
     _ends: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __len__(self) -> int:
+        """How many are held."""
+        return len(self._events)
 
     def add(self, kind: str, **data: Any) -> None:
         """Tells all followers."""
         self._newest += 1
         text = _event(f"{self.run}-{self._newest}", kind, data)
         self._events.append((self._newest, text))
-        self._bytes += len(text)
-        while len(self._events) > MOST_EVENTS or self._bytes > MOST_BYTES:
-            self._bytes -= len(self._events.popleft()[1])
+        self.held_bytes += len(text)
+        while len(self._events) > MOST_EVENTS or self.held_bytes > MOST_BYTES:
+            self.held_bytes -= len(self._events.popleft()[1])
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -70,11 +76,10 @@ class EventLog:
                     last = self._newest
                     yield _event(f"{self.run}-{last}", "state", self.snapshot())
                     continue  # events may have been dropped meanwhile
-                behind = self._newest - last
-                for number, text in list(self._events)[len(self._events) - behind :] if behind else ():
-                    last = number
+                if last < self._newest:
+                    last, text = self._events[last - self._newest]  # one at a time: what waits to be read is held
                     yield text
-                if last == self._newest:
+                else:
                     try:
                         async with asyncio.timeout(HEARTBEAT_SECONDS):
                             await changed.wait()

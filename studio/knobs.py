@@ -1,23 +1,30 @@
 """Knobs as JSON: every setting of the link and every parameter of every channel, from their own declarations.
 
-A page that builds its controls from this has the knobs of a third party's coder or channel without a change.
+A page that builds its controls from this has the knobs of a third party's coder or channel without a change, with
+the symbol, the unit and the equation that they declare.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING
 from enum import Enum
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+from channel_emulator.impairments import MODELS
 from cli.from_settings import bound, sentence
+from device.policy import OF_ALL
 from semlink.channel.base import Channel, channels
-from semlink.parameters import Only, Parameter, parameters
+from semlink.parameters import Notation, Only, Parameter, parameters
+from studio.equations import elements
 from studio.link_settings import FILES, OWN, LinkSettings
-from studio.symbols import SYMBOLS, Told
 
 Kind = Literal["choice", "flag", "whole", "number"]
-_CHANNEL_ONLY = ("plan",)
-"""Settings of the encoder that matter to channels with plans."""
+OVER = {
+    "plan": "plans",
+    "protect_for": "codes",
+    **dict.fromkeys(("method", "total_bits", "gamma", "design_ber", "threshold"), "no plans"),
+}
+"""Settings that have an effect over some channels only: that take plans, that take none, or that code frames."""
 
 
 def knobs() -> dict[str, Any]:
@@ -34,12 +41,33 @@ def knobs() -> dict[str, Any]:
     }
 
 
+def facts(impairments: Mapping[str, Any]) -> dict[str, Any]:
+    """What knobs are to know of the channels as they are set, in the form of `impairments`.
+
+    Args:
+        impairments: who meets what, as the control plane has it.
+
+    Returns:
+        Of each, idle: names of its parameters that have no effect beside the others. over: which settings of the
+        link have an effect over it, see `OVER`.
+    """
+    devices = {name: _facts(each) for name, each in impairments["devices"].items()}
+    return {"default": _facts(impairments["default"]), "devices": devices}
+
+
+def _facts(impairment: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        channel = MODELS[impairment["type"]](**impairment).channel
+    except (KeyError, ValueError):  # of an emulator that has other channels
+        return {"idle": [], "over": ["no plans"]}
+    over = ["plans" if channel.takes_plan else "no plans", *(["codes"] if channel.codes_frames else [])]
+    return {"idle": sorted(channel.idle), "over": over}
+
+
 def _of_setting(name: str) -> dict[str, Any]:
     declared = LinkSettings.model_fields[name]
-    only = [each for each in declared.metadata if isinstance(each, Only)]
-    return _knob(
-        name, name, declared.annotation, declared.metadata, declared.default, declared.description or "", only
-    )
+    about = [*declared.metadata, *([OF_ALL[name]] if name in OF_ALL else [])]
+    return _knob(name, name, declared.annotation, about, declared.default, declared.description or "")
 
 
 def _of_channel(kind: type[Channel]) -> dict[str, Any]:
@@ -47,7 +75,6 @@ def _of_channel(kind: type[Channel]) -> dict[str, Any]:
     return {
         "type": kind.name,
         "help": (kind.__doc__ or "").partition("\n")[0],
-        "takes_plan": kind.takes_plan,
         "knobs": [_of_parameter(each) for each in told],
     }
 
@@ -55,16 +82,16 @@ def _of_channel(kind: type[Channel]) -> dict[str, Any]:
 def _of_parameter(parameter: Parameter) -> dict[str, Any]:
     kind, *about = get_args(parameter.annotation)
     default = parameter.initial if parameter.default is MISSING else parameter.default
-    only = [each for each in about if isinstance(each, Only)]
-    return _knob(parameter.name, parameter.flag, kind, about, default, parameter.help, only)
+    return _knob(parameter.name, parameter.flag, kind, about, default, parameter.help) | {"over": ""}
 
 
-def _knob(
-    name: str, flag: str, annotation: Any, about: Iterable[Any], default: Any, text: str, only: Iterable[Only]
-) -> dict[str, Any]:
-    told, about = SYMBOLS.get(flag, Told()), list(about)
+def _knob(name: str, flag: str, annotation: Any, about: Iterable[Any], default: Any, text: str) -> dict[str, Any]:
+    about = list(about)
+    notation = next((each for each in about if isinstance(each, Notation)), Notation())
     kind, choices, may_be_none = _kind(annotation)
-    low, high = bound(about, "ge", "gt"), bound(about, "le", "lt")
+    high, below = bound(about, "le"), bound(about, "lt")
+    if kind == "whole" and below is not None:
+        high, below = below - 1, None
     return {
         "name": name,
         "testid": flag if flag == "source" else f"knob-{flag.replace('_', '-')}",
@@ -72,16 +99,18 @@ def _knob(
         "kind": kind,
         "choices": choices,
         "may_be_none": may_be_none,
-        "low": low,
-        "high": high,
+        "low": bound(about, "ge", "gt"),
+        "high": high if below is None else below,
+        "excludes_low": bound(about, "gt") is not None,
+        "excludes_high": below is not None,
         "default": default.value if isinstance(default, Enum) else default,
         "help": sentence(text),
-        "symbol": told.symbol,
-        "unit": told.unit,
-        "equation": told.equation,
-        "from": told.source,
-        "only": [_condition(each) for each in only],
-        "plans_only": name in _CHANNEL_ONLY,
+        "symbol": elements(notation.symbol),
+        "unit": notation.unit,
+        "equation": elements(notation.equation),
+        "from": notation.source,
+        "only": [_condition(each) for each in about if isinstance(each, Only)],
+        "over": OVER.get(name, ""),
     }
 
 

@@ -60,9 +60,9 @@ class PageMiddleware:
     itself may come from anywhere.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Around `app`."""
-        self._app = app
+    def __init__(self, app: ASGIApp, origins: frozenset[str]) -> None:
+        """Around `app`. `origins`: of other sites whose pages may call it."""
+        self._app, self._origins = app, origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -78,7 +78,8 @@ class PageMiddleware:
             await send(message)
 
         headers = Headers(scope=scope)
-        is_foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+        is_own = headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+        is_foreign = not is_own and headers.get("origin") not in self._origins
         if is_foreign and not (scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"):
             answer = problem_response(
                 scope["path"], 403, "a page of another origin may not call this process", reason="origin"

@@ -12,7 +12,9 @@ from semlink.vision.photos import find_photos
 from studio.rounds import digest_of
 
 MOST_PICTURES, MOST_UPLOADS = 64, 16
-"""Of the start, and of the page's reader."""
+"""Of the start, and of the page's reader; more than there are cameras, so that what one looks at is held."""
+MOST_HELD = 96
+"""Pictures, each from a viewpoint, that a camera holds."""
 
 
 @dataclass
@@ -20,7 +22,7 @@ class Pictures:
     """Pictures by digest, and which of them each camera looks at, from which viewpoint."""
 
     _files: dict[str, Path] = field(default_factory=dict)
-    _uploaded: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
+    _uploaded: OrderedDict[str, Sequence[bytes]] = field(default_factory=OrderedDict)
     _start: list[str] = field(default_factory=list)
     _shown: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -43,31 +45,40 @@ class Pictures:
             return {"picture": self._start[number % len(self._start)], "view": None}
         return {"picture": self._start[0], "view": number % len(VIEWPOINTS) + 1}
 
-    def line(self, digest: str) -> dict[str, str] | None:
-        """What tells a camera of a picture; None: it is no longer held."""
-        if digest in self._files:
-            return {"digest": digest, "path": str(self._files[digest])}
-        data = self._uploaded.get(digest)
-        return None if data is None else {"digest": digest, "data": b64encode(data).decode()}
+    def line(self, picture: str, view: int | None) -> dict[str, Any] | None:
+        """What tells a camera of a picture seen from a viewpoint; None: it is no longer held."""
+        told: dict[str, Any] = {"picture": picture, "view": view}
+        if picture in self._files:
+            return told | {"path": str(self._files[picture])}
+        if picture in self._uploaded:
+            return told | {"pixels": b64encode(self._uploaded[picture][view or 0]).decode()}
+        return None
 
-    def show(self, data: bytes, device_ids: Sequence[str], *, from_viewpoints: bool) -> str:
+    def show(
+        self, digest: str, seen: Sequence[bytes], device_ids: Sequence[str], *, from_viewpoints: bool
+    ) -> None:
         """Has cameras look at a picture.
 
         Args:
-            data: the file.
+            digest: of its file.
+            seen: as `studio.uploads.Uploads` gives it.
             device_ids: the cameras.
             from_viewpoints: each from another one; else each at the whole picture.
         """
-        digest = digest_of(data)
-        self._uploaded[digest] = data
-        while len(self._uploaded) > MOST_UPLOADS:
-            self._uploaded.popitem(last=False)
+        self._uploaded[digest] = seen
+        self._uploaded.move_to_end(digest)
         for number, device_id in enumerate(device_ids):
             view = number % len(VIEWPOINTS) + 1 if from_viewpoints else None
             self._shown[device_id] = {"picture": digest, "view": view}
-        return digest
+        self._drop_old()
 
     def forget(self) -> None:
-        """Has all cameras look at the pictures of the start again."""
+        """Has all cameras look at the pictures of the start again; past rounds may still need those of now."""
         self._shown.clear()
-        self._uploaded.clear()
+        self._drop_old()
+
+    def _drop_old(self) -> None:
+        looked_at = {each["picture"] for each in self._shown.values()}
+        unseen = [each for each in self._uploaded if each not in looked_at]
+        for old in unseen[: max(len(self._uploaded) - MOST_UPLOADS, 0)]:
+            del self._uploaded[old]

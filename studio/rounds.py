@@ -1,16 +1,20 @@
 """Rounds: the last ones in order, each with all that it takes to send it again; images by digest."""
 
 import json
+import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any
 
-MOST_ROUNDS, MOST_RADIO = 500, 20
-"""Rounds that are held, and those of them whose radio views are."""
-MOST_IMAGE_BYTES = 64 << 20
+MOST_ROUNDS, MOST_ROUND_BYTES = 500, 16 << 20
+"""Rounds that are held, and their bytes, packed."""
+MOST_RADIO = 20
+"""Of the rounds, those whose radio views are held: the newest."""
+MOST_IMAGE_BYTES = 32 << 20
 """Of all images that are held; those that were not used for longest go first, and a replay makes them anew."""
+QUICKLY = 1
+"""Level of zlib: maps shrink to a third, in a millisecond."""
 
 
 @dataclass
@@ -19,55 +23,66 @@ class Round:
 
     Attributes:
         number: counts from 1.
-        noise: its number among the noises of its seed; see `LinkSettings.frame_id`.
         settings: knobs, by name.
         impairments: who met what, as the control plane has it; None where nobody could tell.
         pictures: what each camera saw, by its name: digest and viewpoint.
         of: number of the round that this one plays again.
-        views: what cameras said of their views, by name, but their maps.
-        maps: these, as JSON.
-        radio: radio views by camera, as JSON; of the newest rounds alone.
+        views: what cameras said of their views, by name.
         vote: of the object, once it is taken.
         failures: cameras whose view was given up, and why.
         passes: one of these failures may pass.
+        changed: the channel was, while the round was sent: played again, it meets another one.
         is_over: nothing more will come.
-        identical: of a round that plays another one again: every bit of every frame arrived as it did then.
+        identical: of a round that plays another one again: every bit of every frame arrived as it did then; None:
+            that cannot be said.
+        why: why it cannot.
     """
 
     number: int
-    noise: int
     settings: dict[str, Any]
     impairments: dict[str, Any] | None
     pictures: dict[str, dict[str, Any]]
     of: int | None = None
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
-    maps: dict[str, str] = field(default_factory=dict)
-    radio: dict[str, str] = field(default_factory=dict)
     vote: dict[str, Any] | None = None
     failures: dict[str, str] = field(default_factory=dict)
     passes: bool = False
+    changed: bool = False
     is_over: bool = False
     identical: bool | None = None
+    why: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as the page takes it."""
         return {
             "number": self.number,
-            "noise": self.noise,
             "of": self.of,
             "settings": self.settings,
             "impairments": self.impairments,
-            "views": {name: view | {"maps": json.loads(self.maps[name])} for name, view in self.views.items()},
+            "views": self.views,
             "vote": self.vote,
             "failures": self.failures,
             "is_over": self.is_over,
+            "changed": self.changed,
             "identical": self.identical,
+            "why": self.why,
         }
 
-    def take(self, name: str, view: dict[str, Any]) -> None:
-        """Takes in what a camera says of its view."""
-        self.views[name] = {key: value for key, value in view.items() if key != "maps"}
-        self.maps[name] = json.dumps(view["maps"])
+    def compare_with(self, then: "Round") -> None:
+        """Finds whether every bit arrived as in the round that this one plays again.
+
+        That is known where all cameras that had a view then have one now, and where the channel was left alone.
+        """
+        missing = [name for name in then.views if name not in self.views]
+        if not then.views:
+            self.why = f"nothing arrived in round {then.number}"
+        elif missing:
+            self.why = f"missing: {', '.join(missing)}"
+        elif self.received != then.received and (self.changed or then.changed):
+            changed = self if self.changed else then
+            self.why = f"other bits arrived, but the channel was changed while round {changed.number} was sent"
+        else:
+            self.identical = self.received == then.received
 
     def summary(self) -> dict[str, Any]:
         """What the timeline shows of it."""
@@ -97,41 +112,72 @@ def _summary(view: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class Rounds:
-    """The last rounds."""
+    """The last rounds: the newest, which still changes, and those before it, packed.
 
-    _rounds: OrderedDict[int, Round] = field(default_factory=OrderedDict)
-    _next: int = 1
+    Attributes:
+        most_rounds: that are held.
+        most_bytes: of those that are packed.
+        newest: of them.
+        packed_bytes: of those before it.
+    """
+
+    most_rounds: int = MOST_ROUNDS
+    most_bytes: int = MOST_ROUND_BYTES
+    newest: Round | None = None
+    packed_bytes: int = 0
+    _packed: OrderedDict[int, tuple[bytes, dict[str, Any]]] = field(default_factory=OrderedDict)
+    _radio: OrderedDict[int, dict[str, bytes]] = field(default_factory=OrderedDict)
 
     def begin(
         self,
-        noise: int,
         settings: dict[str, Any],
         impairments: dict[str, Any] | None,
         pictures: dict[str, dict[str, Any]],
         of: int | None = None,
     ) -> Round:
-        """A new round, the newest; the oldest is dropped where there are too many."""
-        made = Round(self._next, noise, settings, impairments, pictures, of)
-        self._rounds[made.number] = made
-        self._next += 1
-        if len(self._rounds) > MOST_ROUNDS:
-            self._rounds.popitem(last=False)
-        if old := self._rounds.get(made.number - MOST_RADIO):
-            old.radio.clear()
-        return made
-
-    def get(self, number: int) -> Round | None:
-        """The round of a number, if it is held."""
-        return self._rounds.get(number)
+        """A new round, the newest; the oldest are dropped where there are too many."""
+        before, number = self.newest, 1
+        if before is not None:
+            number = before.number + 1
+            packed = zlib.compress(json.dumps(asdict(before)).encode(), QUICKLY)
+            self._packed[before.number] = packed, before.summary()
+            self.packed_bytes += len(packed)
+        while self._packed and (len(self._packed) >= self.most_rounds or self.packed_bytes > self.most_bytes):
+            self.packed_bytes -= len(self._packed.popitem(last=False)[1][0])
+        self.newest = Round(number, settings, impairments, pictures, of)
+        return self.newest
 
     @property
-    def newest(self) -> Round | None:
-        """The newest one."""
-        return next(reversed(self._rounds.values()), None)
+    def oldest(self) -> int:
+        """Number of the oldest round that is held; 0: there is none."""
+        newest = self.newest.number if self.newest else 0
+        return next(iter(self._packed), newest)
 
-    def __iter__(self) -> Iterator[Round]:
-        """From the oldest to the newest."""
-        return iter(self._rounds.values())
+    def get(self, number: int) -> Round | None:
+        """The round of a number, if it is held: the newest itself, of another one a copy."""
+        if self.newest is not None and number == self.newest.number:
+            return self.newest
+        if number not in self._packed:
+            return None
+        return Round(**json.loads(zlib.decompress(self._packed[number][0])))
+
+    def summaries(self) -> list[dict[str, Any]]:
+        """Summary of each, from the oldest to the newest."""
+        newest = [self.newest.summary()] if self.newest else []
+        return [summary for _, summary in self._packed.values()] + newest
+
+    def put_radio(self, number: int, name: str, radio: dict[str, Any] | None) -> None:
+        """Holds a camera's radio view of the newest round; of another one it comes too late."""
+        if self.newest is not None and number == self.newest.number:
+            views = self._radio.setdefault(number, {})
+            views[name] = zlib.compress(json.dumps(radio).encode(), QUICKLY)
+        while self._radio and next(iter(self._radio)) <= number - MOST_RADIO:
+            self._radio.popitem(last=False)
+
+    def radio(self, number: int, name: str) -> bytes | None:
+        """A camera's radio view of a round, as JSON, if it is held."""
+        packed = self._radio.get(number, {}).get(name)
+        return None if packed is None else zlib.decompress(packed)
 
 
 @dataclass

@@ -1,11 +1,15 @@
 """Settings of the studio: where the page is served, and what it starts or attaches to."""
 
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from semlink.service.settings import CallSettings, HttpSettings, Names, Port
+from semlink.parameters import Only
+from semlink.service.settings import CallSettings, HttpSettings, Names, Port, ProcessSettings
 
 
 def _two_addresses(value: str) -> str:
@@ -20,6 +24,13 @@ def _two_addresses(value: str) -> str:
 
 
 Addresses = Annotated[str, AfterValidator(_two_addresses)]
+_OF_THE_PAGE = {
+    f"SEMLINK_{name.upper()}"
+    for name in {*HttpSettings.model_fields, *CallSettings.model_fields, "api_keys"}
+    - ProcessSettings.model_fields.keys()
+}
+"""Variables of the environment that say how the page is served, and whom it calls."""
+ATTACHED = Only("server", otherwise=Only("channel"))
 
 
 class StudioSettings(HttpSettings, CallSettings):
@@ -37,9 +48,9 @@ class StudioSettings(HttpSettings, CallSettings):
     channel: Addresses | None = Field(
         None,
         description="HOST:PORT,HOST:PORT of a channel emulator that runs, its gRPC port and its control plane; "
-        "without it, one is started",
+        "without it, one is started. The server behind it is watched where --server names it",
     )
-    api_key_file: Path | None = Field(
+    api_key_file: Annotated[Path | None, ATTACHED] = Field(
         None, description="file with the API key to show to a server and an emulator that run already"
     )
     images: Names = Field(
@@ -50,7 +61,35 @@ class StudioSettings(HttpSettings, CallSettings):
     weights: Path | None = Field(None, description="folder with NAME.safetensors, looked into first")
     out: Path = Field(Path("runs/studio"), description="folder of the logs of what is started")
 
-    def calling(self) -> dict[str, Any]:
-        """What those who call a server or an emulator that run already are started with."""
-        names = ("tls_server_authority", "tls_certificate", "tls_key", "api_key_file")
+    def without_effect(
+        self, given: Collection[str], beside: Mapping[str, Only] = MappingProxyType({})
+    ) -> Iterator[str]:
+        """See `Applicable`; also an authority where nobody is attached to."""
+        yield from super().without_effect(given, {"tls_server_authority": ATTACHED, **beside})
+
+    def of_emulator(self) -> dict[str, str]:
+        """TLS settings of an emulator that is started before a server that runs already."""
+        return self._given("tls_server_authority", "tls_certificate", "tls_key") if self._calls_over_tls else {}
+
+    def of_camera(self) -> dict[str, str]:
+        """Settings of a camera that its calls go out with; an emulator passes the key on."""
+        tls = self._given("tls_server_authority", "tls_certificate", "tls_key") if self.has_tls_channel else {}
+        return tls | (self._given("api_key_file") if self.server or self.channel else {})
+
+    @property
+    def has_tls_channel(self) -> bool:
+        """Whether the emulator takes TLS: one that is started here listens with the certificate that it shows."""
+        return self._calls_over_tls and (self.channel is not None or self.tls_certificate is not None)
+
+    @property
+    def _calls_over_tls(self) -> bool:
+        return self.tls_server_authority is not None and bool(self.server or self.channel)
+
+    def _given(self, *names: str) -> dict[str, str]:
         return {name: str(value) for name in names if (value := getattr(self, name)) is not None}
+
+    def environment(self, knobs: Iterable[str]) -> dict[str, str]:
+        """Environment of what is started: without how the page is served, whom it calls, and what `knobs` set."""
+        dropped = _OF_THE_PAGE | {f"SEMLINK_{name.upper()}" for name in knobs}
+        kept = {name: value for name, value in os.environ.items() if name.upper() not in dropped}
+        return kept | ({"SEMLINK_WEIGHTS": str(self.weights)} if self.weights else {})

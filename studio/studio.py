@@ -1,38 +1,30 @@
 """Studio: rounds of all cameras over what is really running, one at a time, again whenever a knob is turned."""
 
 import asyncio
-import base64
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import structlog
 
-from device.camera import take_view
-from studio.comparison import SIDES, ComparisonError, channel_of, curve_of, fit
+from studio.comparison import ComparisonError, compare
 from studio.events import EventLog
+from studio.knobs import facts
 from studio.link_settings import MOST_CAMERAS, OWN, LinkSettings
 from studio.pictures import Pictures
 from studio.processes import Watched
-from studio.rounds import Images, Round, Rounds
+from studio.rounds import Images, Round, Rounds, digest_of
 from studio.running_link import RunningLink
+from studio.sending import Sending
 from studio.settings import StudioSettings
+from studio.uploads import Uploads
 
 log = structlog.get_logger(__name__)
 
-ROUND_SECONDS = 20.0
-"""Longest that a round takes; cameras that have not answered by then have failed."""
 RETRY_SECONDS = 2.0
-"""After a round that failed for a reason that may pass, as a server that still starts."""
+"""After a round that failed for a reason that may pass, as a server that still starts, or that has no view."""
 NAMES = [f"camera-{number}" for number in range(1, MOST_CAMERAS + 1)]
-
-
-def _hand_on(later: asyncio.Future[int], first: asyncio.Future[int]) -> None:
-    if not later.done() and not first.cancelled():
-        later.set_result(first.result())
 
 
 @dataclass
@@ -45,6 +37,7 @@ class Studio:
         rounds: those that were sent.
         images: what they show.
         pictures: what the cameras look at.
+        comparing: comparisons that wait, or are sent.
     """
 
     told: StudioSettings
@@ -52,17 +45,15 @@ class Studio:
     rounds: Rounds = field(default_factory=Rounds)
     images: Images = field(default_factory=Images)
     pictures: Pictures = field(default_factory=Pictures)
-    _noise: int = 0
+    comparing: int = 0
     _wanted: list[tuple[str, int | None, asyncio.Future[int]]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _pending: set[str] = field(default_factory=set)
-    _answered: asyncio.Event = field(default_factory=asyncio.Event)
-    _under_way: Round | None = None
     _air: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _asked: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     _sent_over: dict[str, Any] | None = None
+    _channel: dict[str, Any] = field(default_factory=dict)
+    _ends: bool = False
     _tokens: int = 0
-    _last: dict[str, Any] = field(default_factory=dict)
+    _uploads: Uploads = field(default_factory=Uploads)
 
     def __post_init__(self) -> None:
         """Prepares all that is told in the settings.
@@ -74,6 +65,7 @@ class Studio:
         self.pictures.open(self.told.images)
         self.events = EventLog(self.snapshot)
         self.running = RunningLink(self.told, self._watch, self._hear, self._channel_changed, self._again)
+        self.sending = Sending(self.running, self.rounds, self.images, self.pictures, self.events)
 
     @property
     def names(self) -> list[str]:
@@ -88,7 +80,7 @@ class Studio:
             "settings": self.link.knobs(),
             "channel": self._channel_state(),
             "processes": [each.as_json() for each in self.running.watched],
-            "rounds": [each.summary() for each in self.rounds],
+            "rounds": self.rounds.summaries(),
             "round": newest.as_json() if newest else None,
         }
 
@@ -97,7 +89,17 @@ class Studio:
         try:
             await self.running.run(self.names, self._rounds)
         finally:
-            self.events.end()
+            self.end()
+
+    def end(self) -> None:
+        """Has whoever waits be answered at once: streams of events end, and no round is sent any longer."""
+        self._ends = True
+        self.events.end()
+        self.sending.end()
+        for _, _, done in self._wanted:
+            if not done.done():
+                done.set_result(0)
+        self._wanted.clear()
 
     def change(self, changes: Mapping[str, Any]) -> LinkSettings:
         """Turns knobs; what they change of the pictures is sent at once, over the same noise.
@@ -105,17 +107,40 @@ class Studio:
         Raises:
             ValueError: there are no such settings.
         """
-        before, self.link = self.link, self.link.changed(changes)
+        return self._turn(self._changed(changes))
+
+    def replace(self, settings: Mapping[str, Any]) -> LinkSettings:
+        """Sets all knobs, those that are not named to their defaults; rounds that run go on over their noise.
+
+        Raises:
+            ValueError: there are no such settings.
+        """
+        kept = {"running": True, "noise": self.link.noise} if self.link.running else {}
+        return self._turn(LinkSettings().changed(kept | dict(settings)))
+
+    def _turn(self, link: LinkSettings) -> LinkSettings:
+        before, self.link = self.link, link
         if before == self.link:
             return self.link
         if self.running.keep(self.names):
+            for name in NAMES[self.link.cameras :]:
+                self.sending.give_up(name, "the camera was taken away")
             self.events.add("processes", processes=[each.as_json() for each in self.running.watched])
         self.events.add("settings", settings=self.link.knobs())
-        same = {name: value for name, value in before if name not in OWN or name in ("cameras", "seed")}
+        same = {name: value for name, value in before if name not in OWN or name in ("cameras", "seed", "noise")}
         if any(getattr(self.link, name) != value for name, value in same.items()):
             self.want("again")
         self._wake.set()
         return self.link
+
+    def _changed(self, changes: Mapping[str, Any]) -> LinkSettings:
+        try:
+            return self.link.changed(changes)
+        except ValueError:
+            has_effect = any(self.running.control.takes_plans(name) for name in self.names)
+            if self.link.plan is None or "plan" in changes or has_effect:
+                raise
+            return self.link.changed({"plan": None, **changes})  # of a channel before, it is no knob now
 
     def want(self, what: str, of: int | None = None) -> asyncio.Future[int]:
         """Asks for a round.
@@ -126,9 +151,14 @@ class Studio:
             of: number of the round to replay.
 
         Returns:
-            Its number, once it is over.
+            Its number, once it is over; 0 where it is not sent.
         """
+        if what == "again" and self._wanted and self._wanted[-1][0] == "again":
+            return self._wanted[-1][2]
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        if self._ends:
+            done.set_result(0)
+            return done
         self._wanted.append((what, of, done))
         self._wake.set()
         return done
@@ -145,55 +175,61 @@ class Studio:
 
     async def channel_was_set(self) -> None:
         """Takes in what the page has changed of the channel; see `_channel_changed`."""
-        await self.running.control.refresh()
-
-    async def check_picture(self, data: bytes) -> None:
-        """Refuses what is no picture.
-
-        Raises:
-            ImageError: it can't be read, or is too large.
-        """
-        await asyncio.to_thread(take_view, data)
+        await self.running.refresh()
 
     def forget_pictures(self) -> None:
         """Has all cameras look at the pictures of the start again."""
         self.pictures.forget()
         self.want("again")
 
-    def show(self, data: bytes, cameras: list[str], *, from_viewpoints: bool) -> None:
-        """Has cameras look at another picture, and sends it at once."""
-        self.pictures.show(data, cameras, from_viewpoints=from_viewpoints)
+    async def show(self, data: bytes, cameras: list[str], *, from_viewpoints: bool) -> None:
+        """Has cameras look at another picture, and sends it at once.
+
+        Raises:
+            ImageError: it can't be read, or costs too much.
+            TooManyPictures: as many wait to be decoded as may.
+        """
+        seen = await self._uploads.seen_of(data)
+        self.pictures.show(digest_of(data), seen, cameras, from_viewpoints=from_viewpoints)
         self.want("again")
 
     def _watch(self, watched: Watched) -> None:
-        """Tells of a process's standing; one that has ended in mid-round has failed."""
+        """Tells of a process's standing."""
         self.events.add("process", **watched.as_json())
         is_channel = watched is self.running.channel.watched
-        if watched.standing == "ready" and not is_channel and self.rounds.newest is not None:
+        if watched.became_ready and not is_channel and self.rounds.newest is not None:
             self._again()  # with what was missing in the last round
-        if watched.standing == "ended" and watched.name in self._pending:
-            self._fail(watched.name, "the camera's process ended")
+        self.sending.stands(watched)
+
+    def _hear(self, name: str, line: dict[str, Any]) -> None:
+        self.sending.hear(name, line)
 
     def _again(self) -> None:
         self.want("again")
 
     def _channel_state(self) -> dict[str, Any]:
+        """The channel as it is set; while it is another one for a moment, as it was before."""
         control = self.running.control
-        return {
-            "impairments": control.impairments,
-            "scenario": control.scenario,
-            "events": control.events[-20:],
-        }
+        if not (self._channel and self.running.is_elsewhere):
+            met = control.impairments
+            self._channel = {
+                "impairments": met,
+                "facts": met and facts(met),
+                "scenario": control.scenario,
+                "events": control.events[-20:],
+            }
+        return self._channel
 
     def _channel_changed(self) -> None:
-        """Tells of a channel that was changed, by whomever."""
-        self.events.add("channel", **self._channel_state())
-        self._follow_channel()
+        """Tells of a channel that was changed, by whomever; of one for a moment it says nothing."""
+        if not self.running.is_elsewhere:
+            self.events.add("channel", **self._channel_state())
+            self._follow_channel()
 
     def _follow_channel(self) -> None:
         """Sends what the cameras see over a channel that is not that of the last round."""
         met = self.running.control.impairments
-        if self._sent_over is not None and met != self._sent_over and not self.running.is_elsewhere:
+        if self._sent_over is not None and met != self._sent_over:
             self._sent_over = met
             self.want("again")
 
@@ -201,48 +237,49 @@ class Studio:
         """Sends the rounds that are wanted, and those that follow each other by themselves."""
         await self.running.until_started()
         self.want("again")
-        while True:
+        began = time.monotonic()
+        while not self._ends:
             await self.running.channel_is_set.wait()
-            began = time.monotonic()
-            for what, of, done in self._take_wanted():
-                async with self._air:
-                    number = await self._send(what, of)
-                if not done.done():
-                    done.set_result(number)
+            if self._wanted:
+                began = time.monotonic()
+                await self._send_wanted(*self._wanted.pop(0))
+                continue
             left, newest = None, self.rounds.newest
             if self.link.running:
                 left = max(self.link.every - (time.monotonic() - began), 0.0)
+                if newest is None or not newest.views:
+                    left = max(left, RETRY_SECONDS)
             elif newest is not None and newest.passes:
                 left = RETRY_SECONDS
-            if not self._wanted:
-                self._wake.clear()
-                try:
-                    async with asyncio.timeout(left):
-                        await self._wake.wait()
-                except TimeoutError:
-                    self.want("next" if self.link.running else "again")
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
+            except TimeoutError:
+                self.want("next" if self.link.running else "again")
 
-    def _take_wanted(self) -> list[tuple[str, int | None, asyncio.Future[int]]]:
-        """What is wanted now; of several that are to be over the same noise, one."""
-        wanted, self._wanted = self._wanted, []
-        found: list[tuple[str, int | None, asyncio.Future[int]]] = []
-        for what, of, done in wanted:
-            if what == "again" and found and found[-1][0] == "again":
-                found[-1][2].add_done_callback(partial(_hand_on, done))
-            else:
-                found.append((what, of, done))
-        return found
+    async def _send_wanted(self, what: str, of: int | None, done: asyncio.Future[int]) -> None:
+        number = 0
+        try:
+            async with self._air:
+                number = await self._send(what, of)
+        finally:
+            if not done.done():
+                done.set_result(number)
 
     async def _send(self, what: str, of: int | None) -> int:
         if what == "replay":
             assert of is not None
             return await self._replay(of)
         if what == "next" and not self.link.frozen and self.rounds.newest is not None:
-            self._noise += 1
+            self.link = self.link.stepped
+            self.events.add("settings", settings=self.link.knobs())
+        self._sent_over = None  # this round is sent over what is new now
+        await self.running.catch_up()
         seen = {name: self.pictures.of(name, number) for number, name in enumerate(self.names)}
         self._sent_over = self.running.control.impairments
-        begun = self.rounds.begin(self._noise, self.link.knobs(), self.running.control.impairments, seen)
-        await self._send_round(begun, self.link)
+        begun = self.rounds.begin(self.link.knobs(), self.running.control.impairments, seen)
+        await self._send_round(begun, self.link, self.names)
         return begun.number
 
     async def _replay(self, number: int) -> int:
@@ -250,11 +287,12 @@ class Studio:
         old = self.rounds.get(number)
         if old is None or old.impairments is None:
             return 0
-        async with self.running.steady, self.running.over(old.impairments):
-            begun = self.rounds.begin(old.noise, old.settings, old.impairments, old.pictures, of=number)
-            await self._send_round(begun, LinkSettings(**old.settings), list(old.views))
-        begun.identical = begun.received == old.received
-        self.events.add("over", round=begun.number, summary=begun.summary(), identical=begun.identical)
+        async with self.running.steady, self.running.over(old.impairments) as is_over:
+            if not is_over:
+                return 0
+            await self.running.catch_up()  # what happened before is no change while it is sent
+            begun = self.rounds.begin(old.settings, old.impairments, old.pictures, of=number)
+            await self._send_round(begun, LinkSettings(**old.settings), list(old.views), of=old)
         return begun.number
 
     async def compare(self, number: int, left: str, right: str, *, equal_bits: bool) -> dict[str, Any]:
@@ -262,132 +300,62 @@ class Studio:
 
         Args:
             number: of the camera, from 1.
-            left: name of a link, one of `SIDES`.
+            left: name of a link, one of `studio.comparison.SIDES`.
             right: likewise.
-            equal_bits: the right one gets as many bits on the air as the left one, if its coder has a budget.
+            equal_bits: both get as many bits on the air, if one has a budget.
 
         Raises:
             ComparisonError: a link makes no sense here, or was not answered.
         """
-        name, found = NAMES[number - 1], dict[str, dict[str, Any]]()
+        name = NAMES[number - 1]
+        self.comparing += 1
+        try:
+            return await self._compare(name, left, right, equal_bits=equal_bits)
+        finally:
+            self.comparing -= 1
+
+    async def _compare(self, name: str, left: str, right: str, *, equal_bits: bool) -> dict[str, Any]:
         async with self._air, self.running.steady:
-            met = self.running.control.impairments
-            if not self.running.is_ready(name) or met is None:
+            running = self.running
+            is_ready = running.standing_of(name) == running.channel.watched.standing == "ready"
+            is_ready &= running.channel_is_set.is_set()
+            if is_ready:
+                await running.refresh()
+            met = running.control.impairments
+            if not is_ready or met is None:
                 raise ComparisonError(f"{name} or the channel is not ready: try again")
-            for key, which in (("left", left), ("right", right)):
-                side = SIDES[which]
-                link = self.link.changed(dict(side.settings))
-                usual = met["devices"].get(name, met["default"])
-                own = channel_of(side, usual)
+            usual = met["devices"].get(name, met["default"])
+
+            async def send(link: LinkSettings, own: dict[str, Any]) -> dict[str, Any]:
                 there = met if own == usual else met | {"devices": met["devices"] | {name: own}}
+                async with self.running.over(there) as is_over:
+                    if not is_over:
+                        raise ComparisonError("the channel could not be set: try again")
+                    return await self._view_of(name, link)
 
-                async def send(changed: LinkSettings) -> dict[str, Any]:
-                    return await self._view_of(name, changed)
-
-                async with self.running.over(there):
-                    if key == "right" and equal_bits:
-                        found[key] = await fit(send, link, found["left"]["bits_on_air"]["uplink"])
-                    else:
-                        found[key] = await send(link)
-                found[key]["curve"] = curve_of(link, own)
-        return found
+            return await compare(self.link, usual, (left, right), send, equal_bits=equal_bits)
 
     async def _view_of(self, name: str, link: LinkSettings) -> dict[str, Any]:
         """What a camera says of a view that is of no round."""
         self._tokens += 1
-        token, seen = -self._tokens, self.pictures.of(name, NAMES.index(name))
-        asked = self._asked[token] = asyncio.get_running_loop().create_future()
-        begun = Round(token, self._noise, {}, None, {name: seen})
-        try:
-            self._tell(name, begun, link, 1)
-            async with asyncio.timeout(ROUND_SECONDS):
-                return await asked
-        except TimeoutError:
-            raise ComparisonError(f"{name} did not answer within {ROUND_SECONDS:.0f} s") from None
-        finally:
-            del self._asked[token]
+        seen = {name: self.pictures.of(name, NAMES.index(name))}
+        begun = Round(-self._tokens, {}, None, seen)
+        await self.sending.send(begun, link, [name])
+        if name in begun.failures:
+            raise ComparisonError(f"{name}: {begun.failures[name]}")
+        view: dict[str, Any] = begun.as_json()["views"][name]
+        return view
 
-    async def _send_round(self, begun: Round, link: LinkSettings, names: list[str] | None = None) -> None:
-        """Has every camera send its view, and waits for them."""
-        ready = [name for name in (names or self.names) if self.running.is_ready(name)]
-        self._under_way, self._pending = begun, set(ready)
-        self._answered.clear()
-        self.events.add("round", round=begun.as_json())
-        for name in ready:
-            self._tell(name, begun, link, len(ready))
-        try:
-            if ready:
-                async with asyncio.timeout(ROUND_SECONDS):
-                    await self._answered.wait()
-        except TimeoutError:
-            for name in list(self._pending):
-                self._fail(name, f"no answer within {ROUND_SECONDS:.0f} s")
-        begun.is_over, self._under_way = True, None
-        self.events.add("over", round=begun.number, summary=begun.summary(), identical=begun.identical)
-
-    def _tell(self, name: str, begun: Round, link: LinkSettings, expected: int) -> None:
-        picture = self.pictures.line(begun.pictures[name]["picture"])
-        if picture is None:
-            self._fail(name, "its picture is no longer held")
-            return
-        before = self.rounds.get(begun.number - 1)
-        shown = before.views.get(name) if before else None
-        held = [digest for digest in shown["images"].values() if digest in self.images] if shown else []
-        self.running.tell(
-            name,
-            begun,
-            link,
-            object_id=f"studio-{self.events.run}/{begun.number}",
-            expected=expected,
-            picture=picture,
-            held=held,
-        )
-
-    def _hear(self, name: str, line: dict[str, Any]) -> None:
-        """Takes in what a camera says of the round that is under way."""
-        if asked := self._asked.get(line["round"]):
-            self._hear_of(asked, line)
-            return
-        begun = self._under_way
-        if line["event"] == "radio":
-            of = self.rounds.get(line["round"])
-            if of is not None:
-                of.radio[name] = json.dumps(line["radio"])
-            return
-        if begun is None or line["round"] != begun.number or name not in self._pending:
-            return
-        if line["event"] == "view":
-            for data in line["data"].values():
-                self.images.put(base64.b64decode(data))
-            begun.take(name, line["view"])
-            self.events.add("view", round=begun.number, camera=name, view=line["view"])
-        elif line["event"] == "vote":
-            begun.vote = line["vote"] or begun.vote
-            self.events.add("vote", round=begun.number, camera=name, vote=begun.vote, missing=line["missing"])
-            self._done(name)
-        else:
-            self._fail(name, line["reason"], passes=line.get("passes", False))
-
-    def _hear_of(self, asked: asyncio.Future[dict[str, Any]], line: dict[str, Any]) -> None:
-        """Takes in what a camera says of a view that is of no round: its last layer, and the vote after it."""
-        if line["event"] == "view":
-            for data in line["data"].values():
-                self.images.put(base64.b64decode(data))
-            self._last = line["view"]
-        elif line["event"] == "vote" and not asked.done():
-            asked.set_result(self._last)
-        elif line["event"] == "failed" and not asked.done():
-            asked.set_exception(ComparisonError(line["reason"]))
-
-    def _fail(self, name: str, reason: str, *, passes: bool = False) -> None:
-        begun = self._under_way
-        if begun is not None:
-            begun.failures[name] = reason
-            begun.passes = begun.passes or passes
-            self.events.add("failed", round=begun.number, camera=name, reason=reason)
-        self._done(name)
-
-    def _done(self, name: str) -> None:
-        self._pending.discard(name)
-        if not self._pending:
-            self._answered.set()
+    async def _send_round(
+        self, begun: Round, link: LinkSettings, names: list[str], of: Round | None = None
+    ) -> None:
+        """Sends a round, and tells of its end; `of`: the round that it plays again."""
+        control = self.running.control
+        changes, met = control.changes, control.impairments
+        await self.sending.send(begun, link, names)
+        await self.running.catch_up()
+        begun.changed = (control.changes, control.impairments) != (changes, met)
+        if of is not None:
+            begun.compare_with(of)
+        said = {"changed": begun.changed, "identical": begun.identical, "why": begun.why}
+        self.events.add("over", round=begun.number, summary=begun.summary(), oldest=self.rounds.oldest, **said)

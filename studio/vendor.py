@@ -58,12 +58,20 @@ def fetch(package: dict[str, Any]) -> dict[str, bytes]:
         found = {}
         with tarfile.open(archives[0]) as archive:
             for file in package["files"]:
-                member = archive.extractfile(f"package/{file['path']}")
-                data = member.read(MOST_FILE_BYTES + 1) if member else b""
+                data = _member(archive, f"package/{file['path']}")
                 if sha256(data).hexdigest() != file["sha256"]:
                     raise ValueError(f"{file['path']} of {wanted} is not the file that vendor.json names")
                 found[file["name"]] = data
     return found
+
+
+def _member(archive: tarfile.TarFile, path: str) -> bytes:
+    """What a file of an archive begins with; nothing of one that is not there."""
+    try:
+        member = archive.extractfile(path)
+        return member.read(MOST_FILE_BYTES + 1) if member else b""
+    except KeyError:
+        return b""
 
 
 def main() -> None:
@@ -77,7 +85,7 @@ def main() -> None:
             for package in listed():
                 for name, data in fetch(package).items():
                     (FOLDER / name).write_bytes(data)
-    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
+    except (OSError, subprocess.TimeoutExpired, tarfile.TarError, ValueError) as error:
         sys.exit(f"studio.vendor: {error}")
     if found := list(mistakes()):
         sys.exit("\n".join(f"studio.vendor: {each}" for each in found))

@@ -80,6 +80,7 @@ class Hostile:
             frame_id=random.choice((0, 1, 2**64 - 1)), expected_views=random.choice((0, 4, 65, 2**32 - 1)),
             top_k=random.choice((0, 5, 101, 2**32 - 1)), echo_frame=random.random() < 0.5,
             header_tag=random.randbytes(random.choice((0, 1, 32, 1000))),
+            report_symbols=random.choice((0, 1, 4096, 4097, 2**32 - 1)),
         )  # fmt: skip
         if random.random() < 0.1:
             request.frame = random.choice(self._frames)

@@ -1,7 +1,8 @@
 """A link service that a test scripts, served in the test's own event loop."""
 
+import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import grpc
@@ -27,3 +28,10 @@ def unused_address() -> str:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{unused.getsockname()[1]}"
+
+
+async def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
+    """Returns once `condition` holds, the test's event loop going on meanwhile; fails after `seconds`."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)

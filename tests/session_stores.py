@@ -140,3 +140,15 @@ async def until(condition: Callable[[], object]) -> None:
 async def until_waiting(kept: Sessions, callers: int) -> None:
     """Returns once so many callers wait for votes."""
     await until(lambda: kept._limit.current == callers)
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def store(request):
+    """Each kind of store in turn."""
+    if request.param == "redis":
+        made = RedisStore(request.getfixturevalue("redis_server"))
+        yield made
+        await made.close()
+    else:
+        with memory_store() as made:
+            yield made

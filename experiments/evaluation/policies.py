@@ -103,7 +103,7 @@ class Link:
             if not isinstance(exposed, WholeFrame):
                 return frame.with_payload(arrival.received(frame)).without(arrival.missing)
             damaged = bool((arrival.flips < frame.header_bits).any())  # its CRC-32 tells
-            arrived = None if damaged or exposed.is_lost(arrival) else exposed.arrived(arrival)
+            arrived = None if damaged else exposed.arrived(arrival)
             if retries and isinstance(channel, OverBits):
                 view.channel = replace(channel, design_ber=_revised(channel, arrival, lost=arrived is None))
             if arrived is not None:

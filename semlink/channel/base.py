@@ -17,11 +17,12 @@ import numpy as np
 from annotated_types import Interval
 from numpy.typing import NDArray
 
+from semlink.channel.arrived_symbols import ArrivedSymbols
 from semlink.channel.fading import FadingState
 from semlink.channel.plan import Plan
 from semlink.channel.recording_files import read_recording
 from semlink.channel.recordings import ChannelMatrices, Recording, SnrTrace
-from semlink.parameters import Option, check_parameters
+from semlink.parameters import Notation, Option, check_parameters
 from semlink.registry import Registry
 
 
@@ -108,6 +109,8 @@ class Arrival:
     """Bit error rate that the codes were designed for; None: there were none."""
     measured_ber: float | None = None
     """Bit error rate of the air as the receiver measures it, on the blocks that it could decode; None: on none."""
+    symbols: ArrivedSymbols | None = None
+    """What arrived, before it became bits; None: the channel has no symbols, or none were sent."""
 
     @property
     def never(self) -> NDArray[np.int64]:
@@ -214,6 +217,7 @@ class Erring(Channel):
         float,
         Interval(ge=0, le=1),
         Option("bit error rate μ: the probability that a bit arrives inverted", initial=0.01),
+        Notation("μ", equation="P(b̂ ≠ b) = μ", source="IAQ, equation (19)"),
     ]
 
 
@@ -230,6 +234,13 @@ class Noisy(Channel):
         Interval(ge=-50, le=100),
         Option(
             "SNR in dB: mean energy of a QAM symbol, or unit mean power of a subchannel, over noise", flag="snr"
+        ),
+        Notation(
+            "SNR",
+            "dB",
+            "y = h x + v, v ∼ CN(0, σ^2)\nσ^2 = 10^(-SNR/10)",
+            "IAQ, equation (18), at unit mean energy of x and h: h = 1 on awgn, h ∼ CN(0, 1) for every symbol on "
+            "rayleigh, the singular value λ of each subchannel on MIMO-OFDM (IA-QSMPA, equation 7)",
         ),
     ] = 20.0
     channel_file: Annotated[
@@ -304,7 +315,11 @@ class Noisy(Channel):
 class Modulated(Channel):
     """A channel on which bits go as QAM symbols."""
 
-    order: Annotated[Literal[4, 16, 64, 256], Option("number of points of the QAM")] = 64
+    order: Annotated[
+        Literal[4, 16, 64, 256],
+        Option("number of points of the QAM"),
+        Notation("Q", "points", "m = log_2 Q", "m: bits of a symbol"),
+    ] = 64
 
 
 _channels: Registry[type[Channel]] = Registry("channel", "semlink.channel")

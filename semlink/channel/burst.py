@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from semlink.channel.base import Arrival, Carried, Erring, register
 from semlink.channel.bsc import QUICK_FLIPS, flip_positions
 from semlink.channel.over_bits import OverBits
-from semlink.parameters import Option
+from semlink.parameters import Notation, Option
+
+_MODEL, _SHARE = "Gilbert (1960), Elliott (1963)", "π = (μ - μ_G)/(μ_B - μ_G)"
 
 
 @register
@@ -26,14 +28,23 @@ class GilbertElliott(OverBits, Erring):
 
     name = "burst"
 
-    burst_length: Annotated[float, Interval(ge=1, le=1e7), Option("mean length of a burst of errors, in bits")] = (
-        100.0
-    )
+    burst_length: Annotated[
+        float,
+        Interval(ge=1, le=1e7),
+        Option("mean length of a burst of errors, in bits"),
+        Notation("L", "bit", f"r = 1/L, p = r π/(1 - π)\n{_SHARE}", f"{_MODEL}; a burst ends by r, begins by p"),
+    ] = 100.0
     burst_ber: Annotated[
-        float, Interval(gt=0, le=1), Option("probability that a bit in a burst arrives inverted")
+        float,
+        Interval(gt=0, le=1),
+        Option("probability that a bit in a burst arrives inverted"),
+        Notation("μ_B", "", _SHARE, f"{_MODEL}; π: share of the bits in bursts"),
     ] = 0.5
     gap_ber: Annotated[
-        float, Interval(ge=0, le=1), Option("probability that a bit between bursts arrives inverted")
+        float,
+        Interval(ge=0, le=1),
+        Option("probability that a bit between bursts arrives inverted"),
+        Notation("μ_G", "", "μ = π μ_B + (1 - π) μ_G", f"{_MODEL}; π: share of the bits in bursts"),
     ] = 0.0
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from semlink.channel.base import Arrival, register
 from semlink.channel.bsc import flip_positions
 from semlink.channel.planned import Link, PlannedChannel
 from semlink.channel.rates import TARGET_BLOCK_ERROR_RATE, bit_error_rate, dispersion_penalty
-from semlink.parameters import Option
+from semlink.parameters import Notation, Option
 
 
 @register
@@ -23,15 +23,24 @@ class FiniteBlocklength(PlannedChannel):
 
     name = "finite_blocklength"
 
-    target_bler: Annotated[float, Interval(gt=0, le=0.5), Option("block error rate μ̃ that the rates keep to")] = (
-        TARGET_BLOCK_ERROR_RATE
-    )
+    target_bler: Annotated[
+        float,
+        Interval(gt=0, le=0.5),
+        Option("block error rate μ̃ that the rates keep to"),
+        Notation(
+            "μ̃",
+            "",
+            "R = max(log_2(1 + γ) - (Q^-1(μ̃) √(U(γ)))/(ln 2 √L_c), 0), U(γ) = 1 - 1/(1 + γ)^2",
+            "IA-QSMPA, equations (27) and (38): bit/s/Hz of a subchannel with SNR γ, in blocks of L_c symbols",
+        ),
+    ] = TARGET_BLOCK_ERROR_RATE
     errors: Annotated[
         Literal["block-loss", "ber-rule"],
         Option(
             "block-loss: each block is lost with probability `target_bler`, and the frame goes on without it; "
             "ber-rule: every bit flips on its own, at the paper's rule of thumb for the bit error rate (41)"
         ),
+        Notation(equation="BER = 10 (1 - (1 - μ̃)^(1/L_c))", source="of ber-rule: IA-QSMPA, equation (41)"),
     ] = "block-loss"
 
     @property

@@ -24,6 +24,7 @@ DesignBer = Annotated[
         "bit error rate that the code rates of --access ldpc are chosen for; by default the channel's own",
         flag="code_ber",
     ),
+    protection.CODE_RATE,
 ]
 """Type of the parameter `design_ber`."""
 

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from semlink.access import coded_qam, ldpc_qam, uncoded_qam
 from semlink.access.symbol_link import Received, SymbolLink
+from semlink.channel.arrived_symbols import ArrivedSymbols
 from semlink.channel.base import Arrival, Carried, Modulated, Noisy
 from semlink.channel.fading import FadingState
 from semlink.channel.over_bits import DesignBer
 from semlink.channel.plan import Plan
-from semlink.parameters import Option
+from semlink.parameters import Notation, Option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class OverSymbols(Modulated, Noisy):
     cbr: Annotated[
         Literal["1/4", "1/8", "1/16", "1/24"],
         Option("channel bandwidth ratio: complex symbols that a frame may take, per value of its picture"),
+        Notation("r", "", "L = r H W C", "Kong and Zhang, equation (3); L: symbols on the air"),
     ] = "1/8"
 
     def __post_init__(self) -> None:
@@ -87,14 +89,26 @@ class OverSymbols(Modulated, Noisy):
             AccessRefused: the access scheme does not take this frame.
         """
         snr_db = self.snr_met(state)
+        seen: ArrivedSymbols | None = None
+
+        def use(symbols: NDArray[np.complex128]) -> Received:
+            nonlocal seen
+            received = self.use(symbols, snr_db, generator)
+            order = 0 if self.access == "learned" else self.order
+            seen = ArrivedSymbols(order, received.symbols, lambda: symbols)
+            return received
+
         link = SymbolLink(
             channel=self.name,
             order=self.order,
             cbr=self.cbr,
             snr_db=snr_db,
             fades=self.fades,
-            use=lambda symbols: self.use(symbols, snr_db, generator),
+            use=use,
         )
+        return replace(self._send(frame, link), symbols=seen)
+
+    def _send(self, frame: Carried, link: SymbolLink) -> Arrival:
         match self.access:
             case "qam":
                 return uncoded_qam.send(frame, link)

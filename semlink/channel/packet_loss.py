@@ -13,7 +13,7 @@ from annotated_types import Interval
 from semlink.channel.base import Arrival, Carried, register
 from semlink.channel.over_bits import OverBits
 from semlink.channel.segments import lost_segments
-from semlink.parameters import Option
+from semlink.parameters import Notation, Option
 
 
 @register
@@ -25,10 +25,16 @@ class PacketLoss(OverBits):
     interleaves: ClassVar[bool] = False
 
     loss: Annotated[
-        float, Interval(ge=0, le=1), Option("probability that a packet is lost", flag="packet_loss")
+        float,
+        Interval(ge=0, le=1),
+        Option("probability that a packet is lost", flag="packet_loss"),
+        Notation("p", "", 'P("a segment arrives") = (1 - p)^n', "n: packets that carry some of the segment"),
     ] = 0.01
     packet_bytes: Annotated[
-        int, Interval(ge=1, le=65_535), Option("bytes of the payload in a packet; the last one has what is left")
+        int,
+        Interval(ge=1, le=65_535),
+        Option("bytes of the payload in a packet; the last one has what is left"),
+        Notation("L", "byte", '"packets" = ⌈B/(8 L)⌉', "B: bits of the payload"),
     ] = 1200
 
     @property

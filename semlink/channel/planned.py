@@ -20,7 +20,7 @@ from semlink.channel.fading import FadingState, MimoFadingState
 from semlink.channel.ofdm import Beamforming, Numerology, beamforming, equivalent_gains
 from semlink.channel.plan import Plan
 from semlink.channel.recordings import ChannelMatrices
-from semlink.parameters import Option
+from semlink.parameters import Notation, Option
 
 MAX_STREAMS = 16
 """Most spatial streams: the state of the channel then still fits a message."""
@@ -110,6 +110,13 @@ class PlannedChannel(Noisy):
         int,
         Interval(ge=1, le=MAX_STREAMS),
         Option("spatial streams N_s, antennas on either side; of a measured H as many as it carries, 4 at most"),
+        Notation(
+            "N_s",
+            "streams",
+            "y_f = λ_f √(P_f) x_f + v_f\nL_c = ⌊(N_s F)/G⌋ T",
+            "IA-QSMPA, equation (7), on each subchannel, F = 784 subcarriers; below: symbols of each of G "
+            "blocks within the coherence time, T = 50 (Section IV)",
+        ),
     ] = STREAMS
     csi_error: Annotated[
         float,
@@ -118,6 +125,7 @@ class PlannedChannel(Noisy):
             "variance of the errors in each entry of the channel as both ends know it; 0: they know it perfectly, "
             "as in the paper"
         ),
+        Notation("σ_e^2", "", "Ĥ = H + E, E_jk ∼ CN(0, σ_e^2)", "the paper assumes none (IA-QSMPA, Section II)"),
     ] = 0.0
     redraw_every_coherence: Annotated[
         bool,

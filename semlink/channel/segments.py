@@ -55,10 +55,10 @@ class WholeFrame:
             return False
         if missing[0] == 0:
             return True
-        return self.frame.payload_bits > 0 and not self.frame.without(missing - 1).payload_bits
+        return self._is_nothing(self.frame.without(missing - 1))
 
     def arrived(self, arrival: "Arrival") -> "Frame | None":
-        """The frame as it arrives, as if what is missing had not been sent; None: the header is lost.
+        """The frame as it arrives, as if what is missing had not been sent; None: it is lost, see `is_lost`.
 
         The header's CRC-32 is not looked at: flips within it are the caller's to see, in `Arrival.received`.
         """
@@ -66,7 +66,11 @@ class WholeFrame:
         if missing.size and missing[0] == 0:
             return None
         payload = arrival.received(self)[self.frame.header_bits // 8 :]
-        return self.frame.with_payload(payload).without(missing - 1)
+        found = self.frame.with_payload(payload).without(missing - 1)
+        return None if self._is_nothing(found) else found
+
+    def _is_nothing(self, left: "Frame") -> bool:
+        return self.frame.payload_bits > 0 and not left.payload_bits
 
 
 def lost_segments(

@@ -1,4 +1,4 @@
-"""Uncoded transmission over MIMO-OFDM: which bits of a payload arrive, by hard decision (IA-QSMPA, Section II).
+"""Uncoded transmission over MIMO-OFDM: a payload's QAM symbols as they arrive, equalised (IA-QSMPA, Section II).
 
 Everything here happens on subcarriers: y_f = H_f·x_f + v_f, equation (5). A waveform with a cyclic prefix over a
 channel of few taps comes to exactly that; the paper's H_f, independent from one subcarrier to the next, has an
@@ -27,11 +27,12 @@ def send_over_subchannels(
     powers: ArrayLike,
     noise_power: float,
     generator: np.random.Generator,
-) -> NDArray[np.uint8]:
-    """Bits as they arrive when both ends know the channel: ỹ = λ·√p·x + ṽ on each subchannel, by hard decision.
+) -> NDArray[np.complex128]:
+    """Symbols as they arrive when both ends know the channel: ỹ = λ·√p·x + ṽ on each subchannel, over λ·√p.
 
-    IA-QSMPA, equations (6)-(7), with Gray-labelled QAM and no code, as in its Table I. `send_over_matrices` with a
-    perfect estimate meets the same noise and gives the same bits, the long way round.
+    IA-QSMPA, equations (6)-(7), with Gray-labelled QAM and no code, as in its Table I: `BlockLayout.demodulate`
+    decides. `send_over_matrices` with a perfect estimate meets the same noise and gives the same bits, the long
+    way round.
 
     Args:
         bits: (Σ layout.bits,) payload, uint8 values 0 and 1.
@@ -43,7 +44,7 @@ def send_over_subchannels(
         generator: the source of all randomness: two normal draws for a QAM symbol, in the payload's order.
 
     Returns:
-        (Σ layout.bits,) uint8 values 0 and 1.
+        (Q,) equalised, in the payload's order.
 
     Raises:
         ValueError: an argument is outside these ranges.
@@ -51,7 +52,7 @@ def send_over_subchannels(
     amplitudes = _checked_gains(gains, layout) * sent_amplitudes(powers, layout)
     received = layout.modulate(bits)
     received *= amplitudes.take(layout.subchannels)
-    return _decide(received, layout, amplitudes, noise_power, generator)
+    return _equalised(received, layout, amplitudes, noise_power, generator)
 
 
 def send_over_matrices(
@@ -64,8 +65,8 @@ def send_over_matrices(
     generator: np.random.Generator,
     *,
     interval: int,
-) -> NDArray[np.uint8]:
-    """Bits as they arrive when both ends have only an estimate, or the channel changes and the beams do not.
+) -> NDArray[np.complex128]:
+    """Symbols as they arrive when both ends have only an estimate, or the channel changes and the beams do not.
 
     Precoder, combiner and equaliser are those of the estimate, so that W_R^H·H·W_T is no longer diagonal: all
     streams that are active at the same OFDM symbol disturb one another. The combiner is unitary and leaves the
@@ -83,7 +84,7 @@ def send_over_matrices(
         interval: OFDM symbols between two changes, at least 1: the paper's T.
 
     Returns:
-        (Σ layout.bits,) uint8 values 0 and 1.
+        (Q,) equalised, in the payload's order.
 
     Raises:
         ValueError: an argument is outside these ranges.
@@ -105,7 +106,7 @@ def send_over_matrices(
         streams = grid.reshape(-1, *sent.shape).transpose(1, 2, 0)
         arrived = effective_channel(channels(number), beams) @ streams
         received[here] = arrived.transpose(2, 0, 1).reshape(grid.shape)[place]
-    return _decide(received, layout, amplitudes, noise_power, generator)
+    return _equalised(received, layout, amplitudes, noise_power, generator)
 
 
 def sent_amplitudes(powers: ArrayLike, layout: BlockLayout) -> NDArray[np.float64]:
@@ -129,16 +130,16 @@ def _checked_gains(gains: NDArray[np.float64], layout: BlockLayout) -> NDArray[n
     return gains
 
 
-def _decide(
+def _equalised(
     received: NDArray[np.complex128],
     layout: BlockLayout,
     amplitudes: NDArray[np.float64],
     noise_power: float,
     generator: np.random.Generator,
-) -> NDArray[np.uint8]:
-    """Bits of what arrives for each QAM symbol, before the noise, which is added here; equalised by λ·√p."""
+) -> NDArray[np.complex128]:
+    """What arrives for each QAM symbol, before the noise, which is added here; divided by λ·√p, in place."""
     if not 0 <= noise_power < math.inf:
         raise ValueError(f"noise_power must be finite and at least 0, not {noise_power}")
     received += complex_normal(received.size, generator) * math.sqrt(noise_power)
     received *= (1 / np.maximum(amplitudes, _LEAST_AMPLITUDE)).take(layout.subchannels)
-    return layout.demodulate(received)
+    return received

@@ -20,6 +20,8 @@ from semlink.service.logs import SparseFilter
 
 HEAD_SECONDS = 10.0
 """Deadline of a TLS handshake, of the head of a request, and of the rest of a request that has been answered."""
+CLOSE_SECONDS = 1.0
+"""Deadline, at the end, of an idle client to close TLS as well: it may read nothing."""
 WRITE_SECONDS = 10.0
 """Deadline of a client that takes nothing of the answers that wait for it, more than 64 KiB."""
 MAX_DISCARDED_BYTES = 32 << 20
@@ -89,6 +91,7 @@ class _Connection(H11Protocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._discarded = 0
+        self._is_idle = False
         self.showed_key = False
         self.active = self.loop.time()
 
@@ -143,8 +146,17 @@ class _Connection(H11Protocol):
             self._abort_later(HEAD_SECONDS)  # even if the client doesn't read the answer
 
     def timeout_keep_alive_handler(self) -> None:
+        self._note_idle()
         super().timeout_keep_alive_handler()
         self._abort_later(HEAD_SECONDS)
+
+    def shutdown(self) -> None:
+        """Ends it: at once, or after the answer to what it asks for."""
+        self._note_idle()
+        if not self.transport.is_closing():  # closed twice, TLS could not be aborted
+            super().shutdown()
+        if self._is_idle:
+            self._abort_later(CLOSE_SECONDS)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("extensions", {})[HAS_ROOM] = self._has_room_for
@@ -179,6 +191,11 @@ class _Connection(H11Protocol):
             return False
         cycle = self.cycle
         return cycle is None or cycle.response_complete or cycle.more_body or self.flow.write_paused
+
+    def _note_idle(self) -> None:
+        if not self.transport.is_closing():
+            is_answered = self.cycle is None or self.cycle.response_complete
+            self._is_idle = is_answered and not self.transport.get_write_buffer_size()
 
     def _abort_later(self, seconds: float) -> asyncio.TimerHandle:
         return self.loop.call_later(seconds, self.transport.abort)

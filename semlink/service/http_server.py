@@ -1,4 +1,4 @@
-"""ASGI middleware of an HTTP server: admission, limits of bodies, metrics; OpenAPI tells of them."""
+"""ASGI middleware of an HTTP server, in its order: request ids, admission, limits of bodies; metrics; OpenAPI."""
 
 import asyncio
 import math
@@ -12,12 +12,14 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semlink.service.admission import Admission, Crowded, NotAdmitted, Refusal
-from semlink.service.documents import DOCUMENT_PATHS
-from semlink.service.problems import ProblemError, problem_response, problem_responses
+from semlink.service.correlation import RequestMiddleware
+from semlink.service.documents import DOCUMENT_PATHS, install_documents
+from semlink.service.problems import ProblemError, install_problems, problem_response, problem_responses
 
 BODY_SECONDS = 30.0
 """Deadline of a body."""
@@ -72,6 +74,52 @@ class AdmissionMiddleware:
         has_room = scope.get("extensions", {}).get(HAS_ROOM)
         if has_room and not has_room(bool(name)):
             raise Crowded("as many connections are open as may be", retry_after=1.0)
+
+
+def install_service(
+    app: FastAPI,
+    admission: Admission,
+    *,
+    longest_body: Callable[[Headers], int],
+    max_held_bytes: int,
+    admitted: Middleware | None = None,
+    everybody: Middleware | None = None,
+    public: Collection[str] = (),
+) -> None:
+    """Middleware stack of a process: a request passes it from the outside in, its answer from the inside out.
+
+    1. `RequestMiddleware`: an id, which also refusals carry, and a span.
+    2. `everybody`: what the process wants to see or to refuse of whoever asks, with a key or without.
+    3. CORS and admission: by key, rate, Host and Origin, before a byte of the body is read.
+    4. `admitted`: what it counts or logs; around the limits, so that it sees what they refuse, too.
+    5. `BodyLimits`: so that no route reads more than is held.
+    6. `HeadMiddleware`, next to the routes, which it asks for GET.
+
+    Errors become problem documents, and /docs is answered.
+
+    Args:
+        app: gets all that.
+        admission: decides who is admitted.
+        longest_body: bytes of the longest body that is taken with these headers.
+        max_held_bytes: of all bodies at once.
+        admitted: middleware of the process, around the requests that are admitted.
+        everybody: middleware of the process, around all requests.
+        public: paths that need no key, besides those of the documents.
+    """
+    install_problems(app)
+    # Starlette puts the one that is added last around all others.
+    app.add_middleware(HeadMiddleware)
+    app.add_middleware(BodyLimits, max_bytes=longest_body, max_held_bytes=max_held_bytes)
+    _add(app, admitted)
+    install_admission(app, admission, public)
+    _add(app, everybody)
+    app.add_middleware(RequestMiddleware)
+    install_documents(app)
+
+
+def _add(app: FastAPI, middleware: Middleware | None) -> None:
+    if middleware is not None:
+        app.add_middleware(middleware.cls, *middleware.args, **middleware.kwargs)
 
 
 def install_admission(app: FastAPI, admission: Admission, public: Collection[str] = ()) -> None:

@@ -84,6 +84,24 @@ def channel_credentials(settings: CallSettings) -> grpc.ChannelCredentials | Non
     return grpc.ssl_channel_credentials(servers, key, certificate)
 
 
+def client_context(settings: CallSettings) -> ssl.SSLContext | None:
+    """TLS of an HTTP client, likewise.
+
+    Raises:
+        StartupError: as of `channel_credentials`.
+    """
+    identity = _identity(settings)
+    if settings.tls_server_authority is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    servers = _authority(settings.tls_server_authority, "--tls-server-authority")
+    context.load_verify_locations(cadata=servers.decode("ascii", "replace"))
+    if identity is not None:
+        _load_identity(context, settings)
+    return context
+
+
 def connect(target: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
     """gRPC channel to HOST:PORT; connects when first used and again when lost. Without credentials: no TLS."""
     if credentials is None:

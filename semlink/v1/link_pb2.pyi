@@ -60,7 +60,7 @@ class TransmissionPlan(_message.Message):
     def __init__(self, state_id: _Optional[bytes] = ..., rho: _Optional[float] = ..., power: _Optional[_Iterable[float]] = ..., block_of_subchannel: _Optional[_Iterable[int]] = ..., error_rates: _Optional[_Iterable[float]] = ..., method: _Optional[str] = ...) -> None: ...
 
 class ClassifyRequest(_message.Message):
-    __slots__ = ("frame", "object_id", "device_id", "frame_id", "expected_views", "top_k", "echo_frame", "plan", "lost_patches", "header_tag", "layer", "more", "protection")
+    __slots__ = ("frame", "object_id", "device_id", "frame_id", "expected_views", "top_k", "echo_frame", "plan", "lost_patches", "header_tag", "layer", "more", "protection", "report_symbols")
     class More(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         NOTHING: _ClassVar[ClassifyRequest.More]
@@ -82,6 +82,7 @@ class ClassifyRequest(_message.Message):
     LAYER_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     PROTECTION_FIELD_NUMBER: _ClassVar[int]
+    REPORT_SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     frame: bytes
     object_id: str
     device_id: str
@@ -95,7 +96,8 @@ class ClassifyRequest(_message.Message):
     layer: int
     more: ClassifyRequest.More
     protection: Protection
-    def __init__(self, frame: _Optional[bytes] = ..., object_id: _Optional[str] = ..., device_id: _Optional[str] = ..., frame_id: _Optional[int] = ..., expected_views: _Optional[int] = ..., top_k: _Optional[int] = ..., echo_frame: _Optional[bool] = ..., plan: _Optional[_Union[TransmissionPlan, _Mapping]] = ..., lost_patches: _Optional[_Iterable[int]] = ..., header_tag: _Optional[bytes] = ..., layer: _Optional[int] = ..., more: _Optional[_Union[ClassifyRequest.More, str]] = ..., protection: _Optional[_Union[Protection, _Mapping]] = ...) -> None: ...
+    report_symbols: int
+    def __init__(self, frame: _Optional[bytes] = ..., object_id: _Optional[str] = ..., device_id: _Optional[str] = ..., frame_id: _Optional[int] = ..., expected_views: _Optional[int] = ..., top_k: _Optional[int] = ..., echo_frame: _Optional[bool] = ..., plan: _Optional[_Union[TransmissionPlan, _Mapping]] = ..., lost_patches: _Optional[_Iterable[int]] = ..., header_tag: _Optional[bytes] = ..., layer: _Optional[int] = ..., more: _Optional[_Union[ClassifyRequest.More, str]] = ..., protection: _Optional[_Union[Protection, _Mapping]] = ..., report_symbols: _Optional[int] = ...) -> None: ...
 
 class Protection(_message.Message):
     __slots__ = ("design_ber", "attempt")
@@ -172,7 +174,7 @@ class ServerTimings(_message.Message):
     def __init__(self, decode_ms: _Optional[float] = ..., queue_ms: _Optional[float] = ..., inference_ms: _Optional[float] = ...) -> None: ...
 
 class ChannelReport(_message.Message):
-    __slots__ = ("impairment", "bits_flipped", "bits_exposed", "channel_ms", "channel_uses", "air_bits", "measured_ber", "block_air_ms", "air_ms", "t_d_ms", "lost_blocks", "bits_lost", "exceeds_coherence", "power")
+    __slots__ = ("impairment", "bits_flipped", "bits_exposed", "channel_ms", "channel_uses", "air_bits", "measured_ber", "constellation", "block_air_ms", "air_ms", "t_d_ms", "lost_blocks", "bits_lost", "exceeds_coherence", "power")
     IMPAIRMENT_FIELD_NUMBER: _ClassVar[int]
     BITS_FLIPPED_FIELD_NUMBER: _ClassVar[int]
     BITS_EXPOSED_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +182,7 @@ class ChannelReport(_message.Message):
     CHANNEL_USES_FIELD_NUMBER: _ClassVar[int]
     AIR_BITS_FIELD_NUMBER: _ClassVar[int]
     MEASURED_BER_FIELD_NUMBER: _ClassVar[int]
+    CONSTELLATION_FIELD_NUMBER: _ClassVar[int]
     BLOCK_AIR_MS_FIELD_NUMBER: _ClassVar[int]
     AIR_MS_FIELD_NUMBER: _ClassVar[int]
     T_D_MS_FIELD_NUMBER: _ClassVar[int]
@@ -194,6 +197,7 @@ class ChannelReport(_message.Message):
     channel_uses: int
     air_bits: int
     measured_ber: float
+    constellation: Constellation
     block_air_ms: _containers.RepeatedScalarFieldContainer[float]
     air_ms: float
     t_d_ms: float
@@ -201,7 +205,21 @@ class ChannelReport(_message.Message):
     bits_lost: int
     exceeds_coherence: bool
     power: float
-    def __init__(self, impairment: _Optional[str] = ..., bits_flipped: _Optional[int] = ..., bits_exposed: _Optional[int] = ..., channel_ms: _Optional[float] = ..., channel_uses: _Optional[int] = ..., air_bits: _Optional[int] = ..., measured_ber: _Optional[float] = ..., block_air_ms: _Optional[_Iterable[float]] = ..., air_ms: _Optional[float] = ..., t_d_ms: _Optional[float] = ..., lost_blocks: _Optional[_Iterable[int]] = ..., bits_lost: _Optional[int] = ..., exceeds_coherence: _Optional[bool] = ..., power: _Optional[float] = ...) -> None: ...
+    def __init__(self, impairment: _Optional[str] = ..., bits_flipped: _Optional[int] = ..., bits_exposed: _Optional[int] = ..., channel_ms: _Optional[float] = ..., channel_uses: _Optional[int] = ..., air_bits: _Optional[int] = ..., measured_ber: _Optional[float] = ..., constellation: _Optional[_Union[Constellation, _Mapping]] = ..., block_air_ms: _Optional[_Iterable[float]] = ..., air_ms: _Optional[float] = ..., t_d_ms: _Optional[float] = ..., lost_blocks: _Optional[_Iterable[int]] = ..., bits_lost: _Optional[int] = ..., exceeds_coherence: _Optional[bool] = ..., power: _Optional[float] = ...) -> None: ...
+
+class Constellation(_message.Message):
+    __slots__ = ("order", "symbols", "wrong", "total", "snr_db")
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    SYMBOLS_FIELD_NUMBER: _ClassVar[int]
+    WRONG_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    SNR_DB_FIELD_NUMBER: _ClassVar[int]
+    order: int
+    symbols: bytes
+    wrong: _containers.RepeatedScalarFieldContainer[int]
+    total: int
+    snr_db: float
+    def __init__(self, order: _Optional[int] = ..., symbols: _Optional[bytes] = ..., wrong: _Optional[_Iterable[int]] = ..., total: _Optional[int] = ..., snr_db: _Optional[float] = ...) -> None: ...
 
 class WaitVoteRequest(_message.Message):
     __slots__ = ("object_id", "wait_seconds", "device_id")

@@ -1,20 +1,15 @@
 """OpenVINO graphs of networks, converted from torch in memory, without fetching or writing a file."""
 
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Literal
 
 import torch
+from openvino import Model, convert_model
 from timm.models import VisionTransformer
 from torch import Tensor
 
 from semlink.vision.vit import attention_and_logits, class_attention, class_logits, tokens_and_attention
-
-# OpenVINO reports every import to a web service, unless its telemetry package is missing: it does without.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-
-from openvino import Model, convert_model  # noqa: E402
 
 ANSWERS: dict[str, Callable[[VisionTransformer, Tensor], Tensor | tuple[Tensor, Tensor]]] = {
     "attention": class_attention,

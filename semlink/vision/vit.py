@@ -1,5 +1,7 @@
 """The two vision transformers of the link, and the class token's attention (torch, timm)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,11 +68,13 @@ def load_vit(name: str, *, weights: Path | None = None) -> VisionTransformer:
     if found.path.stat().st_size > MAX_WEIGHTS_BYTES:
         raise WeightsError(f"{found.path} is larger than {MAX_WEIGHTS_BYTES >> 30} GiB")
     try:
-        stored = read_weights(found.path)
-        origin = Origin(name, found, stored.kind)
-        state = grow_with_mirror(stored.state) if origin.grown else stored.state
-        model = timm.create_model(name, num_classes=len(state["head.bias"]))
-        model.load_state_dict(state)
+        with _one_thread():
+            stored = read_weights(found.path)
+            origin = Origin(name, found, stored.kind)
+            state = grow_with_mirror(stored.state) if origin.grown else stored.state
+            with torch.device("meta"):  # or else weights are drawn, only to be replaced
+                model = timm.create_model(name, num_classes=len(state["head.bias"]))
+            model.load_state_dict(state, assign=True)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise WeightsError(f"{found.path} holds no weights for {name}: {error}") from error
     if not isinstance(model, VisionTransformer) or model.patch_embed.img_size != (IMAGE_SIZE, IMAGE_SIZE):
@@ -78,6 +82,17 @@ def load_vit(name: str, *, weights: Path | None = None) -> VisionTransformer:
     log.info("weights", model=str(origin), path=str(found.path))
     model.origin, model.class_names = origin, stored.classes
     return model.eval()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Has torch keep to one thread: several spin while they wait, which costs whoever shares the cores dearly."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def first_blocks(model: VisionTransformer, images: Tensor, blocks: int) -> Tensor:

@@ -118,7 +118,7 @@ VoteStatus = Vote | Wish | int
 """An object's vote or, while there is none, what is wished of one's own view or how many views are missing."""
 
 Asking = Callable[[Sequence[ViewState]], Sequence[Ask]]
-"""What to ask of views before the vote; see `semlink.decision.asking.decide`."""
+"""Decision what to ask of views before the vote; see `semlink.decision.asking.decide`."""
 
 
 def decide(standing: Standing, ask: Asking) -> Vote | dict[str, Wish] | None:

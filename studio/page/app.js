@@ -1,11 +1,13 @@
 // Page: everything that is shown, made anew from the store whenever that has changed, at most once a frame.
 
-import { html, render, useState } from "./vendor/htm-preact.js";
-import { Camera, Standing } from "./camera.js";
+import { html, render, useEffect, useMemo, useRef, useState } from "./vendor/htm-preact.js";
+import { Arithmetic } from "./arithmetic.js";
+import { Camera, namesOf, Standing, viewIn } from "./camera.js";
 import { bitmap } from "./images.js";
 import { Knobs } from "./knobs.js";
 import { PANELS } from "./maps.js";
-import { ms } from "./numbers.js";
+import { memo } from "./memo.js";
+import { ms, sumOf } from "./numbers.js";
 import { Compare } from "./compare.js";
 import { Pictures, show } from "./pictures.js";
 import { Radio } from "./radio.js";
@@ -15,56 +17,84 @@ import { set, shown, start, state, step, turn } from "./store.js";
 import { Timeline } from "./timeline.js";
 import { Vote } from "./vote.js";
 
+// These show nothing but what they are given, and so are made anew only when that has changed.
+const Seldom = Object.fromEntries(
+  Object.entries({ Arithmetic, Compare, Knobs, Pictures, Radio, Scenario, Timeline, Vote }).map(([name, component]) => [name, memo(component)]),
+);
+
 function App() {
   const { settings, knobs, connection } = state;
-  if (connection === "key") return html`<${Key} />`;
-  if (!settings || !knobs) return html`<main class="waiting"><h1>Semlink studio</h1><p role="status">waits for the studio…</p></main>`;
-  const names = Array.from({ length: settings.cameras }, (_, number) => `camera-${number + 1}`);
+  const names = useMemo(() => namesOf(settings?.cameras), [settings?.cameras]);
+  if (connection === "key" || connection === "refused") return html`<${Key} isRefused=${connection === "refused"} />`;
+  if (!settings || !knobs) {
+    return html`<main class="waiting"><h1>Semlink studio</h1><p role="status">waits for the studio…${state.why && ` ${state.why}`}</p>
+      ${state.problem && html`<p class="failure" role="alert" data-testid="problem">${state.problem}</p>`}</main>`;
+  }
   const round = shown();
   return html`
     <header class="top">
+      <button type="button" class="skip" data-testid="skip" onClick=${() => document.querySelector(".knobs").focus()}>Skip to the knobs</button>
       <h1>Semlink studio</h1>
       <div class="run" role="group" aria-label="rounds">
-        <button type="button" data-testid="run" aria-pressed=${settings.running} onClick=${() => turn({ running: !settings.running })}>
+        <button type="button" data-testid="run" class=${settings.running ? "on" : ""} onClick=${() => turn({ running: !settings.running })}>
           ${settings.running ? "Pause" : "Run"}</button>
         <button type="button" data-testid="step" onClick=${step}>Step</button>
         <button type="button" data-testid="freeze" aria-pressed=${settings.frozen} title="every round meets the same noise"
           onClick=${() => turn({ frozen: !settings.frozen })}>Freeze noise</button>
       </div>
       <ul class="processes" aria-label="processes" data-testid="processes">
-        ${connection === "lost" && html`<li class="failure" role="alert">the studio does not answer; asking again</li>`}
+        ${connection === "lost" && html`<li class="failure" role="alert">${state.why || "the studio does not answer"}; asking again</li>`}
         ${state.processes.filter((each) => !each.name.startsWith("camera-")).map((each) => html`
-          <li key=${each.name} data-testid="process-${each.name}">${each.name} <${Standing} standing=${each.standing} why=${each.why} /></li>`)}
+          <li key=${each.name} data-testid="process-${each.name}">${each.name} <${Standing} process=${each} /></li>`)}
       </ul>
       <${Lag} lag=${state.lag} />
     </header>
-    ${state.problem && html`<p class="problem" role="alert" data-testid="problem">${state.problem}
-      <button type="button" aria-label="dismiss" onClick=${() => set({ problem: "" })}>✕</button></p>`}
-    <main class="layout" onDragOver=${(event) => event.preventDefault()} onDrop=${(event) => drop(event, settings.cameras)}>
-      <div class="middle">
+    ${state.problem && html`<${Problem} text=${state.problem} />`}
+    <main class="layout">
+      <div class="upper">
         <div class="cameras">
           <${Panels} />
-          <div class="tiles" data-count=${names.length}>${names.map((name) => html`<${Camera} key=${name} name=${name} round=${round}
+          <div class="tiles" data-count=${names.length}>${names.map((name) => html`<${Camera} key=${name} name=${name} ...${viewIn(round, name)}
             patch=${state.patch} panels=${state.panels} opacity=${state.opacity} process=${state.processes.find((each) => each.name === name)} />`)}</div>
         </div>
-        <${Timeline} rounds=${state.rounds} names=${names} shown=${round} label=${state.label} />
-        <div class="more">
-          <${Compare} round=${state.current} names=${names} ber=${state.channel.impairments?.default.ber ?? 0} />
-          <${Radio} round=${round} names=${names} patch=${state.patch} />
-          <${Scenario} channel=${state.channel} />
-          <${Pictures} cameras=${settings.cameras} />
-        </div>
+        ${state.pinned && html`<${Seldom.Arithmetic} pinned=${state.pinned} round=${round} />`}
       </div>
       <div class="side">
-        <${Vote} round=${round} names=${names} isNewest=${state.opened === null} />
-        <${Knobs} knobs=${knobs} settings=${settings} channel=${state.channel} presets=${state.presets} scope=${state.scope} names=${names} />
+        <${Seldom.Vote} round=${round} isNewest=${state.opened === null} knobs=${knobs} settings=${settings}
+          impairments=${state.channel.impairments} />
+        <${Seldom.Knobs} knobs=${knobs} settings=${settings} channel=${state.channel} presets=${state.presets} scope=${state.scope} names=${names} />
+      </div>
+      <div class="lower">
+        <${Seldom.Timeline} rounds=${state.rounds} names=${names} shown=${round?.number} label=${state.label} />
+        <div class="more">
+          <${Seldom.Compare} round=${state.current} names=${names} wanted=${state.compare} scope=${state.scope} />
+          <${Seldom.Radio} round=${round} names=${names} patch=${state.patch} />
+          <${Seldom.Scenario} channel=${state.channel} />
+          <${Seldom.Pictures} cameras=${settings.cameras} />
+        </div>
       </div>
     </main>`;
 }
 
-function drop(event, cameras) {
+// Dismissed, it gives the focus back to where that was when it came.
+function Problem({ text }) {
+  const focused = useRef();
+  const button = useRef();
+  useEffect(() => {
+    if (document.activeElement !== button.current) focused.current = document.activeElement;
+  }, [text]);
+  const dismiss = () => {
+    focused.current.focus();
+    set({ problem: "" });
+  };
+  return html`<p class="problem" role="alert" data-testid="problem">${text} <button type="button" ref=${button} aria-label="dismiss" onClick=${dismiss}>✕</button></p>`;
+}
+
+// Files that are dropped anywhere are pictures; else the browser would leave the page for them.
+function drop(event) {
+  if (!event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
-  show(event.dataTransfer.files, cameras);
+  if (event.type === "drop" && state.settings) show(event.dataTransfer.files, state.settings.cameras);
 }
 
 function Panels() {
@@ -78,20 +108,22 @@ function Panels() {
 
 function Lag({ lag }) {
   if (!lag) return null;
-  return html`<p class="quiet lag" data-testid="lag" data-ms=${lag.ms} data-stages=${lag.stages}>
+  return html`<p class="quiet lag" data-testid="lag" data-round=${lag.round} data-ms=${lag.ms} data-stages=${lag.stages}>
     knob to pictures ${ms(lag.ms)}, of which stages ${ms(lag.stages)}</p>`;
 }
 
-function Key() {
+function Key({ isRefused }) {
   const [key, keep] = useState("");
   const use = (event) => {
     event.preventDefault();
-    setKey(key);
     set({ connection: "lost" });
+    setKey(key.trim());
   };
   return html`<main class="waiting"><h1>Semlink studio</h1><form onSubmit=${use}>
-    <label>API key <input type="password" autocomplete="off" value=${key} onInput=${(event) => keep(event.target.value)} /></label>
-    <button>Use it</button></form></main>`;
+    <label>API key <input type="password" autocomplete="off" required pattern="\\s*[A-Za-z0-9._~+\\/\\-]+=*\\s*" data-testid="key"
+      title="letters, digits, . _ ~ + / - and, at its end, =" value=${key} onInput=${(event) => keep(event.target.value)} /></label>
+    <button data-testid="use-key">Use it</button></form>
+    ${isRefused && html`<p class="failure" role="alert" data-testid="key-refused">this key is not accepted here</p>`}</main>`;
 }
 
 // Once all of a turned knob's pictures are there: how long that took, beside what the slowest camera's stages report.
@@ -100,16 +132,15 @@ function measure() {
   if (turned === null || !round?.is_over || state.awaited !== round.number) return;
   Object.assign(state, { turned: null, awaited: null });
   const views = Object.values(round.views);
-  const stages = Math.max(0, ...views.map((view) => Object.values(view.stages_ms).reduce((sum, each) => sum + each, 0)));
+  const stages = Math.max(0, ...views.map((view) => sumOf(view.stages_ms)));
   Promise.all(views.map((view) => bitmap(view.images.arrived ?? view.images.picture)))
-    .then(() => requestAnimationFrame(() => set({ lag: { ms: performance.now() - turned, stages } })), () => {});
+    .then(() => requestAnimationFrame(() => set({ lag: { ms: performance.now() - turned, stages, round: round.number } })), () => {});
 }
 
+for (const kind of ["dragover", "drop"]) document.addEventListener(kind, drop);
 const place = document.getElementById("studio");
 start(() => {
-  performance.mark("frame");
   render(html`<${App} />`, place);
   measure();
-  performance.measure("studio-frame", "frame");
 });
 render(html`<${App} />`, place);

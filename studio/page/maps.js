@@ -5,6 +5,8 @@ import { cividis, viridis } from "./colormaps.js";
 export const SIDE = 224;
 export const GRID = 14;
 
+export const placeOf = (patch) => `patch ${patch} (row ${Math.floor(patch / GRID)}, column ${patch % GRID})`;
+
 // What each panel shows: its image, and over it its numbers, as shares of their largest under `scale`.
 export const PANELS = {
   picture: { name: "picture", image: "picture" },
@@ -15,17 +17,17 @@ export const PANELS = {
   arrived: { name: "arrived", image: "arrived" },
 };
 
+for (const panel of Object.values(PANELS)) if (panel.colours) panel.gradient = { backgroundImage: gradient(panel.colours) };
+
 const small = new OffscreenCanvas(GRID, GRID);
 const pen = small.getContext("2d", { willReadFrequently: true });
 
 export function draw(canvas, image, panel, values, opacity) {
   const context = canvas.getContext("2d");
   context.globalAlpha = 1;
-  context.filter = values ? "grayscale(1)" : "none";
   if (image) context.drawImage(image, 0, 0, SIDE, SIDE);
   else context.clearRect(0, 0, SIDE, SIDE);
-  context.filter = "none";
-  if (!values) return;
+  if (!image || !values) return;
   paint(values, panel);
   context.imageSmoothingEnabled = false;
   context.globalAlpha = opacity;
@@ -41,6 +43,12 @@ function paint(values, { colours, scale }) {
     pixels.data.set([colours[colour], colours[colour + 1], colours[colour + 2], 255], 4 * at);
   }
   pen.putImageData(pixels, 0, 0);
+}
+
+// Of all subchannels that carry patches.
+export function meanPower({ power, subchannels }) {
+  const sum = (values) => values.reduce((before, value) => before + value, 0);
+  return sum(power.map((each, patch) => each * subchannels[patch])) / sum(subchannels);
 }
 
 export const largest = (values) => values.reduce((most, value) => Math.max(most, value), 0);

@@ -1,9 +1,12 @@
 // Timeline: bits, flips, latency and confidence of all cameras over the rounds, and accuracy where it is known what is
 // to be seen; any round can be opened.
 
-import { html, useEffect, useRef } from "./vendor/htm-preact.js";
+import { useDraft } from "./draft.js";
+import { html, useEffect, useMemo, useRef } from "./vendor/htm-preact.js";
 import { open, set } from "./store.js";
 import { compact } from "./numbers.js";
+import { colour, useTheme } from "./theme.js";
+import { inTurn, notAnyMore } from "./turns.js";
 
 const ROWS = [
   { key: "bits", title: "bits on air", unit: "bit" },
@@ -18,44 +21,70 @@ const ACCURACY = { key: "accuracy", title: "accuracy over the last 20 rounds", u
 const ROUNDS = 20;
 
 export function Timeline({ rounds, names, shown, label }) {
-  const rows = label ? [...ROWS, ACCURACY] : ROWS;
-  const known = [...new Set(rounds.flatMap((round) => Object.values(round.views).map((view) => view.name)))];
-  const newest = rounds.at(-1)?.number ?? 0;
+  const wanted = inLowerCase(label);
+  const rows = wanted ? [...ROWS, ACCURACY] : ROWS;
+  const known = useMemo(() => [...new Set(rounds.flatMap((round) => Object.values(round.views).map((view) => view.name)))], [rounds]);
+  const newest = Math.max(rounds.at(-1)?.number ?? 0, shown ?? 0);
   const oldest = rounds[0]?.number ?? 0;
+  const [draft, move, give] = useDraft(open);
   return html`<section class="panel timeline" data-testid="timeline" aria-label="timeline">
     <h2>Timeline</h2>
     <div class="legend">${names.map((name, number) => html`<span key=${name}><span class="line" style=${stroke(number)}></span>${name}</span>`)}</div>
-    <div class="charts">${rows.map((row) => html`<${Chart} key=${row.key} row=${row} rounds=${rounds} names=${names} label=${label} />`)}</div>
+    <div class="charts">${rows.map((row) => html`<${Chart} key=${row.key} row=${row} rounds=${rounds} names=${names} label=${wanted} />`)}</div>
     <label class="scrub">what is to be seen <input list="labels" data-testid="label" value=${label} placeholder="class, where it is known"
       onInput=${(event) => set({ label: event.target.value })} /></label>
+    ${wanted && !known.some((name) => inLowerCase(name) === wanted) && html`<p class="quiet" role="status" data-testid="not-named">no view of
+      these rounds was taken for “${label}”: an accuracy of 0, if the server has a class of exactly this name</p>`}
     <datalist id="labels">${known.map((name) => html`<option key=${name} value=${name}></option>`)}</datalist>
-    <label class="scrub">round <input type="range" data-testid="scrub" min=${oldest} max=${Math.max(newest, oldest + 1)} value=${shown?.number ?? newest}
-      disabled=${rounds.length < 2} onChange=${(event) => open(Number(event.target.value))} />
-      <output>${shown?.number ?? "–"} of ${newest}</output></label>
+    <label class="scrub">round <input type="range" data-testid="scrub" min=${oldest} max=${Math.max(newest, oldest + 1)} value=${draft ?? shown ?? newest}
+      disabled=${rounds.length < 2} onInput=${(event) => move(Number(event.target.value))}
+      onChange=${(event) => give(Number(event.target.value))} />
+      <output>${draft ?? shown ?? "–"} of ${newest}</output></label>
   </section>`;
 }
+
+const inLowerCase = (name) => name.trim().toLowerCase();
 
 function stroke(number) {
   return { borderTopColor: COLOURS[number % 4], borderTopStyle: number < 4 ? "solid" : "dashed" };
 }
 
+// Drawn anew when a round is over, in turn with the other charts, and only while it is in view.
 function Chart({ row, rounds, names, label }) {
   const place = useRef();
-  const chart = useRef();
+  const drawn = useRef({}); // the chart, what it is to show, whether it is in view
   const cameras = names.join();
+  const isDark = useTheme();
   useEffect(() => {
     const made = new uPlot(options(row, names, place.current.clientWidth), table(row, rounds, names, label), place.current);
-    chart.current = made;
+    drawn.current = { chart: made, isSeen: true };
     const watcher = new ResizeObserver(([entry]) => made.setSize({ width: entry.contentRect.width, height: HEIGHT }));
     watcher.observe(place.current);
+    const seen = new IntersectionObserver((entries) => {
+      drawn.current.isSeen = entries.at(-1).isIntersecting;
+      catchUp(drawn.current);
+    });
+    seen.observe(place.current);
     made.over.addEventListener("click", () => made.cursor.idx !== null && open(made.data[0][made.cursor.idx]));
     return () => {
       watcher.disconnect();
+      seen.disconnect();
+      notAnyMore(made);
       made.destroy();
     };
-  }, [cameras]);
-  useEffect(() => chart.current?.setData(table(row, rounds, names, label)), [rounds, label]);
+  }, [cameras, isDark]);
+  useEffect(() => {
+    drawn.current.table = () => table(row, rounds, names, label);
+    catchUp(drawn.current);
+  }, [rounds, label, cameras]);
   return html`<div class="chart"><h3>${row.title}${row.unit && `, ${row.unit}`}</h3><div ref=${place}></div></div>`;
+}
+
+function catchUp(drawn) {
+  if (!drawn.isSeen || !drawn.table) return;
+  const { chart, table } = drawn;
+  drawn.table = null;
+  inTurn(chart, () => chart.setData(table()));
 }
 
 function table(row, rounds, names, label) {
@@ -63,18 +92,18 @@ function table(row, rounds, names, label) {
   return [rounds.map((round) => round.number), ...names.map(of)];
 }
 
-// Share of a camera's last views that were taken for what they show.
+// Share of a camera's last views that were taken for what they show; label: in lower case.
 function accuracy(rounds, name, label) {
-  return rounds.map((_, at) => {
-    const views = rounds.slice(Math.max(0, at + 1 - ROUNDS), at + 1).map((round) => round.views[name]).filter(Boolean);
-    return views.length ? views.filter((view) => view.name === label).length / views.length : null;
+  const right = rounds.map(({ views }) => views[name] && inLowerCase(views[name].name) === label);
+  return right.map((_, at) => {
+    const known = right.slice(Math.max(0, at + 1 - ROUNDS), at + 1).filter((each) => each !== undefined);
+    return known.length ? known.filter(Boolean).length / known.length : null;
   });
 }
 
 function options(row, names, width) {
-  const ink = getComputedStyle(document.documentElement).getPropertyValue("--quiet");
-  const grid = getComputedStyle(document.documentElement).getPropertyValue("--edge");
-  const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "11px system-ui" };
+  const grid = colour("--edge");
+  const axis = { stroke: colour("--quiet"), grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "11px system-ui" };
   return {
     width: Math.max(width, 120),
     height: HEIGHT,

@@ -205,7 +205,7 @@ class TestEitherDemo:
         assert summary["encoder"] == [
             {
                 "source": "iaq", "method": "incremental", "rho": 0.25, "total_bits": None, "gamma": 1,
-                "design_ber": 0, "threshold": None,
+                "design_ber": 0,
             },
             {"source": "iaq", "rho": 0.125, "total_bits": None},  # the plan has the bits
         ][which]  # fmt: skip

@@ -7,17 +7,21 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from docs_examples import blocks
-from processes import skip_without
+from processes import skip_without, wait_until
 
 pytestmark = pytest.mark.slow
 
 UNCODED = {"access": "none", "design_ber": None}
+PORTS = (8000, 8001, 8002, 50051, 50052)
+"""Of server, emulator and studio, where nothing else is said; connections that go out may get 50052."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 BLOCKS = [block.lstrip("\n") for page in PAGES for block in blocks(page, "bash")]
@@ -29,8 +33,37 @@ def block_with(text: str) -> str:
     return found[0]
 
 
+@contextlib.contextmanager
+def reserved() -> Iterator[None]:
+    """Keeps `PORTS` from connections that go out, as other tests have; processes can listen on them all the same.
+
+    On Linux a socket that is bound and does not listen does that: connect() takes no port that is bound, and
+    another socket may be bound to it where both have SO_REUSEADDR.
+    """
+    with contextlib.ExitStack() as stack:
+        for port in PORTS:
+            held = stack.enter_context(socket.socket())
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            wait_until(lambda held=held, port=port: is_bound(held, port))
+        yield
+
+
+def is_bound(held: socket.socket, port: int) -> bool:
+    """Tries it once; not while a connection that has gone out has the port."""
+    try:
+        held.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
+
+
 def run(script: str, seconds: float) -> str:
     """Runs a block as a person would who has followed `make setup`; returns its standard output."""
+    with reserved():
+        return _run(script, seconds)
+
+
+def _run(script: str, seconds: float) -> str:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for name in ("MAKEFLAGS", "ARGS"):  # else a make within the script takes those of the make around the tests
         environment.pop(name, None)

@@ -139,6 +139,43 @@ async def test_unequal_protection_needs_neither_torch_nor_openvino(server):
         assert running.http.get("/v1/impairments").json()["default"]["access"] == "qam"
 
 
+async def test_symbols_show_as_they_arrived_where_they_are_asked_for(server):
+    sent = frame()
+
+    async def classify(running, number: int) -> pb.ChannelReport:
+        request = pb.ClassifyRequest(frame=sent.to_bytes(), device_id="camera", report_symbols=number)
+        return (await asyncio.to_thread(running.link.Classify, request, timeout=30)).channel
+
+    def put(running, channel: dict[str, object]) -> None:
+        running.http.put("/v1/impairments", json={"default": channel}).raise_for_status()
+
+    with emulator(server.address, "--channel", "rayleigh", "--snr", "10", "--order", "16") as running:
+        await asyncio.to_thread(wait_until, lambda: running.is_ready)
+        assert not (await classify(running, 0)).HasField("constellation")
+        shown = (await classify(running, 100)).constellation
+        unasked, asked = (each.frame for each in server.requests)
+        assert unasked == asked != sent.to_bytes()
+        assert (len(shown.symbols), shown.order, shown.total) == (8 * 100, 16, sent.payload_bits // 4)
+        assert 0 < len(shown.wrong) < 100
+        for number in (4097, 2**32 - 1):
+            with pytest.raises(grpc.RpcError) as refused:
+                await classify(running, number)
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert refused.value.details() == f"report_symbols must be at most 4096, not {number}"
+
+        # Of two emulators in a row, the one shows symbols that has some; of two, the second.
+        with emulator(running.grpc_address, "--channel", "bsc", "--ber", "0") as first:
+            await asyncio.to_thread(wait_until, lambda: first.is_ready)
+            both = await classify(first, 100)
+            assert (both.impairment, both.constellation) == ("bsc+rayleigh", shown)
+            put(first, {"type": "awgn", "snr_db": 20, "order": 4})
+            both = await classify(first, 100)
+            assert (both.impairment, both.constellation.order) == ("awgn+rayleigh", 16)
+            put(running, {"type": "none"})
+            both = await classify(first, 100)
+            assert (both.impairment, both.constellation.order) == ("awgn+none", 4)
+
+
 async def test_a_lost_header_is_told_with_what_it_cost_and_a_stronger_try_gets_through(server):
     opinion = opinion_frame(Belief.of([0.1, 0.6, 0.3])).to_bytes()
     flags = ("--channel", "bsc", "--ber", "0.2", "--access", "ldpc", "--code-ber", "0.01")

@@ -119,7 +119,7 @@ class Upstream(link_pb2_grpc.LinkServiceServicer, link_pb2_grpc.ChannelServiceSe
         self.metadata.append(dict(context.invocation_metadata()))
         context.add_callback(lambda: None if context.is_active() else self.cancelled.set())
         self.entered.set()
-        self.hold.wait(10)
+        self.hold.wait(60)
         if self.error:
             context.set_trailing_metadata(self.hint)
             context.abort(*self.error)
@@ -490,7 +490,7 @@ def assert_unavailable(error: grpc.RpcError, address: str) -> None:
 def test_an_upstream_that_dies_under_a_call_is_told_and_found_again(emulator, upstream, frame):
     upstream.hold.clear()
     under_way = emulator.link.Classify.future(request(frame), timeout=10)
-    assert upstream.entered.wait(5)
+    assert upstream.entered.wait(60)
     upstream.stop()
     with pytest.raises(grpc.RpcError) as error:
         under_way.result()
@@ -518,7 +518,7 @@ def test_an_upstream_that_is_killed_under_a_call_is_told(upstream, frame):
     with running(upstream.address) as second, running(second.grpc_address) as first:
         upstream.hold.clear()
         under_way = first.link.Classify.future(request(frame), timeout=10)
-        assert upstream.entered.wait(5)
+        assert upstream.entered.wait(60)
         second.process.kill()
         with pytest.raises(grpc.RpcError) as error:
             under_way.result()
@@ -529,9 +529,9 @@ def test_a_call_that_the_device_gives_up_is_cancelled_upstream(emulator, upstrea
     cancelled = emulator.metric('semlink_channel_frames_total{outcome="cancelled"}')
     upstream.hold.clear()
     under_way = emulator.link.Classify.future(request(frame), timeout=10)
-    assert upstream.entered.wait(5)
+    assert upstream.entered.wait(60)
     under_way.cancel()
-    assert upstream.cancelled.wait(2)
+    assert upstream.cancelled.wait(60)
     wait_until(lambda: emulator.metric('semlink_channel_frames_total{outcome="cancelled"}') == cancelled + 1)
 
 
@@ -616,13 +616,13 @@ def test_sigterm_lets_the_call_under_way_end(upstream, frame):
     with running(upstream.address, *flags, without_vision=False) as emulator:
         upstream.hold.clear()
         under_way = emulator.link.Classify.future(request(frame), timeout=20)
-        assert upstream.entered.wait(5)
+        assert upstream.entered.wait(60)
         assert 7 < upstream.remaining[0] < 9.5
         emulator.process.send_signal(signal.SIGTERM)
         wait_until(lambda: not accepts(emulator.grpc_address))
         upstream.hold.set()
         assert under_way.result().channel.impairment == "none"
-        assert emulator.process.wait(10) == 0
+        assert emulator.process.wait(60) == 0
         assert emulator.process.stdout.read() == ""
         logs = [json.loads(line) for line in emulator.logs.splitlines() if line.startswith("{")]
     assert [line["event"] for line in logs if line["level"] in ("warning", "error")] == []

@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 from PIL import Image
-from scripted_link import serving, unused_address
+from scripted_link import serving, until, unused_address
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
@@ -86,12 +86,6 @@ class ScriptedLink(link_pb2_grpc.LinkServiceServicer):
         await asyncio.Event().wait()
 
 
-async def until(condition, seconds=60.0):
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 class CountingEncoder:
     def __init__(self, encoder):
         self.encoder, self.done = encoder, 0
@@ -117,12 +111,6 @@ def device(encoder):
         return Device(settings, Credentials(), encoder, source or Photos(photos), stop or asyncio.Event())
 
     return make
-
-
-@pytest.fixture
-def reports(capsys):
-    # structlog's default, which holds here, prints logs beside them.
-    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
 
 
 @pytest.fixture

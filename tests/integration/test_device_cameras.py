@@ -2,14 +2,13 @@
 
 import asyncio
 import io
-import json
 import os
 
 import grpc
 import numpy as np
 import pytest
 from PIL import Image
-from scripted_link import serving, unused_address
+from scripted_link import serving, until, unused_address
 from structlog.testing import capture_logs
 
 from device.device import Device
@@ -72,17 +71,6 @@ def device(encoder):
         return Device(told, Credentials(), encoder, source, stop or asyncio.Event(), clock=clock or Clock())
 
     return make
-
-
-@pytest.fixture
-def reports(capsys):
-    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-
-
-async def until(condition, seconds=60.0):
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 # A camera that starts anew

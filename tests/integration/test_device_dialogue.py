@@ -13,7 +13,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 from pydantic import SecretBytes
-from scripted_link import serving, unused_address
+from scripted_link import serving, until, unused_address
 from structlog.testing import capture_logs
 
 from device.device import Device
@@ -138,17 +138,6 @@ def device():
         return StoreAndForward(made, Spool(spool, 64 << 20)) if spool else made
 
     return make
-
-
-@pytest.fixture
-def reports(capsys):
-    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-
-
-async def until(condition, seconds=60.0):
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def held(path):

@@ -1,7 +1,6 @@
 """A device that plans its frames, a real emulator that holds its channel, and a script for a server."""
 
 import asyncio
-import json
 from contextlib import asynccontextmanager
 
 import grpc
@@ -68,12 +67,6 @@ def put(emulator, kind, **parameters):
 def device(encoder, address, **settings):
     given = {"images": ["chelsea"], "object_id": "cup", "retry_seconds": 20, "plan": "ia-qsmpa"} | settings
     return Device(DeviceSettings(to=address, **given), Credentials(), encoder, Photos([CAT]), asyncio.Event())
-
-
-@pytest.fixture
-def reports(capsys):
-    # structlog's default, which holds here, prints logs beside them.
-    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
 
 
 async def test_a_planned_view_becomes_a_report_with_power_and_latency(encoder, reports):

@@ -20,7 +20,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from relay import Relay
-from scripted_link import serving, unused_address
+from scripted_link import serving, until, unused_address
 from structlog.testing import capture_logs
 
 from device import uplink as device_uplink
@@ -99,12 +99,6 @@ class LonelyLink(CountingLink):
         await asyncio.Event().wait()
 
 
-async def until(condition, seconds=120.0):
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 def held(path):
     """Frame ids in a spool, whoever uses it."""
     return [line["frame_id"] for line in list(spool_contents(path))[1:]]
@@ -131,11 +125,6 @@ def device(encoder, path):
         return StoreAndForward(made, Spool(path, spool_bytes))
 
     return make
-
-
-@pytest.fixture
-def reports(capsys):
-    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
 
 
 async def test_what_a_dead_link_leaves_is_sent_first_by_the_next_process(device, reports, path):

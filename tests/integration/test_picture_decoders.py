@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scripted_link import until
 
 import server.pictures
 from semlink.vision import picture_worker
@@ -44,12 +45,6 @@ async def running() -> AsyncIterator[PictureDecoders]:
 
 def ids(decoders: PictureDecoders) -> set[int]:
     return {process._process.pid for process in decoders._all}
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def replaced(decoders: PictureDecoders) -> float:
@@ -85,7 +80,7 @@ async def test_a_process_knows_no_secrets(monkeypatch):
 
 
 async def test_stopped_processes_are_replaced_and_their_pictures_decoded_by_others(monkeypatch):
-    monkeypatch.setattr(server.pictures, "BEGIN_SECONDS", 0.2)
+    monkeypatch.setattr(server.pictures, "BEGIN_SECONDS", 1.0)
     async with running() as decoders:
         before = ids(decoders)
         for process in before:
@@ -147,6 +142,17 @@ async def test_a_process_that_dies_amid_a_picture_is_replaced():
             with contextlib.suppress(DecoderLost):  # or another had it, as its process had not begun
                 await lost
         await decoders.decode(CAT)
+
+
+async def test_a_process_that_says_what_none_does_is_replaced(monkeypatch):
+    async with running() as decoders:
+        before = ids(decoders)
+        with monkeypatch.context() as patched:
+            patched.setattr(picture_worker, "MAX_REFUSAL_BYTES", 0)
+            with pytest.raises(DecoderLost):
+                await decoders.decode(b"no picture")
+        assert (await decoders.decode(CAT)).item.shape == (224, 224, 3)
+        assert len(ids(decoders) & before) < len(before)
 
 
 async def test_processes_that_died_idle_are_not_asked():

@@ -99,6 +99,14 @@ def descendants(pid: int) -> dict[int, str]:
     return {each: names[each] for each in found - {pid}}
 
 
+def command_of(process: int) -> str:
+    """Of a process that runs; empty of one that has ended."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
 def replicas(server: Running) -> set[int]:
     return {pid for pid, name in descendants(server.process.pid).items() if name.startswith("ray::ServeReplica")}
 
@@ -307,6 +315,5 @@ def test_sigterm_ends_all_of_it(server):
     assert len(started) > 4
     server.process.terminate()
     assert server.process.wait(60) == 0
-    wait_until(lambda: not any(Path(f"/proc/{pid}/cmdline").read_text() if Path(f"/proc/{pid}").exists() else ""
-                               for pid in started), 30)  # fmt: skip
+    wait_until(lambda: not any(map(command_of, started)), 60)
     assert '"event": "stopped"' in server.logs

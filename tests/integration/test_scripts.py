@@ -15,6 +15,7 @@ SCRIPTS = {
     "semlink-server": "server",
     "semlink-channel": "channel_emulator",
     "semlink-device": "device",
+    "semlink-studio": "studio",
 }
 
 

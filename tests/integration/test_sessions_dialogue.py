@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from session_stores import Eye, RedisStore, add, memory_store, recognition, until, until_waiting
+from session_stores import Eye, add, recognition, until, until_waiting
 
 from semlink.decision.asking import Ask, ViewState
 from server.batching import Recognition
@@ -24,17 +24,6 @@ def ask_unsure(views: Sequence[ViewState]) -> list[Ask]:
         for number, view in enumerate(views)
         if view.may_be_asked and not view.looks and view.belief.confidence < 0.5
     ]
-
-
-@pytest.fixture(params=["memory", "redis"])
-async def store(request):
-    if request.param == "redis":
-        made = RedisStore(request.getfixturevalue("redis_server"))
-        yield made
-        await made.close()
-    else:
-        with memory_store() as made:
-            yield made
 
 
 async def opine(kept: Sessions, device: str, label: int, confidence: float, *, more: int = ON_WISH, **others):

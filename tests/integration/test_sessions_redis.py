@@ -171,7 +171,7 @@ class TestServerThatDies:
         assert vote == Vote(7, "class 7", 1, 1)
 
     async def test_while_it_works_it_keeps_its_view(self, store, monkeypatch):
-        lease = 1.5
+        lease = 3.0
         monkeypatch.setattr(redis, "LEASE_SECONDS", lease)
         monkeypatch.setattr(sessions, "LEASE_SECONDS", lease / 5)  # by which it is renewed
         one, other, eye, unused = store(), store(), Eye(held=True), Eye()

@@ -1,19 +1,26 @@
 """A browser for tests of the studio's page: the distribution's Chromium, which reaches loopback alone."""
 
+import contextlib
+import json
 import os
+import re
 import shutil
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import httpx
 import pytest
+from processes import wait_until
 
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-)  # fmt: skip
-LOOPBACK = ("http://127.0.0.1:", "blob:http://127.0.0.1:", "data:")
+from benchmarks.chromium import FLAGS
+from benchmarks.page_trace import tracing
+
+ANSWER_SECONDS = 180
+LOOPBACK = ("http://127.0.0.1:", "https://127.0.0.1:", "blob:http://127.0.0.1:", "data:")
 
 
 def chromium() -> str:
@@ -47,6 +54,10 @@ class Watched:
         finally:
             context.close()
 
+    def tracing(self, page, path):
+        """Within the context, a performance trace of a page is recorded into a file."""
+        return tracing(self._browser, page, path)
+
     def _let_pass(self, route):
         if route.request.url.startswith(LOOPBACK):
             route.continue_()
@@ -56,14 +67,15 @@ class Watched:
 
     def _heard(self, message):
         if message.type in ("error", "warning") and not message.text.startswith(tuple(self.expected)):
-            self.problems.append(message.text)
+            self.problems.append(f"{message.text} ({message.location['url']})")
 
 
 @contextmanager
 def browsing() -> Iterator[Watched]:
     program = chromium()
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=1000 * ANSWER_SECONDS)  # other tests run beside
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
         try:
@@ -72,17 +84,109 @@ def browsing() -> Iterator[Watched]:
             browser.close()
 
 
-def child_processes(process: int) -> dict[int, str]:
-    """Process ids and command lines of a process's children."""
+@contextmanager
+def running_studio(out, *flags, port=0, **environment) -> Iterator[tuple[str, subprocess.Popen]]:
+    """A studio, its HOST:PORT and its process, with its logs in `out`; it leaves no process behind."""
+    command = [sys.executable, "-m", "studio", "--http-port", str(port), "--out", str(out), *map(str, flags)]
+    with open(out / "studio.log", "ab") as logs:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=logs, env=os.environ | {"HF_HUB_OFFLINE": "1"} | environment
+        )
+        try:
+            yield json.loads(process.stdout.readline())["http"], process
+        finally:
+            left = descendants(process.pid)
+            process.send_signal(signal.SIGTERM)
+            process.wait(
+                60
+            )  # it has 5 s for requests, 5 s for its forks and 10 s for all processes, on a free machine
+            assert not [pid for pid in left if Path(f"/proc/{pid}").exists()], "processes are left behind"
+            assert process.returncode == 0
+
+
+def processes_of(url: str) -> dict[str, int]:
+    """Process ids of what a studio runs, by name."""
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        return {each["name"]: each["pid"] for each in client.get("/v1/state").json()["processes"]}
+
+
+def descendants(process: int) -> set[int]:
+    """Process ids of those that a process has started, and of those that they have."""
     if sys.platform != "linux":
         pytest.skip("processes are read from /proc")
-    found = {}
+    parents = {}
     for entry in os.listdir("/proc"):
-        if entry.isdecimal():
-            try:
-                with open(f"/proc/{entry}/stat") as stat, open(f"/proc/{entry}/cmdline") as command:
-                    if int(stat.read().rpartition(")")[2].split()[1]) == process:
-                        found[int(entry)] = command.read().replace("\0", " ")
-            except OSError:
-                continue
-    return found
+        with contextlib.suppress(OSError):
+            if entry.isdecimal():
+                parents[int(entry)] = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
+    found, size = {process}, 0
+    while len(found) > size:
+        size = len(found)
+        found |= {pid for pid, parent in parents.items() if parent in found}
+    return found - {process}
+
+
+def has_ended(process: int) -> bool:
+    """Whether a process has, by its id; also where nobody has asked how, as with one whose parent has died."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def until(page, condition) -> None:
+    """Waits for a condition, which the page goes on meanwhile to fulfil; its policy forbids wait_for_function."""
+    wait_until(lambda: (page.wait_for_timeout(25), condition())[1], ANSWER_SECONDS)
+
+
+def round_of(page) -> int:
+    """Number of the round whose view the first camera shows; 0 while it shows none, as where a round failed."""
+    return int(page.get_by_test_id("camera-1").get_attribute("data-round") or 0)
+
+
+def shown(page) -> int:
+    """Number of the newest round that all show, and the vote; 0: there is none."""
+    return page.evaluate(
+        "Math.min(...['vote', 'camera-1', 'camera-2', 'camera-3', 'camera-4'].map(name =>"
+        " Number(document.querySelector(`[data-testid=${name}]`)?.dataset.round ?? 0)))"
+    )
+
+
+def answered(page, after) -> int:
+    """Waits until all have answered in a round later than `after`, and it is voted on; returns its number."""
+    until(page, lambda: shown(page) > after)
+    return round_of(page)
+
+
+def at_rest(page) -> int:
+    """Waits until the newest round is over, and all of it is shown; returns its number."""
+    newest = "fetch('v1/state').then(answer => answer.json()).then(({ round }) => round?.is_over && round.number)"
+    until(page, lambda: page.evaluate(newest) == shown(page))
+    return round_of(page)
+
+
+def texts_of(element) -> Callable[[], list[str]]:
+    """Reads every text that an element shows from now on, however briefly; `expect` looks twice a second."""
+    texts = element.evaluate_handle("""element => {
+        const texts = [];
+        new MutationObserver(() => texts.push(element.textContent)).observe(
+            element, { characterData: true, childList: true, subtree: true });
+        return texts;
+    }""")
+    return lambda: texts.evaluate("texts => texts")
+
+
+def is_started_anew(page, url, **before: int) -> None:
+    """Waits until processes have other ids than before."""
+    until(page, lambda: all(processes_of(url)[name] not in (None, pid) for name, pid in before.items()))
+
+
+def drawn(page) -> None:
+    """Waits until the page has drawn what it knows."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def number(tile, name) -> int:
+    """What a tile says of a number of bits."""
+    text = tile.locator("dl.bits div", has_text=name).locator("dd").inner_text()
+    return int(re.sub(r"\D", "", text))

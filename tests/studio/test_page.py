@@ -1,89 +1,19 @@
 """The studio in a real browser: six processes, a page, every knob. One of each for all tests."""
 
-import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import httpx
 import pytest
-from browser import browsing, child_processes, chromium
+from browser import answered, at_rest, drawn, is_started_anew, number, processes_of, round_of, texts_of, until
 from playwright.sync_api import expect
-from processes import wait_until
 
 from semlink.vision.photos import find_photos
 
-ANSWER_SECONDS = 60
-SIDES = ("left", "right")
 WIDTHS = (360, 1280, 2560)
 SERIOUS = ("serious", "critical")
-
-expect.set_options(timeout=1000 * ANSWER_SECONDS)  # other tests run beside
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory, offline):
-    chromium()
-    out = tmp_path_factory.mktemp("studio")
-    command = [sys.executable, "-m", "studio", "--http-port", "0", "--out", str(out)]
-    with tempfile.TemporaryFile() as logs:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=logs, env=os.environ | {"HF_HUB_OFFLINE": "1"}
-        )
-        try:
-            address = json.loads(process.stdout.readline())["http"]
-            yield f"http://{address}/", process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            left = child_processes(process.pid)
-            process.wait(20)
-            assert not [pid for pid in left if Path(f"/proc/{pid}").exists()], "processes are left behind"
-            assert process.returncode == 0
-
-
-@pytest.fixture(scope="module")
-def browser(studio):
-    with browsing() as watched:
-        yield watched
-
-
-@pytest.fixture(scope="module")
-def page(browser, studio):
-    with browser.page(studio[0]) as page:
-        answered(page, 0)
-        yield page
-    assert not browser.foreign
-    assert not browser.problems
-
-
-def round_of(page) -> int:
-    return int(page.get_by_test_id("camera-1").get_attribute("data-round"))
-
-
-def answered(page, after):
-    """Waits until all have answered in a round later than `after`, and it is voted on; returns its number."""
-
-    def is_over():
-        # By hand: the page's policy forbids what wait_for_function does.
-        page.wait_for_timeout(25)
-        numbers = page.evaluate(
-            "['vote', 'camera-1', 'camera-2', 'camera-3', 'camera-4'].map(name =>"
-            " Number(document.querySelector(`[data-testid=${name}]`)?.dataset.round ?? 0))"
-        )
-        return min(numbers) > after
-
-    wait_until(is_over, ANSWER_SECONDS)
-    return round_of(page)
-
-
-def number(tile, name) -> int:
-    """What a tile says of a number of bits."""
-    text = tile.locator("dl.bits div", has_text=name).locator("dd").inner_text()
-    return int(re.sub(r"\D", "", text))
 
 
 def test_every_camera_answers(page):
@@ -111,6 +41,7 @@ def test_a_knob_answers_at_once(page):
 def test_the_channel_is_set_for_one_camera(page):
     before = round_of(page)
     page.get_by_test_id("scope").select_option("camera-2")
+    drawn(page)
     page.get_by_test_id("knob-ber").fill("0")
     answered(page, before)
     assert number(page.get_by_test_id("camera-2"), "flipped") == 0
@@ -120,17 +51,6 @@ def test_the_channel_is_set_for_one_camera(page):
     answered(page, before)
     assert number(page.get_by_test_id("camera-2"), "flipped") > 0
     page.get_by_test_id("scope").select_option("default")
-
-
-def test_what_is_out_of_range_is_refused_and_told(page, browser):
-    browser.expected = ("Failed to load resource: the server responded with a status of 422",)
-    page.get_by_test_id("knob-rho").fill("7")
-    expect(page.get_by_test_id("problem")).to_contain_text("rho: must be at most 1")
-    before = round_of(page)
-    page.get_by_test_id("knob-rho").fill("0.2")
-    answered(page, before)
-    expect(page.get_by_test_id("problem")).to_have_count(0)
-    browser.expected = ()
 
 
 def test_another_source_coder_has_its_own_knobs(page):
@@ -149,49 +69,6 @@ def test_another_source_coder_has_its_own_knobs(page):
     expect(page.get_by_test_id("knob-policy")).to_have_value("all")
 
 
-def test_frozen_noise_stays_and_a_step_meets_other_noise(page):
-    page.get_by_test_id("freeze").click()
-    expect(page.get_by_test_id("freeze")).to_have_attribute("aria-pressed", "true")
-    found = []
-    for is_last in (False, False, True):
-        if is_last:
-            page.get_by_test_id("freeze").click()
-            expect(page.get_by_test_id("freeze")).to_have_attribute("aria-pressed", "false")
-        before = round_of(page)
-        page.get_by_test_id("step").click()
-        answered(page, before)
-        found.append([number(page.get_by_test_id(f"camera-{n}"), "flipped") for n in (1, 2, 3, 4)])
-    assert found[0] == found[1] != found[2]
-
-
-def test_a_past_round_opens_and_plays_again_bit_for_bit(page):
-    newest = round_of(page)
-    page.get_by_test_id("scrub").fill("1")
-    expect(page.get_by_test_id("vote")).to_contain_text("round 1,")
-    assert number(page.get_by_test_id("camera-1"), "payload") == 224 * 224 * 3 * 8 // 4
-    page.get_by_test_id("replay").click()
-    answered(page, newest)
-    expect(page.get_by_test_id("identical")).to_have_text("every bit arrived as it did then")
-    expect(page.get_by_test_id("vote")).to_contain_text("plays round 1 again")
-
-
-def test_rounds_run_and_pause(page, record_property):
-    before = round_of(page)
-    page.get_by_test_id("knob-every").fill("0")
-    page.get_by_test_id("run").click()
-    answered(page, before + 3)
-    page.get_by_test_id("run").click()
-    expect(page.get_by_test_id("run")).to_have_text("Run")
-    assert page.get_by_test_id("timeline").locator("canvas").count() == 4
-    page.get_by_test_id("label").fill("Egyptian cat")
-    expect(page.get_by_test_id("timeline").locator("canvas")).to_have_count(5)
-    page.get_by_test_id("label").fill("")
-    # Not compared with the bar here, where other tests run beside: benchmarks/studio.py does.
-    frames = page.evaluate("performance.getEntriesByName('studio-frame').map(each => each.duration)")
-    record_property("script_ms_median", sorted(frames)[len(frames) // 2])
-    assert len(frames) > 3
-
-
 def test_a_hovered_patch_is_outlined_everywhere_also_by_keys(page):
     tile = page.get_by_test_id("camera-1")
     tile.locator(".canvas").first.hover()
@@ -205,6 +82,29 @@ def test_a_hovered_patch_is_outlined_everywhere_also_by_keys(page):
     expect(tile.get_by_test_id("patch")).to_contain_text("row 1, column 0")
 
 
+def test_a_clicked_patch_shows_its_arithmetic_also_by_keys(page):
+    canvas = page.get_by_test_id("camera-2").locator(".canvas").nth(2)
+    box = canvas.bounding_box()
+    canvas.click(position={"x": 7.5 / 14 * box["width"], "y": 7.5 / 14 * box["height"]})
+    arithmetic = page.get_by_test_id("arithmetic")
+    expect(arithmetic.get_by_role("heading").first).to_contain_text("camera-2, patch 105 (row 7, column 7)")
+    maps = page.evaluate(
+        "fetch('v1/state').then(answer => answer.json()).then(state => state.round.views['camera-2'].maps)"
+    )
+    bits, flips = int(maps["bits"][105]), int(maps["flips"][105])
+    expect(arithmetic).to_contain_text(f"768 values · {bits} bit = {768 * bits:,} bit of payload")
+    expect(arithmetic).to_contain_text(f"{flips} bit of {768 * bits:,} arrived inverted")
+    expect(arithmetic.locator("li")).to_have_count(6)
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(arithmetic.get_by_role("heading").first).to_contain_text("camera-2, patch 106")
+    page.keyboard.press("Escape")
+    expect(arithmetic).to_have_count(0)
+    page.get_by_test_id("vote").hover()
+    canvas.blur()
+
+
 def test_an_address_shows_the_same_again(page, browser, studio):
     before = round_of(page)
     address = page.url
@@ -214,28 +114,6 @@ def test_an_address_shows_the_same_again(page, browser, studio):
     with browser.page(address) as other:
         expect(other.get_by_test_id("channel")).to_have_value("bsc")
     expect(page.get_by_test_id("channel")).to_have_value("bsc")
-
-
-def test_an_equation_is_there_on_demand(page):
-    page.get_by_role("button", name="about gamma").click()
-    expect(page.locator(".about math mfrac")).to_be_visible()
-    page.get_by_role("button", name="about gamma").click()
-
-
-def test_two_links_are_compared_over_equal_bits(page):
-    page.get_by_text("Compare two links").click()
-    right = page.get_by_test_id("compared-right")
-    for name in ("fixed", "iaq behind LDPC"):
-        page.get_by_test_id("compare-right").select_option(name)
-        expect(right.locator("h3")).to_have_text(f"right: {name}")
-        left, bits = (int(page.get_by_test_id(f"compared-{side}").get_attribute("data-bits")) for side in SIDES)
-        assert 0.9 * left < bits <= left
-    assert number(right, "flipped") == 0
-    expect(page.get_by_test_id("curves").locator("canvas")).to_be_visible()
-    page.get_by_test_id("divider").fill("0.2")
-    expect(page.locator(".divider")).to_have_css("left", re.compile(r"\d"))
-    page.get_by_test_id("compare-camera").select_option("2")
-    page.get_by_text("Compare two links").click()
 
 
 def test_the_radio_view_shows_subchannels_and_blocks(page):
@@ -255,21 +133,56 @@ def test_the_radio_view_shows_subchannels_and_blocks(page):
 
 
 def test_a_scenario_plays_pauses_and_is_scrubbed(page):
-    before = round_of(page)
     page.get_by_text("Scenario", exact=True).click()
+    page.get_by_test_id("preset-burst").click()
+    expect(page.get_by_test_id("scenario")).to_contain_text("control plane: default: burst")
     page.get_by_test_id("scenario-bursts").click()
-    answered(page, before)
     expect(page.get_by_test_id("channel")).to_have_value("none")  # its first step: clear
     page.get_by_test_id("scenario-play").click()
     expect(page.get_by_test_id("scenario-play")).to_have_text("Play")
-    before = round_of(page)
     page.get_by_test_id("scenario-position").fill("5")
-    answered(page, before)
     expect(page.get_by_test_id("channel")).to_have_value("burst")
     expect(page.get_by_test_id("scenario-step")).to_have_text("step 2 of 5")
     page.get_by_test_id("scenario-loop").click()
     expect(page.get_by_test_id("scenario-loop")).not_to_be_checked()
     expect(page.get_by_test_id("scenario")).to_contain_text("scenario loop off")
+    expect(page.get_by_test_id("scenario")).to_contain_text("scenario: default: burst")
+    page.get_by_test_id("scenario-remove").click()
+    expect(page.get_by_test_id("scenario-play")).to_have_count(0)
+    page.get_by_text("Scenario", exact=True).click()
+
+
+def test_a_scenario_is_scrubbed_while_it_plays(page, browser, studio):
+    """And where a change of it is refused, what holds is there again."""
+    page.get_by_text("Scenario", exact=True).click()
+    page.get_by_test_id("scenario-bursts").click()
+    expect(page.get_by_test_id("scenario-play")).to_have_text("Pause")
+    position = page.get_by_test_id("scenario-position")
+    position.scroll_into_view_if_needed()
+    box = position.bounding_box()
+    with httpx.Client(base_url=studio[0], trust_env=False, timeout=60) as client:
+        page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2)
+        there = position.input_value()
+        began = client.get("/v1/channel/scenario").json()["position"]
+        until(page, lambda: client.get("/v1/channel/scenario").json()["position"] != began)
+    with page.expect_response("**/v1/channel/scenario") as answer:
+        page.mouse.up()
+    assert answer.value.request.post_data_json == {"position": float(there)}
+    assert float(there) > 10
+    browser.expected = ("Failed to load resource: the server responded with a status of 503",)
+    away = {"status": 503, "json": {"detail": "the channel emulator does not answer: is it running?"}}
+    page.route("**/v1/channel/scenario", lambda route: route.fulfill(**away))
+    page.get_by_test_id("scenario-loop").click()
+    expect(page.get_by_test_id("problem")).to_contain_text("does not answer")
+    expect(page.get_by_test_id("scenario-loop")).to_be_checked()
+    page.unroute("**/v1/channel/scenario")
+    browser.expected = ()
+    file = page.get_by_test_id("scenario-file")
+    file.set_input_files({"name": "scenario.json", "mimeType": "application/json", "buffer": b"?"})
+    expect(page.get_by_test_id("problem")).to_contain_text("the file holds no JSON")
+    expect(file).to_have_value("")  # so that it may be chosen again
     page.get_by_test_id("scenario-remove").click()
     expect(page.get_by_test_id("scenario-play")).to_have_count(0)
     page.get_by_text("Scenario", exact=True).click()
@@ -277,51 +190,130 @@ def test_a_scenario_plays_pauses_and_is_scrubbed(page):
 
 def test_what_others_tell_the_emulator_shows(page, studio):
     before = round_of(page)
-    with httpx.Client(base_url=studio[0], trust_env=False) as client:
+    with httpx.Client(base_url=studio[0], trust_env=False, timeout=60) as client:
         client.patch("/v1/channel/impairments", json={"default": {"preset": "paper"}}).raise_for_status()
     answered(page, before)
     expect(page.get_by_test_id("knob-ber")).to_have_value("0.05")
 
 
-def test_own_pictures_are_seen_four_ways_or_one_each(page):
+def test_own_pictures_are_seen_four_ways_or_one_each(page, studio):
     photos = [str(path) for path in find_photos(["coffee", "astronaut"])]
     page.get_by_text("Own pictures").click()
     before = round_of(page)
     page.get_by_test_id("picture-files").set_input_files(photos[0])
     answered(page, before)
     expect(page.get_by_test_id("camera-1").locator(".classes")).to_contain_text("espresso")
-    before = round_of(page)
     page.get_by_test_id("picture-files").set_input_files(photos)
-    answered(page, before + 1)
+    expect(page.get_by_test_id("picture-files")).to_have_value("")  # so that the same may be chosen again
     expect(page.get_by_test_id("camera-2").locator(".classes")).not_to_contain_text("espresso")
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("picture-camera").click()
     page.get_by_label("what the camera sees").evaluate(
         "video => video.readyState > 1 || new Promise(done => video.addEventListener('loadeddata', done))"
     )
     page.get_by_test_id("picture-take").click()
     answered(page, before)
-    page.get_by_test_id("picture-camera").click()
+    before = round_of(page)
+    page.get_by_test_id("picture-forget").click()
+    answered(page, before)
+    with httpx.Client(base_url=studio[0], trust_env=False, timeout=60) as client:
+        number = client.post(f"/v1/rounds/{before}/replay").raise_for_status().json()["number"]
+        assert client.get(f"/v1/rounds/{number}").json()["identical"]  # its picture is held
+    track = page.get_by_label("what the camera sees").evaluate_handle("video => video.srcObject.getTracks()[0]")
+    page.get_by_text("Own pictures").click()
+    until(page, lambda: track.evaluate("track => track.readyState") == "ended")
+    expect(page.get_by_test_id("picture-camera")).to_have_attribute("aria-pressed", "false")
+
+
+def test_what_became_of_each_of_several_files_is_said_at_the_end(page, browser, studio):
+    browser.expected = ("Failed to load resource: the server responded with a status of 400",)
+    coffee, astronaut = (path.read_bytes() for path in find_photos(["coffee", "astronaut"]))
+
+    def file(name, data=astronaut, kind="image/png"):
+        return {"name": name, "mimeType": kind, "buffer": data}
+
+    def seen(holds):
+        """Digests of the pictures that the cameras look at, in their order, once four are there and it holds."""
+        found = []
+
+        def is_there():
+            views = page.request.get(f"{studio[0]}v1/state").json()["round"]["views"]
+            found[:] = [view["images"]["picture"] for _, view in sorted(views.items())]
+            return len(found) == 4 and holds(found)
+
+        until(page, is_there)
+        return found
+
+    page.get_by_text("Own pictures").click()
+    before = at_rest(page)
+    page.get_by_test_id("picture-forget").click()
+    answered(page, before)
+    first, problem = seen(bool), page.get_by_test_id("problem")
+    chosen = [file("first.png", b"?"), file("2.png", coffee), file("of a phone.heic", kind="image/heic")]
+    page.get_by_test_id("picture-files").set_input_files([*chosen, file("3.png"), file("4.png"), file("5.png")])
+    expect(problem).to_contain_text("5.png: more pictures than cameras, which are 4")
+    expect(problem).to_contain_text("of a phone.heic: a picture is a JPEG, PNG or WebP")
+    expect(problem).to_contain_text("first.png: ")
+    several = seen(lambda found: not {*found[1:]} & {*first})
+    assert several[0] == first[0]
+    page.get_by_test_id("picture-files").set_input_files([chosen[1], chosen[2]])
+    expect(problem).to_have_text(re.compile("^of a phone.heic: a picture is a JPEG, PNG or WebP file"))
+    seen(lambda found: found == [several[1], *several[1:]])
     before = round_of(page)
     page.get_by_test_id("picture-forget").click()
     answered(page, before)
     page.get_by_text("Own pictures").click()
+    browser.expected = ()
+
+
+def test_a_browser_that_has_no_camera_says_so(browser, studio):
+    """As over plain HTTP from another machine."""
+    with browser.page("about:blank") as other:
+        other.add_init_script("Object.defineProperty(Navigator.prototype, 'mediaDevices', { value: undefined })")
+        other.goto(studio[0])
+        other.get_by_text("Own pictures").click()
+        other.get_by_test_id("picture-camera").click()
+        expect(other.get_by_test_id("problem")).to_contain_text("no camera can be opened")
+        expect(other.get_by_test_id("picture-camera")).to_have_attribute("aria-pressed", "false")
+
+
+def test_files_are_dropped_anywhere_and_text_into_fields(page):
+    dropped = """(target, isFile) => {
+        const dataTransfer = new DataTransfer();
+        if (isFile) dataTransfer.items.add(new File(["?"], "notes.txt", { type: "text/plain" }));
+        else dataTransfer.setData("text/plain", "cat");
+        const options = { dataTransfer, bubbles: true, cancelable: true };
+        return ["dragover", "drop"].map((kind) => !target.dispatchEvent(new DragEvent(kind, options)));
+    }"""
+    problem = page.get_by_test_id("problem")
+    assert page.get_by_test_id("label").evaluate(dropped, False) == [False, False]
+    assert page.locator("header.top").evaluate(dropped, True) == [True, True]
+    expect(problem).to_contain_text("a picture is a JPEG, PNG or WebP file")
+    page.get_by_role("button", name="dismiss").click()
+    assert page.get_by_test_id("label").evaluate(dropped, False) == [False, False]
+    expect(problem).to_have_count(0)
 
 
 def test_what_dies_is_shown_and_heals(page, studio, browser):
     browser.expected = ("Failed to load resource",)
-    children = {command: pid for pid, command in child_processes(studio[1].pid).items()}
-    emulator = next(pid for command, pid in children.items() if "-m channel_emulator" in command)
-    camera = next(pid for command, pid in children.items() if "studio.camera camera-4" in command)
+    killed = processes_of(studio[0])
     before = round_of(page)
-    os.kill(camera, signal.SIGKILL)
-    os.kill(emulator, signal.SIGKILL)
-    expect(page.get_by_test_id("process-channel")).to_contain_text("ended")
+    said = texts_of(page.get_by_test_id("process-channel"))
+    os.kill(killed["camera-4"], signal.SIGKILL)
+    os.kill(killed["channel"], signal.SIGKILL)
+    is_started_anew(page, studio[0], **{name: killed[name] for name in ("camera-4", "channel")})
+    until(page, lambda: any("exit status -9" in text for text in said()))
     expect(page.get_by_test_id("process-channel")).to_contain_text("ready")
     expect(page.get_by_test_id("camera-4").locator(".standing")).to_contain_text("ready")
-    expect(page.get_by_test_id("knob-ber")).to_have_value("0.05")  # as it was set before, of the new process too
+    with httpx.Client(base_url=studio[0], trust_env=False, timeout=60) as client:  # as it was set before
+        until(page, lambda: client.get("/v1/channel/impairments").json()["default"].get("ber") == 0.05)
+    expect(page.get_by_test_id("knob-ber")).to_have_value("0.05")
     page.get_by_test_id("step").click()
     answered(page, before)
+    healed = processes_of(studio[0])
+    assert {name for name in killed if killed[name] != healed[name]} == {"camera-4", "channel"}
+    pid = healed["camera-4"]
+    expect(page.get_by_test_id("camera-4").locator(".standing")).to_have_attribute("title", f"process id {pid}")
     browser.expected = ()
 
 
@@ -342,7 +334,7 @@ def test_every_width_and_theme_is_readable(browser, page, width, tmp_path, recor
 
 
 def test_other_sites_are_refused(studio):
-    with httpx.Client(base_url=studio[0], trust_env=False) as client:
+    with httpx.Client(base_url=studio[0], trust_env=False, timeout=60) as client:
         assert "script-src 'self'" in client.get("/").headers["content-security-policy"]
         foreign = {"Origin": "http://attacker.example"}
         assert client.patch("/v1/settings", json={"rho": 1}, headers=foreign).status_code == 403

@@ -29,12 +29,15 @@ from semlink.service.listener import Health
 from semlink.service.settings import ProcessSettings, SecretsInEnvironment, read_settings
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SCRIPTS = PROJECT["project"]["scripts"]
 DEVICES = ["device-1", "device-2", "device-3", "device-4"]
 LISTENERS = ["server", "channel"]
 SERVICES = [*LISTENERS, *DEVICES]
 """What is made here; beside it there are a Redis, and what names the run."""
 WATCHERS = ["prometheus", "grafana", "jaeger"]
+STUDIO = "studio"
+"""What one may start beside; it listens for HTTP alone, and has the server's image."""
 
 
 def interpolate(text: str) -> str:
@@ -117,6 +120,12 @@ def settings_of(monkeypatch):
 
 def app_of(module: str, health: Health) -> FastAPI:
     """The HTTP application that the process serves."""
+    if module == STUDIO:
+        from studio.api import create_app as create_studio_app
+        from studio.settings import StudioSettings
+        from studio.studio import Studio
+
+        return create_studio_app(Studio(StudioSettings()), health, Admission())
     if module == "server":
         from server.metrics import Metrics
         from server.recognition import Recognizer
@@ -146,12 +155,11 @@ def app_of(module: str, health: Health) -> FastAPI:
 
 def test_the_services_are_the_demos_and_those_that_watch_only_where_they_are_asked_for():
     profiles = {name: service.get("profiles") for name, service in COMPOSE["services"].items()}
-    assert profiles == dict.fromkeys(["redis", "run", *SERVICES]) | {name: ["watch"] for name in WATCHERS} | {
-        "proxy": ["proxy"]
-    }
+    optional = {name: ["watch"] for name in WATCHERS} | {"proxy": ["proxy"], STUDIO: ["studio"]}
+    assert profiles == dict.fromkeys(["redis", "run", *SERVICES]) | optional
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", [*SERVICES, STUDIO])
 class TestService:
     def test_module_can_be_run(self, name):
         assert importlib.util.find_spec(f"{module_of(name)}.__main__")
@@ -204,7 +212,10 @@ class TestListener:
         ]
         assert yaml.safe_load(commands[-1]) == shlex.split(service_of(name)["command"])[:1]
 
-    def test_health_check_asks_what_the_process_serves(self, name, settings_of):
+
+@pytest.mark.parametrize("name", [*LISTENERS, STUDIO])
+class TestHealthCheck:
+    def test_asks_what_the_process_serves(self, name, settings_of):
         kind, program, flag, code = service_of(name)["healthcheck"]["test"]
         assert (kind, program, flag) == ("CMD", "python", "-c")
         compile(code, "healthcheck", "exec")
@@ -218,12 +229,36 @@ class TestListener:
             assert client.get(url.path).status_code == status
 
 
+class TestStudio:
+    def test_it_is_reached_from_this_machine_alone(self, settings_of):
+        settings = settings_of(STUDIO)
+        assert settings.host == "0.0.0.0"
+        assert service_of(STUDIO)["ports"] == [f"127.0.0.1:{settings.http_port}:{settings.http_port}"]
+
+    def test_it_attaches_to_the_server_and_the_channel(self, settings_of):
+        settings = settings_of(STUDIO)
+        for name, addresses in (("server", settings.server), ("channel", settings.channel)):
+            there = settings_of(name)
+            assert addresses == f"{name}:{there.grpc_port},{name}:{there.http_port}"
+            assert name in there.allowed_hosts
+
+    def test_it_shows_the_key_that_devices_show_and_wants_those_that_the_server_wants(self):
+        environment = service_of(STUDIO)["environment"]
+        assert "SEMLINK_API_KEY" in environment.keys() & service_of("device-1")["environment"].keys()
+        assert "SEMLINK_API_KEYS" in environment.keys() & service_of("server")["environment"].keys()
+
+    def test_its_logs_are_where_it_can_write(self, settings_of):
+        (mount,) = service_of(STUDIO)["tmpfs"]
+        assert Path(mount.partition(":")[0]) in settings_of(STUDIO).out.parents
+
+
 def test_each_image_is_built_once():
     """Compose builds in parallel, and two builds of one name can fail."""
-    images = {name: service_of(name)["image"] for name in SERVICES}
-    assert [name for name in SERVICES if "build" in service_of(name)] == LISTENERS
+    everything = [*SERVICES, STUDIO]
+    images = {name: service_of(name)["image"] for name in everything}
+    assert [name for name in everything if "build" in service_of(name)] == LISTENERS
     assert images["channel"] != images["server"]
-    for name in DEVICES:
+    for name in [*DEVICES, STUDIO]:
         assert images[name] == images["server"]
         assert service_of(name)["pull_policy"] == "never"
 
@@ -331,7 +366,7 @@ class TestRun:
         assert self.run_of_device(command) == ""
 
 
-@pytest.mark.parametrize("name", ["server", *DEVICES])
+@pytest.mark.parametrize("name", ["server", STUDIO, *DEVICES])
 def test_weights_are_mounted_where_they_are_looked_for(name, settings_of):
     mounts = {mount["target"]: mount for mount in service_of(name)["volumes"]}
     weights = mounts[str(settings_of(name).weights)]
@@ -345,7 +380,7 @@ def test_weights_are_mounted_where_they_are_looked_for(name, settings_of):
     assert "read_only" not in mounts[caches[0]]
 
 
-@pytest.mark.parametrize("name", ["redis", "run", *SERVICES])
+@pytest.mark.parametrize("name", ["redis", "run", STUDIO, *SERVICES])
 def test_a_service_can_do_no_more_than_it_needs(name):
     service = service_of(name)
     assert service["read_only"]
@@ -353,7 +388,7 @@ def test_a_service_can_do_no_more_than_it_needs(name):
     assert service["security_opt"] == ["no-new-privileges"]
     assert service["pids_limit"]
     # Those that serve come back by themselves; a device has an end.
-    assert service.get("restart") == ("unless-stopped" if name in ["redis", *LISTENERS] else None)
+    assert service.get("restart") == ("unless-stopped" if name in ["redis", STUDIO, *LISTENERS] else None)
 
 
 @pytest.mark.parametrize("target", ["emulator", "vision"])
@@ -428,6 +463,18 @@ class TestInstallation:
         lines = (ROOT / ".dockerignore").read_text().splitlines()
         assert "*" in lines
         kept = {line[1:] for line in lines if line.startswith("!")}
-        packages = {"semlink", "device", "channel_emulator", "server", "cli", "experiments"}
+        packages = {"semlink", "device", "channel_emulator", "server", "studio", "cli", "experiments"}
         assert kept == {"pyproject.toml", "deploy/requirements.py", "README.md", "LICENSE"} | packages
         assert all((ROOT / name).exists() for name in kept)
+
+    def test_what_the_studio_reads_is_in_the_package(self):
+        from studio.curves import RESULTS
+        from studio.page_files import FOLDER
+
+        packaged = {
+            path
+            for package, patterns in PROJECT["tool"]["setuptools"]["package-data"].items()
+            for pattern in patterns
+            for path in (ROOT / package.replace(".", "/")).glob(pattern)
+        }
+        assert {RESULTS, *(path for path in FOLDER.rglob("*") if path.is_file())} <= packaged

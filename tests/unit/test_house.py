@@ -134,6 +134,14 @@ def test_the_readme_is_one_page():
     assert len((ROOT / "README.md").read_bytes()) <= 6_000
 
 
+def test_no_two_files_of_tests_share_a_name():
+    """pytest imports them by it, and would take one for the other."""
+    folders = {}
+    for file in (ROOT / "tests").rglob("*.py"):
+        folders.setdefault(file.name, []).append(file.parent.name)
+    assert not {name: found for name, found in folders.items() if len(found) > 1 and name != "conftest.py"}
+
+
 def test_no_test_asks_for_the_last_digits_of_float64():
     """CONTRIBUTING.md: another processor rounds otherwise."""
     tight = re.compile(r"\b(rtol|atol|rel|abs)=\d[\d.]*e-1\d\b")

@@ -2,17 +2,22 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 
 import pytest
+import trustme
 from fastapi import FastAPI, Request, Response
+from fastapi.testclient import TestClient
 from pydantic import BaseModel
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 
 from semlink.service import http_connections
 from semlink.service.admission import Admission
 from semlink.service.http_connections import HttpServer
-from semlink.service.http_server import install_admission
+from semlink.service.http_server import install_admission, install_service
+from semlink.service.keys import ApiKeys
 from semlink.service.problems import install_problems
 
 
@@ -155,3 +160,82 @@ async def test_of_malformed_requests_few_are_logged(server, caplog):
         assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
         writer.close()
     assert 1 <= len(caplog.records) <= 3
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_an_idle_client_that_reads_nothing_does_not_hold_up_the_end_of_tls(monkeypatch, is_late):
+    monkeypatch.setattr(http_connections, "HEAD_SECONDS", 600.0)
+    monkeypatch.setattr(http_connections, "CLOSE_SECONDS", 0.05)
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    app = FastAPI()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = HttpServer(app, 10, tls)
+        server.config.timeout_graceful_shutdown = 600
+        server.config.timeout_keep_alive = 0 if is_late else 600
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        where = listening.getsockname()
+
+        def answered() -> ssl.SSLSocket:
+            client = trusting.wrap_socket(socket.create_connection(where), server_hostname="localhost")
+            client.sendall(head("/nowhere", "Content-Length: 0"))
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 404 ")
+            return client
+
+        with await asyncio.to_thread(answered):
+            (connection,) = server.server_state.connections
+            while is_late and not connection.transport.is_closing():
+                await asyncio.sleep(0.01)
+            server.should_exit = True
+            async with asyncio.timeout(60):
+                await serving
+        assert not server.server_state.connections
+
+
+class Noting:
+    """Middleware that takes down the status of every answer that passes it."""
+
+    def __init__(self, app, statuses):
+        self.app, self.statuses = app, statuses
+
+    async def __call__(self, scope, receive, send):
+        async def note(message):
+            if message["type"] == "http.response.start":
+                self.statuses.append(message["status"])
+            await send(message)
+
+        await self.app(scope, receive, note if scope["type"] == "http" else send)
+
+
+def test_the_stack_of_a_process_in_its_order():
+    app, everybody, admitted = FastAPI(docs_url=None, redoc_url=None), [], []
+    install_service(
+        app,
+        Admission(ApiKeys({"camera": "k" * 16})),
+        longest_body=lambda headers: 100,
+        max_held_bytes=1000,
+        admitted=Middleware(Noting, statuses=admitted),
+        everybody=Middleware(Noting, statuses=everybody),
+        public=["/public"],
+    )
+
+    @app.get("/public")
+    @app.get("/things")
+    async def things() -> list[int]:
+        return []
+
+    client, key = TestClient(app, base_url="http://localhost"), {"Authorization": f"Bearer {'k' * 16}"}
+    answers = [
+        client.get("/things"),
+        client.get("/public"),
+        client.head("/things", headers=key),
+        client.post("/things", headers=key, content=bytes(101)),
+        client.get("/docs"),
+    ]
+    assert [each.status_code for each in answers] == everybody == [401, 200, 200, 413, 200]
+    assert admitted == [200, 200, 413, 200]
+    assert all(each.headers["x-request-id"] for each in answers)
+    assert answers[2].content == b""
+    assert answers[3].json()["reason"] == "oversized"

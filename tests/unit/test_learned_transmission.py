@@ -82,6 +82,10 @@ def test_what_arrives_is_what_the_engine_decides(interface):
     arrived = frame.with_payload(arrival.received(frame))
     np.testing.assert_array_equal(arrived.present, frame.present)
     np.testing.assert_array_equal(arrived.payload, frame.with_bits(decided).payload)
+    assert (arrival.symbols.order, arrival.symbols.wrong(np.arange(5)).any()) == (0, False)
+    np.testing.assert_allclose(
+        arrival.symbols.arrived, (symbols + noise.reshape(symbols.shape)).ravel(), rtol=1e-9
+    )
 
 
 def test_the_access_node_does_the_same_to_equal_bits_of_another_picture(interface):

@@ -1,33 +1,37 @@
 """The studio without a browser: knobs, rounds, images, events, maps, vendored files, colours."""
 
+import contextlib
 import json
 import re
+from base64 import b64decode
 from dataclasses import replace
-from xml.etree import ElementTree
 
+import httpx
 import numpy as np
 import pytest
 
+from cli.demo import BESIDE_PLAN
 from device.capture import Encoded
 from device.encoder import Encoder
 from device.encoding import EncoderSettings
 from device.sent import Layer
 from semlink.channel.base import channels
 from semlink.parameters import parameters
+from semlink.service.settings import read_settings
 from semlink.source.iaq.coder import encode
 from semlink.source.iaq.distortion import one_error_bound
-from semlink.source.registry import source_coders
+from semlink.source.registry import decode, source_coders
 from semlink.v1 import link_pb2 as pb
 from studio import events, page_files, vendor
-from studio.comparison import SIDES, ComparisonError, channel_of, curve_of, fit
-from studio.curves import curves
 from studio.events import EventLog, TooManyFollowers
-from studio.knobs import knobs
-from studio.link_settings import LinkSettings
-from studio.pictures import Pictures
-from studio.rounds import MOST_ROUNDS, Images, Rounds, digest_of
-from studio.symbols import SYMBOLS
-from studio.views import maps, png
+from studio.knobs import facts, knobs
+from studio.link_settings import KNOBS, OWN, LinkSettings
+from studio.maps import maps
+from studio.pictures import MOST_UPLOADS, Pictures
+from studio.processes import Listener, Watched
+from studio.rounds import MOST_ROUNDS, Images, Rounds
+from studio.settings import StudioSettings
+from studio.studio import Studio
 
 LISTED = knobs()
 OF_LINK = {knob["name"]: knob for group in LISTED["groups"] for knob in group["knobs"]}
@@ -61,8 +65,17 @@ def test_knobs_say_where_they_have_an_effect_as_settings_do():
         for method in OF_LINK["method"]["choices"]:
             settings = EncoderSettings.model_construct(source=source, method=method)
             for name in EncoderSettings.model_fields:
-                shown = all(holds(only, dict(settings)) for only in OF_LINK[name]["only"])
+                declared = [only for only in OF_LINK[name]["only"] if only["other"] != "policy"]
+                shown = all(holds(only, dict(settings)) for only in declared)
                 assert shown == (not list(settings.without_effect([name])))
+
+
+def test_ends_of_a_knob_are_taken():
+    for group in knobs()["groups"]:
+        for knob in group["knobs"]:
+            for end in ("low", "high"):
+                if knob["kind"] == "whole" and knob[end] is not None and knob["name"] in OWN:
+                    assert LinkSettings().changed({knob["name"]: knob[end]})
 
 
 def test_knobs_are_json_and_files_are_none():
@@ -70,12 +83,20 @@ def test_knobs_are_json_and_files_are_none():
     assert "calibration" not in OF_LINK
 
 
-@pytest.mark.parametrize("flag", SYMBOLS)
-def test_symbols_are_of_knobs_and_their_equations_well_formed(flag):
-    of_channels = {each.flag for kind in channels().values() for each in parameters(kind)}
-    assert flag in OF_LINK.keys() | of_channels
-    if SYMBOLS[flag].equation:
-        ElementTree.fromstring(f"<math>{SYMBOLS[flag].equation}</math>")
+def test_knobs_say_over_which_channels_they_have_an_effect():
+    bsc, planned = {"type": "bsc", "ber": 0.01}, {"type": "mimo_ofdm", "coding": "ideal"}
+    met = {
+        "default": bsc,
+        "devices": {"camera-1": planned, "camera-2": bsc | {"access": "ldpc"}, "x": {"type": "x"}},
+    }
+    found = facts(met)
+    assert found["default"] == {"idle": ["design_ber"], "over": ["no plans"]}
+    assert found["devices"]["camera-1"] == {"idle": ["order"], "over": ["plans"]}
+    assert found["devices"]["camera-2"] == {"idle": [], "over": ["no plans", "codes"]}
+    assert found["devices"]["x"]["idle"] == []
+    assert {knob["over"] for knob in OF_LINK.values()} == {"", "plans", "no plans", "codes"}
+    for name in (name for name, knob in OF_LINK.items() if knob["over"] == "no plans"):
+        assert name in BESIDE_PLAN or name == "total_bits"  # which plans refuse
 
 
 def test_settings_change_together_where_they_must():
@@ -87,6 +108,33 @@ def test_settings_change_together_where_they_must():
     assert told.of_device(takes_plans=True)["plan"] == "ia-qsmpa"
     assert asking.changed({"policy": "all"}).of_device(takes_plans=True)["plan"] == "exact"
     assert "every" not in told.of_device(takes_plans=False)
+    assert "total_bits" not in told.changed({"total_bits": 50_000}).of_device(takes_plans=True)
+    by_threshold = told.changed({"method": "attention-sum-threshold"})
+    assert by_threshold.coding["threshold"] == 0.6
+    assert by_threshold.changed({"method": "fixed"}).coding["threshold"] is None
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+async def test_all_knobs_are_set_at_once_and_rounds_that_run_go_on(is_running):
+    studio = Studio(StudioSettings())
+    studio.running.keep = lambda names: False  # no process is started
+    studio.change({"gamma": 2.0, "total_bits": 50_000, "seed": 3, "noise": 7, "running": is_running})
+    studio.replace({"rho": 0.125})
+    assert studio.link == LinkSettings(rho=0.125, running=is_running, noise=7 if is_running else 0)
+    with pytest.raises(ValueError, match="rho"):
+        studio.replace({"rho": 2})
+    assert studio.replace({}) == LinkSettings(running=is_running, noise=7 if is_running else 0)
+
+
+@pytest.mark.parametrize(("met", "is_refused"), [("bsc", False), ("mimo_ofdm", True)])
+async def test_a_plan_forbids_other_settings_only_over_channels_that_take_plans(met, is_refused):
+    studio = Studio(StudioSettings())
+    studio.running.keep = lambda names: False  # no process is started
+    studio.running.control.impairments = {"default": {"type": met}, "devices": {}}
+    assert studio.change({"plan": "exact"}).plan == "exact"
+    with pytest.raises(ValueError, match="plan") if is_refused else contextlib.nullcontext():
+        changed = studio.change({"total_bits": 50_000})
+        assert (changed.plan, changed.coding["total_bits"]) == (None, 50_000)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +144,7 @@ def test_settings_change_together_where_they_must():
         ({"nonsense": 1}, "'nonsense' is no knob"),
         ({"calibration": "/etc/passwd"}, "'calibration' is no knob"),
         ({"cameras": 9}, "cameras: must be at most 8"),
-        ({"method": "attention-threshold"}, "threshold"),
+        ({"method": "attention-threshold", "threshold": None}, "threshold"),
     ],
 )
 def test_settings_that_are_none_are_refused(changes, why):
@@ -105,16 +153,16 @@ def test_settings_that_are_none_are_refused(changes, why):
 
 
 def test_frame_ids_are_exact_in_a_page():
-    most = LinkSettings(seed=2**20 - 1).frame_id(2**32 - 1)
+    most = LinkSettings(seed=2**20 - 1, noise=2**32 - 1).frame_id
     assert int(float(most)) == most == 2**52 - 1
 
 
 def test_the_last_rounds_are_held():
     rounds = Rounds()
     for noise in range(MOST_ROUNDS + 2):
-        rounds.begin(noise, {}, None, {})
+        rounds.begin({"noise": noise}, None, {})
     assert rounds.get(2) is None
-    assert [each.number for each in rounds] == list(range(3, MOST_ROUNDS + 3))
+    assert [each["number"] for each in rounds.summaries()] == list(range(3, MOST_ROUNDS + 3))
 
 
 def test_images_are_bounded_and_the_last_used_stay():
@@ -189,7 +237,8 @@ def test_maps_of_patches_against_counting():
     received = frame.with_payload(bytes(damaged)).without([lost])
     view = Encoded(frame.to_bytes(), attention, pixels, 0, 0)
     response = pb.ClassifyResponse(received_frame=received.to_bytes())
-    found = maps(view, Layer(0, view, None, response, 0), received, 2.0, 0.01)
+    arrived, layer = decode(received), Layer(0, view, None, response, 0)
+    found = maps(view, layer, received, arrived, 2.0, 0.01)
     assert found["bits"] == frame.bits.tolist()
     assert found["flips"] == [2 if patch == first else 0 for patch in range(196)]
     assert found["lost"] == [1 if patch == lost else 0 for patch in range(196)]
@@ -198,7 +247,16 @@ def test_maps_of_patches_against_counting():
     assert found["weight"][patch] == pytest.approx(share**2, rel=1e-5)
     before, after = (one_error_bound(int(frame.bits[patch]) + more, 0.01, value_range=span) for more in (0, 1))
     assert found["gain"][patch] == pytest.approx(768 * (before - after), rel=1e-5)
-    assert "bits" not in maps(replace(view, attention=None), Layer(0, view, None, response, 0), received, 1, 0)
+    least, now = (one_error_bound(int(frame.bits[patch]) - less, 0.01, value_range=span) for less in (1, 0))
+    assert found["spent"][patch] == pytest.approx(768 * (least - now), rel=1e-5)
+    assert found["bound"][patch] == pytest.approx(now, rel=1e-5)
+    assert [spent > 0 for spent in found["spent"]] == (frame.bits > 0).tolist()
+    row, column = divmod(patch, 14)
+    there = np.s_[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+    off = arrived[there] - pixels[there]
+    assert found["error"][patch] == pytest.approx(np.var(off) + np.mean(off) ** 2)
+    assert "bits" not in maps(replace(view, attention=None), layer, received, arrived, 1, 0)
+    assert "error" not in maps(view, layer, received, None, 1, 0)
 
 
 def test_an_encoder_takes_other_settings_without_loading_models_anew():
@@ -211,75 +269,26 @@ def test_an_encoder_takes_other_settings_without_loading_models_anew():
     assert first.encode(pixels, 0).data != changed.encode(pixels, 0).data
 
 
-BSC = {"type": "bsc", "ber": 0.01, "access": "none", "design_ber": None}
-AWGN = {"type": "awgn", "snr_db": 10.0, "order": 16, "access": "qam", "cbr": "1/8"}
-
-
-@pytest.mark.parametrize(
-    ("link", "met", "expected"),
-    [
-        ("as set", BSC, BSC),
-        ("avif behind LDPC", BSC, BSC | {"access": "ldpc"}),
-        ("avif", BSC | {"access": "ldpc"}, BSC),
-        ("avif", AWGN, AWGN),
-        ("avif behind LDPC", AWGN, AWGN | {"access": "ldpc"}),
-    ],
-)
-def test_links_meet_the_channel_as_it_is_but_for_their_access(link, met, expected):
-    assert channel_of(SIDES[link], met) == expected
-
-
-def test_no_codes_are_where_the_channel_has_none():
-    with pytest.raises(ComparisonError, match="mimo_ofdm has no LDPC"):
-        channel_of(SIDES["avif behind LDPC"], {"type": "mimo_ofdm", "snr_db": 20.0})
-
-
-@pytest.mark.parametrize("link", SIDES)
-def test_every_link_can_be_set_whatever_was_set_before(link):
-    for before in (LinkSettings(), LinkSettings(source="codec", policy="ask"), LinkSettings(total_bits=50_000)):
-        before.changed(dict(SIDES[link].settings))
-
-
-@pytest.mark.parametrize(("parity", "most_tries"), [(1.0, 1), (1.7, 3), (3.0, 3)])
-async def test_a_link_is_fitted_to_the_others_bits(parity, most_tries):
-    tries = []
-
-    async def send(link):
-        tries.append(link.total_bits)
-        return {"bits_on_air": {"uplink": int(parity * link.total_bits)}}
-
-    view = await fit(send, LinkSettings(), 100_000)
-    assert 97_000 <= view["bits_on_air"]["uplink"] <= 100_000
-    assert len(tries) <= most_tries
-
-
-async def test_a_coder_without_a_budget_is_sent_as_it_is():
-    async def send(link):
-        return {"bits_on_air": {"uplink": 300_000}, "source": link.source}
-
-    assert (await fit(send, LinkSettings(source="learned"), 1000))["source"] == "learned"
-
-
-def test_curves_are_those_that_were_committed():
-    found = {(curve["method"], curve["ber"]): curve["points"] for curve in curves()}
-    assert [round(point["bits"]) for point in found["incremental", 0.05]] == [76168, 151432, 301960, 603016]
-    assert all(point["low"] <= point["accuracy"] <= point["high"] for curve in found.values() for point in curve)
-    for link, met, name in (("fixed", BSC, "fixed"), ("avif behind LDPC", BSC | {"access": "ldpc"}, "avif-ldpc")):
-        assert curve_of(LinkSettings().changed(dict(SIDES[link].settings)), met) == name
-        assert any(method == name for method, _ in found)
-
-
 def test_four_cameras_see_a_photo_four_ways_and_uploads_replace_it():
     pictures = Pictures()
     pictures.open(["chelsea"])
     assert [pictures.of(f"camera-{n}", n)["view"] for n in range(5)] == [1, 2, 3, 4, 1]
-    data = png(np.zeros((30, 40, 3)))
-    pictures.show(data, ["camera-2"], from_viewpoints=False)
-    assert pictures.of("camera-2", 1) == {"picture": digest_of(data), "view": None}
-    assert "data" in pictures.line(digest_of(data))
+    pictures.show("a", [b"whole", b"left", b"right"], ["camera-2"], from_viewpoints=False)
+    assert pictures.of("camera-2", 1) == {"picture": "a", "view": None}
+    assert b64decode(pictures.line("a", None)["pixels"]) == b"whole"
+    assert b64decode(pictures.line("a", 2)["pixels"]) == b"right"
+    for number in range(3 * MOST_UPLOADS):
+        pictures.show(str(number), [b"", b""], ["camera-3"], from_viewpoints=True)
+    held = [number for number in range(3 * MOST_UPLOADS) if pictures.line(str(number), 1)]
+    assert held == list(range(2 * MOST_UPLOADS + 1, 3 * MOST_UPLOADS))
+    assert pictures.line("a", None)  # which camera-2 still looks at
     pictures.forget()
     assert pictures.of("camera-2", 1)["view"] == 2
-    assert pictures.line(digest_of(data)) is None
+    assert pictures.line(str(3 * MOST_UPLOADS - 1), 1)  # which a round may need that is played again
+    assert (
+        sum(pictures.line(each, 1) is not None for each in ["a", *map(str, range(3 * MOST_UPLOADS))])
+        == MOST_UPLOADS
+    )
 
 
 def test_vendored_files_are_those_that_are_listed():
@@ -304,3 +313,105 @@ def test_the_page_loads_nothing_of_others():
             text = file.data.decode()
             assert not re.findall(r"https?://(?!www\.w3\.org/)", text), path
             assert 'style="' not in text, f"{path}: the policy forbids it"
+
+
+AUTHORITY, CERTIFICATE, API_KEY = "--tls-server-authority=a.pem", "--tls-certificate=c.pem", "--api-key-file=key"
+SERVER, CHANNEL = "--server=127.0.0.1:1,127.0.0.1:2", "--channel=127.0.0.1:3,127.0.0.1:4"
+
+
+@pytest.mark.parametrize("flag", [AUTHORITY, API_KEY])
+def test_settings_of_calls_are_refused_where_nobody_is_attached_to(flag, capsys):
+    with pytest.raises(SystemExit):
+        read_settings(StudioSettings, "studio", [flag])
+    assert f"{flag.partition('=')[0]} has no effect without --server or --channel" in capsys.readouterr().err
+    for attached in (SERVER, CHANNEL):
+        read_settings(StudioSettings, "studio", [flag, attached])
+
+
+@pytest.mark.parametrize(
+    ("flags", "of_emulator", "of_camera"),
+    [
+        ([CERTIFICATE, "--tls-key=k.pem"], set(), set()),
+        ([SERVER, CERTIFICATE, "--tls-key=k.pem"], set(), set()),
+        ([SERVER, API_KEY], set(), {"api_key_file"}),
+        ([SERVER, AUTHORITY], {"tls_server_authority"}, set()),
+        (
+            [SERVER, AUTHORITY, CERTIFICATE, "--tls-key=k.pem"],
+            {"tls_server_authority", "tls_certificate", "tls_key"},
+            {"tls_server_authority", "tls_certificate", "tls_key"},
+        ),
+        ([CHANNEL, AUTHORITY, API_KEY], {"tls_server_authority"}, {"tls_server_authority", "api_key_file"}),
+    ],
+)
+def test_who_is_started_calls_as_whom_it_calls_listens(flags, of_emulator, of_camera):
+    told = read_settings(StudioSettings, "studio", flags)
+    assert (told.of_emulator().keys(), told.of_camera().keys()) == (of_emulator, of_camera)
+
+
+def test_what_is_started_does_not_listen_as_the_page_does(monkeypatch, tmp_path):
+    dropped = ("HOST", "API_KEYS", "TLS_CERTIFICATE", "TLS_SERVER_AUTHORITY", "TOTAL_BITS", "PROTECT_FOR")
+    for name in (*dropped, "LOG_LEVEL", "API_KEY", "CALIBRATION"):
+        monkeypatch.setenv(f"SEMLINK_{name}", "debug" if name == "LOG_LEVEL" else "x")
+    found = StudioSettings(weights=tmp_path).environment(KNOBS)
+    kept = {name for name in found if name.startswith("SEMLINK_")}
+    assert kept >= {"SEMLINK_LOG_LEVEL", "SEMLINK_API_KEY", "SEMLINK_CALIBRATION", "SEMLINK_WEIGHTS"}
+    assert not kept & {f"SEMLINK_{name}" for name in dropped}
+    assert found["SEMLINK_WEIGHTS"] == str(tmp_path)
+
+
+async def test_a_process_that_is_back_has_the_round_sent_again_and_what_is_told_of_it_has_not():
+    studio = Studio(StudioSettings())
+    studio.rounds.begin({}, None, {})
+    server = studio.running.server.watched
+    for standing, why, wanted in (
+        ("ready", "", 1),
+        ("ready", "Redis is away", 0),
+        ("silent", "does not answer", 0),
+        ("ready", "Redis is away", 1),
+        ("ready", "", 0),
+    ):
+        server.stands(standing, why)
+        assert studio.wanted == wanted
+        studio._wanted.clear()
+    studio.running.channel.watched.stands("ready")
+    assert not studio.wanted
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (httpx.Response(200, json={"ready": True}), ""),
+        (
+            httpx.Response(200, json={"ready": True, "degraded": ["Redis is away", "no decoder"]}),
+            "Redis is away; no decoder",
+        ),
+        (httpx.Response(200, json={"ready": True, "degraded": 7}), "does not answer as a process of Semlink does"),
+        (httpx.Response(200, content=b"<html>"), "does not answer as a process of Semlink does"),
+        (httpx.Response(421, json={"detail": "Host is another"}), "HTTP 421: Host is another"),
+        (httpx.ConnectError("refused"), "its HTTP port cannot be reached"),
+        (httpx.ReadTimeout("late"), ""),
+    ],
+)
+async def test_what_is_the_matter_with_a_process_is_what_its_health_says(answer, why):
+    def answered(request):
+        assert request.url.path == "/v2/health/ready"
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    listener = Listener(Watched("server", lambda watched: None))
+    transport = httpx.MockTransport(answered)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:1") as client:
+        found = await listener._problem(client)
+        assert found == why if not why.startswith("does") else found.endswith(why)
+        listener.problem = "HTTP 401: no key"
+        assert await listener._problem(client) == "HTTP 401: no key"
+
+
+async def test_who_wants_the_same_noise_again_waits_for_the_same_round():
+    studio = Studio(StudioSettings())
+    first = studio.want("again")
+    assert studio.want("again") is first
+    assert studio.want("next") is not first
+    assert studio.want("again") is not first
+    assert studio.wanted == 3

@@ -11,8 +11,7 @@ from waveform import frequency_response, multipath, ofdm_demodulate, ofdm_modula
 from semlink.channel.layout import BlockLayout
 from semlink.channel.ofdm import Numerology, beamforming, draw_channel, estimated_channel, subchannel_gains
 from semlink.channel.qam import ORDERS, awgn_bit_error_rate, bits_per_symbol, modulate
-from semlink.channel.uncoded import send_over_matrices, sent_amplitudes
-from semlink.channel.uncoded import send_over_subchannels as send
+from semlink.channel.uncoded import send_over_matrices, send_over_subchannels, sent_amplitudes
 
 pytestmark = pytest.mark.numeric
 
@@ -42,11 +41,17 @@ def random_powers(seed: int = 3, numerology: Numerology = SMALL) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0.2, 2, (numerology.subcarriers, numerology.streams))
 
 
+def send(bits, layout, *given_, **named):
+    """Bits by hard decision, where both ends know the channel."""
+    return layout.demodulate(send_over_subchannels(bits, layout, *given_, **named))
+
+
 def estimated(bits, layout, channel, estimate, powers, noise_power, generator):
     """Over a channel that stays, but is known by an estimate only."""
-    return send_over_matrices(
+    symbols = send_over_matrices(
         bits, layout, lambda interval: channel, estimate, powers, noise_power, generator, interval=LONG
     )
+    return layout.demodulate(symbols)
 
 
 layouts = st.builds(

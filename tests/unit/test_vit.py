@@ -229,6 +229,13 @@ class TestLoad:
         for name, tensor in half.items():
             torch.testing.assert_close(loaded[name], tensor.float(), atol=0, rtol=0)
 
+    def test_torch_is_left_as_it_was(self):
+        """Neither its random numbers nor its threads are others after it."""
+        drawn, threads = torch.get_rng_state(), torch.get_num_threads()
+        load_vit(SERVER_MODEL)
+        assert torch.equal(torch.get_rng_state(), drawn)
+        assert torch.get_num_threads() == threads
+
     def test_other_numbers_of_classes(self, nowhere, tmp_path, tiny, images):
         state = tiny.state_dict()
         few = {**state, "head.weight": state["head.weight"][:7], "head.bias": state["head.bias"][:7]}

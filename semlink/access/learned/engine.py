@@ -6,7 +6,6 @@ for each kind of channel; the package brings two.
 """
 
 import json
-import sys
 import threading
 from functools import cache, cached_property
 from math import inf
@@ -203,8 +202,6 @@ def _read(folder: Path) -> _Networks:
 
 
 def _compiled(file: Path) -> Any:
-    # OpenVINO reports every import to a web service, unless its telemetry package is missing: it does without.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError as error:

@@ -1,19 +1,14 @@
 """OpenVINO export of a trained channel mapper and demapper, in float16, with numbers to check an engine by."""
 
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from openvino import Model, convert_model, save_model
 
 from semlink.access.learned.bandwidth import TOKEN_BITS, TOKENS
 from semlink.access.learned.mapper import ChannelDemapper, ChannelMapper
-
-# OpenVINO reports every import to a web service, unless its telemetry package is missing: it does without.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-
-from openvino import Model, convert_model, save_model  # noqa: E402
 
 CHECK_SNR_DB = 10.0
 

@@ -7,13 +7,13 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 
 from semlink.frame import FrameError
-from semlink.parameters import Option
+from semlink.parameters import Notation, Option
 from semlink.source.codec.frame import HEADER_BYTES, MAX_PAYLOAD_BYTES, CodecFrame
 from semlink.source.codec.head import HEAD_BYTES, MAX_SIDE, Head
 from semlink.source.codec.stills import CodecName, codec_of, encode_within, read, scaled
 from semlink.source.registry import CodedImage
 
-MIN_BUDGET_BYTES = 100
+MIN_BUDGET_BYTES, MAX_BUDGET_BYTES = 100, 1 << 20
 """Of a frame: it pays for a still of 8 pixels at the worst quality, whatever they are."""
 
 
@@ -23,10 +23,16 @@ def encode(
     *,
     codec: Annotated[CodecName, Option("codec of the still")] = "avif",
     side: Annotated[
-        int, Interval(ge=1, le=MAX_SIDE), Option("longer side that a larger picture is scaled down to, in pixels")
+        int,
+        Interval(ge=1, le=MAX_SIDE),
+        Option("longer side that a larger picture is scaled down to, in pixels"),
+        Notation("S", "pixel", "max(W, H) ≤ S", "W, H: sides of the still"),
     ] = 160,
     budget_bytes: Annotated[
-        int, Interval(ge=MIN_BUDGET_BYTES, le=1 << 20), Option("most bytes of a frame, its header included")
+        int,
+        Interval(ge=MIN_BUDGET_BYTES, le=MAX_BUDGET_BYTES),
+        Option("most bytes of a frame, its header included"),
+        Notation("L", "byte", "L_header + L_still ≤ L", "of the highest quality for which it holds"),
     ] = 1505,
 ) -> CodedImage[CodecFrame]:
     """The still of the highest quality that a budget pays for, as a frame.

@@ -6,7 +6,7 @@ import numpy as np
 from annotated_types import Interval
 from numpy.typing import ArrayLike, NDArray
 
-from semlink.parameters import Only, Option
+from semlink.parameters import Notation, Only, Option
 from semlink.source.iaq.allocation.methods import allocate, allocation_method, allocation_methods
 from semlink.source.iaq.distortion import MAX_CONVEX_BIT_ERROR_RATE
 from semlink.source.iaq.frame import Geometry, IaqFrame, header_bits
@@ -26,39 +26,70 @@ else:
 
 WEIGHING = tuple(name for name, method in allocation_methods().items() if method.weighs)
 """Allocation methods that use γ and the bit error rate they are told."""
+THRESHOLDED = tuple(name for name, method in allocation_methods().items() if method.has_threshold)
+"""Allocation methods whose bits follow from a threshold."""
 
 
 def encode(
     image: NDArray[np.uint8],
     scores: ArrayLike,
     *,
-    method: Annotated[MethodName, Option("how bits are allocated to the patches")] = "incremental",
+    method: Annotated[
+        MethodName,
+        Option("how bits are allocated to the patches"),
+        Notation(
+            "M_i",
+            "",
+            "min_M ∑_i w_i D(2^(M_i); μ), B_add + P^2 C ∑_i M_i ≤ B",
+            "of incremental and, for real M_i, water-filling: IAQ, equations (9), (10) and Section IV-C",
+        ),
+    ] = "incremental",
     rho: Annotated[
         float,
         Interval(ge=0, le=1),
         Only("total_bits", (None,)),
         Option("compression ratio of the payload to the 8-bit image"),
+        Notation("ρ", "", "ρ = (P^2 C ∑_i M_i)/(8 H W C)", "IAQ, Section V"),
     ] = 0.25,
     total_bits: Annotated[
         int | None,
         Interval(ge=HEADER_BITS),
         Option("budget for header and payload together, instead of --rho"),
+        Notation(
+            "B", "bit", "B_add + P^2 C ∑_i M_i ≤ B", "IAQ, equation (10); B_add counts every bit of the header"
+        ),
     ] = None,
     gamma: Annotated[
         float,
         Interval(gt=0),
         Only("method", WEIGHING),
         Option("how strongly attention steers the bits: shape of the weight (31)"),
+        Notation("γ", "", "w_i = (1 - d) ((a_i - a_min)/(a_max - a_min))^γ + d", "IAQ, equation (31), d = 10⁻⁷"),
     ] = 1.0,
     design_ber: Annotated[
         float,
         Interval(ge=0, le=MAX_CONVEX_BIT_ERROR_RATE),
         Only("method", WEIGHING),
         Option("bit error rate that the allocation assumes"),
+        Notation(
+            "μ",
+            "",
+            "D(Q; μ) = (D_0 Q^(log_2((1 - μ)/4)))/(1 - μ) (4/3 μ Q^2 + 4 μ Q + 1 - 16/3 μ)\n"
+            "Q = 2^(M_i), D_0 = (P^2 C (u_max - u_min)^2)/4",
+            "IAQ, equations (8) and (21)",
+        ),
     ] = 0.0,
     threshold: Annotated[
         float | None,
+        Only("method", THRESHOLDED),
         Option("of attention, for the methods that go by one: attention-threshold, -sum-threshold"),
+        Notation(
+            "δ",
+            "",
+            'M_i = M_max "where" a_i > δ',
+            "attention-threshold (IAQ, Section V, AT); attention-sum-threshold: from the highest a_i on, until "
+            "their sum exceeds δ (AST)",
+        ),
     ] = None,
 ) -> CodedImage[IaqFrame]:
     """Quantizes an image by the importance of its patches (IAQ, Section III, and IV-C for `design_ber` > 0).

@@ -15,7 +15,7 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 
 from semlink.frame import FrameError
-from semlink.parameters import Option
+from semlink.parameters import Notation, Option
 from semlink.source.iaq.frame import Geometry
 from semlink.source.registry import CodedImage, Seen
 from semlink.source.transformer_aided.frame import TokenFrame
@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # torch takes seconds to load
 FOLDER = "token-decoder"
 """Folder of the decoder's files, in a folder of weights."""
 GEOMETRY = Geometry(14, 14, 16, 3)
+TOKEN_VALUES = 192
+"""Values of a token, D, which are those of DeiT-Tiny, for who plans without the models."""
 """Pictures that decoders paint: 224 × 224 pixels, of 14 × 14 tokens."""
 NOT_SENT = 127.5
 """Grey of patches whose tokens did not arrive."""
@@ -77,12 +79,23 @@ def encode(
     seen: Seen,
     *,
     ratio: Annotated[
-        float, Interval(ge=0, le=1), Option("rate r: share of the patches whose tokens are sent")
+        float,
+        Interval(ge=0, le=1),
+        Option("rate r: share of the patches whose tokens are sent"),
+        Notation("r", "", "k = ⌊r N⌋", "Mortaheb et al., Section III; k: tokens that are sent, of N = 196"),
     ] = 0.5,
     alpha: Annotated[
-        float, Interval(ge=0, le=1), Option("share of them that goes by attention; the rest is drawn at random")
+        float,
+        Interval(ge=0, le=1),
+        Option("share of them that goes by attention; the rest is drawn at random"),
+        Notation("α", "", "k_λ = ⌊α k⌋", "Mortaheb et al., Section III; k_λ: tokens above the threshold λ"),
     ] = 0.85,
-    token_bits: Annotated[int, Interval(ge=MIN_BITS, le=MAX_BITS), Option("bits of each value of a token")] = 3,
+    token_bits: Annotated[
+        int,
+        Interval(ge=MIN_BITS, le=MAX_BITS),
+        Option("bits of each value of a token"),
+        Notation("b", "bit", "B = b D k", "B: bits of the payload; D: values of a token, 192 of DeiT-Tiny"),
+    ] = 3,
     selection_seed: Annotated[
         int, Interval(ge=0, le=2**63 - 1), Option("seed of the patches drawn at random", is_seed=True)
     ] = 0,
