@@ -1,6 +1,6 @@
 // Page: everything that is shown, made anew from the store whenever that has changed, at most once a frame.
 
-import { html, render, useEffect, useMemo, useRef, useState } from "./vendor/htm-preact.js";
+import { html, render, useLayoutEffect, useMemo, useRef, useState } from "./vendor/htm-preact.js";
 import { Arithmetic } from "./arithmetic.js";
 import { Camera, namesOf, Standing, viewIn } from "./camera.js";
 import { bitmap } from "./images.js";
@@ -80,7 +80,7 @@ function App() {
 function Problem({ text }) {
   const focused = useRef();
   const button = useRef();
-  useEffect(() => {
+  useLayoutEffect(() => { // before a key can move the focus on
     if (document.activeElement !== button.current) focused.current = document.activeElement;
   }, [text]);
   const dismiss = () => {
