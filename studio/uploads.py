@@ -15,6 +15,8 @@ MOST_AT_ONCE, MOST_WAITING = 2, 8
 """Pictures that are decoded at once, and those that may wait for it beside them."""
 MAX_SECONDS = 30.0
 """Longest time for one picture; its process computes for no longer than 20 s."""
+END_SECONDS = 1.0
+"""How long a process whose output has ended may take to end."""
 VIEW_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
 
 
@@ -79,10 +81,10 @@ async def _answer(process: Process, data: bytes) -> bytes | ImageError:
 
 
 async def _status(process: Process) -> int | None:
-    """The exit status, or None where there is none within a second; to kill it before might lose the status."""
+    """The exit status, or None if it has none after `END_SECONDS`; to kill it before might lose the status."""
     assert process.stdout is not None
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(END_SECONDS):
             while await process.stdout.read(VIEW_BYTES):  # while much is unread, `wait` does not return
                 pass
             await process.wait()

@@ -7,21 +7,17 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from docs_examples import blocks
-from processes import skip_without, wait_until
+from processes import skip_without
 
 pytestmark = pytest.mark.slow
 
 UNCODED = {"access": "none", "design_ber": None}
-PORTS = (8000, 8001, 8002, 50051, 50052)
-"""Of server, emulator and studio, where nothing else is said; connections that go out may get 50052."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 BLOCKS = [block.lstrip("\n") for page in PAGES for block in blocks(page, "bash")]
@@ -33,37 +29,8 @@ def block_with(text: str) -> str:
     return found[0]
 
 
-@contextlib.contextmanager
-def reserved() -> Iterator[None]:
-    """Keeps `PORTS` from connections that go out, as other tests have; processes can listen on them all the same.
-
-    On Linux a socket that is bound and does not listen does that: connect() takes no port that is bound, and
-    another socket may be bound to it where both have SO_REUSEADDR.
-    """
-    with contextlib.ExitStack() as stack:
-        for port in PORTS:
-            held = stack.enter_context(socket.socket())
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            wait_until(lambda held=held, port=port: is_bound(held, port))
-        yield
-
-
-def is_bound(held: socket.socket, port: int) -> bool:
-    """Tries it once; not while a connection that has gone out has the port."""
-    try:
-        held.bind(("127.0.0.1", port))
-    except OSError:
-        return False
-    return True
-
-
-def run(script: str, seconds: float) -> str:
+def run(script: str, seconds: float = 240) -> str:
     """Runs a block as a person would who has followed `make setup`; returns its standard output."""
-    with reserved():
-        return _run(script, seconds)
-
-
-def _run(script: str, seconds: float) -> str:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for name in ("MAKEFLAGS", "ARGS"):  # else a make within the script takes those of the make around the tests
         environment.pop(name, None)
@@ -115,18 +82,18 @@ def test_make_demo():
     assert block_with("make demo\n") == "make demo\n"
     if subprocess.run(["make", "--question", ".venv/installed"], cwd=REPOSITORY, check=False).returncode:
         skip_without("make demo would install anew: run make setup first")
-    assert "Vote: " in run("make demo", 300)
+    assert "Vote: " in run("make demo")
 
 
 def test_demo_arguments_are_understood():
     arguments = re.search(r'ARGS="(.*)"', block_with("make demo ARGS"))
     assert arguments is not None
     # The settings themselves are what tests/e2e/test_demo.py sends through the whole link.
-    assert "--help" in run(f"semlink demo {arguments[1]} --help >/dev/null && echo --help", 60)
+    assert "--help" in run(f"semlink demo {arguments[1]} --help >/dev/null && echo --help")
 
 
 def test_compare():
-    assert "AVIF + LDPC" in run(block_with("semlink compare chelsea"), 120)
+    assert "AVIF + LDPC" in run(block_with("semlink compare chelsea"))
     assert (REPOSITORY / "runs" / "compare.webp").is_file()
 
 
@@ -148,7 +115,9 @@ def test_the_processes():
 def test_own_cameras():
     if shutil.which("curl") is None:
         skip_without("the page's commands need curl")
-    documents = json_documents(run(block_with("--clock-rounds"), 280))
+    # A round that is due while a camera is busy is skipped: on a busy machine, a few seconds are not enough.
+    script = block_with("--clock-rounds").replace("--every 2 ", "--every 6 ").replace("seconds 3", "seconds 60")
+    documents = json_documents(run(script))
     answers = [document for document in documents if document.get("event") == "answer"]
     porch, hall, door = (
         [answer for answer in answers if answer["object_id"].startswith(name)]
@@ -163,7 +132,7 @@ def test_own_cameras():
 def test_the_channel_changes_while_it_runs():
     if shutil.which("curl") is None:
         skip_without("the page's commands need curl")
-    documents = json_documents(run(block_with("semlink-channel --upstream 127.0.0.1:50051 --preset clear"), 60))
+    documents = json_documents(run(block_with("semlink-channel --upstream 127.0.0.1:50051 --preset clear")))
     settings = [document for document in documents if "default" in document and "devices" in document]
     whole, patched, sought, reset = settings
     assert whole["default"] == {**patched["default"], "snr_db": 20.0}
@@ -182,7 +151,7 @@ def test_the_channel_changes_while_it_runs():
 
 
 def test_a_plan_over_a_measured_channel():
-    output = run(block_with("runs/own-channel/taps.npz"), 60)
+    output = run(block_with("runs/own-channel/taps.npz"))
     assert "frame 0 of 20, 52 subcarriers of 312.5 kHz; its mean power of" in output
     assert "196 blocks over 104 subchannels: 2 OFDM symbols are taken as one." in output
     plan = json.loads((REPOSITORY / "runs/own-channel/plan.json").read_text())
@@ -191,11 +160,11 @@ def test_a_plan_over_a_measured_channel():
 
 def test_own_pictures():
     shutil.rmtree(REPOSITORY / "runs" / "own", ignore_errors=True)
-    run(block_with('Path("runs/own/photos"'), 60)
+    run(block_with('Path("runs/own/photos"'))
     command = block_with("semlink train runs/own/photos")
     # The last layer alone and few steps: plain colours need no more, and the minutes are for photos.
     shorter = "semlink train --frozen-blocks 12 --learning-rate 0.01 --min-steps 20 "
-    output = run(command.replace("semlink train ", shorter), 120)
+    output = run(command.replace("semlink train ", shorter))
     assert output.startswith(
         "runs/own/weights/deit_tiny_patch16_224.safetensors: 100.0% of 6 images, held out and undamaged, right "
         "(95 % interval 61.0% to 100.0%)\n"
@@ -206,7 +175,7 @@ def test_own_pictures():
 
 
 def test_accuracy_over_snr():
-    output = run(block_with("semlink evaluate runs/fruit"), 240)
+    output = run(block_with("semlink evaluate runs/fruit"))
     assert "fruit, 12 images, accuracy in % with 95 % intervals" in output
     with (REPOSITORY / "runs/fruit/table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -219,7 +188,7 @@ def test_accuracy_over_snr():
 
 
 def test_one_frame_step_by_step():
-    output = run(block_with("semlink encode chelsea runs/frame/sent.slk"), 120)
+    output = run(block_with("semlink encode chelsea runs/frame/sent.slk"))
     assert "runs/frame/arrived.slk: awgn, 8,500 of 301,056 bits flipped (2.82 %), 0 blocks lost" in output
     (report,) = json_documents(output)
     assert report["impairment"] == "packet_loss"

@@ -189,7 +189,7 @@ def answer_of_ray(address: str, token: str | None) -> grpc.StatusCode:
     metadata = [("authorization", f"Bearer {token}")] if token else []
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary("/ray.rpc.JobInfoGcsService/GetNextJobID").future(
-            b"", timeout=60, metadata=metadata, wait_for_ready=True
+            b"", timeout=120, metadata=metadata, wait_for_ready=True
         )
         return call.code()
 
@@ -222,7 +222,7 @@ def test_a_node_of_the_recipe_wants_its_token(tmp_path):
             assert answer_of_ray(f"127.0.0.1:{port}", token) is grpc.StatusCode.OK
         finally:
             node.terminate()
-            node.wait(60)
+            node.wait(120)
 
 
 def test_both_ingresses_want_the_key(server, frames):

@@ -194,6 +194,23 @@ def test_knobs_are_turned_by_keys_and_a_problem_is_dismissed(page, browser):
     browser.expected = ()
 
 
+def test_a_problem_gives_the_focus_back_however_soon_that_moves_to_it(page, browser):
+    browser.expected = REFUSED
+    knob = page.get_by_test_id("knob-rho")
+    page.evaluate("""new MutationObserver((_, observer) => {
+        const dismiss = document.querySelector("[aria-label='dismiss']");
+        if (dismiss) { observer.disconnect(); dismiss.focus(); }
+    }).observe(document.body, { childList: true, subtree: true })""")
+    knob.focus()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("7")
+    expect(page.locator("[aria-label='dismiss']")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_test_id("problem")).to_have_count(0)
+    expect(knob).to_be_focused()
+    browser.expected = ()
+
+
 def test_patches_and_stages_are_read_by_keys(page):
     tile = page.get_by_test_id("camera-1")
     reach(page, f"{by_id('camera-1')} .canvas")
