@@ -196,12 +196,14 @@ class Uplink:
         async def attempt() -> Any:
             nonlocal attempts, hint
             attempts += 1
+            failing = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+            was_failing = self._channel.get_state() is failing  # then a call fails at once
             with tracing.span(method, kind=SpanKind.CLIENT, attempt=attempts):
                 metadata = (*outgoing(), *self.credentials.metadata)
                 try:
                     return await getattr(stub, method)(request, timeout=seconds, metadata=metadata)
                 except grpc.aio.AioRpcError as error:
-                    if self._channel.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                    if not was_failing and self._channel.get_state() is not failing:
                         failed(error_info(error))
                     over_tls = self.credentials.tls is not None
                     hint = await tls_hint(self.target, error.details() or "", over_tls)

@@ -280,7 +280,7 @@ class CameraProcess:
     @staticmethod
     async def _line(process: Fork) -> bytes:
         line = await process.stdout.readline()
-        if not line:
+        if not line.endswith(b"\n"):  # nothing, or as much of a line as it had written when it was killed
             raise EOFError
         return line
 

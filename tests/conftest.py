@@ -1,10 +1,10 @@
-import contextlib
 import os
 import socket
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from processes import keep_port
 from redis_server import PERSISTENT, RedisServer, redis_program, running_redis
 
 from semlink.vision.weights import DEVICE_MODEL, find_weights
@@ -23,28 +23,18 @@ settings.load_profile("semlink")
 
 DEFAULT_PORTS = (8000, 8001, 8002, 50051, 50052)
 """Of server, emulator and studio, where nothing else is said, as in the README's commands."""
-RESERVED = pytest.StashKey[list[socket.socket]]()
+KEPT = pytest.StashKey[list[socket.socket]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keeps `DEFAULT_PORTS` from other tests, before any begins; processes can listen on them all the same.
-
-    On Linux a socket that is bound and does not listen does that: no connection that goes out and no listener on
-    any free port gets a port that is bound, and another socket may be bound to it where both have SO_REUSEADDR.
-    """
-    if hasattr(config, "workerinput"):  # a worker of pytest-xdist: the process that started it does so
-        return
-    reserved = config.stash[RESERVED] = []
-    for port in DEFAULT_PORTS:
-        reserved.append(socket.socket())
-        reserved[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError):  # somebody else's; the test that needs it says so
-            reserved[-1].bind(("127.0.0.1", port))
+    """Keeps `DEFAULT_PORTS` for the tests of the README, before any other begins."""
+    if not hasattr(config, "workerinput"):  # what a worker of pytest-xdist has
+        config.stash[KEPT] = [keep_port(port) for port in DEFAULT_PORTS]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    for reserved in config.stash.get(RESERVED, []):
-        reserved.close()
+    for kept in config.stash.get(KEPT, []):
+        kept.close()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc
 import httpx
-from processes import Running, skip_without, wait_until
+from processes import Running, keep_port, skip_without, wait_until
 
 CONFIGURATION = Path(__file__).parents[1] / "deploy" / "proxy" / "haproxy.cfg"
 
@@ -60,8 +60,8 @@ def running_haproxy(
     """Starts HAProxy before `process` for the test `who`, with the text of a configuration."""
     program, file = haproxy_program(who), pem / "haproxy.cfg"
     file.write_text(configuration)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    kept = keep_port(0)
+    address = f"127.0.0.1:{kept.getsockname()[1]}"
     environment = os.environ | {
         "SEMLINK_PROXY_BIND": address,
         "SEMLINK_PROXY_CERTIFICATE": str(pem / "site.pem"),
@@ -69,7 +69,7 @@ def running_haproxy(
         "SEMLINK_GRPC": process.grpc_address,
         "SEMLINK_HTTP": process.http_address,
     }
-    with subprocess.Popen([program, "-db", "-f", str(file)], env=environment) as proxy:
+    with kept, subprocess.Popen([program, "-db", "-f", str(file)], env=environment) as proxy:
         try:
             wait_until(lambda: _listens(proxy, address), seconds=30, pause=0.01)
             yield Proxy(address, pem)

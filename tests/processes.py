@@ -1,7 +1,9 @@
 """Processes of the link as tests need them: real ones, on free ports, ended with the test."""
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,6 +37,7 @@ class Running:
             limits=httpx.Limits(keepalive_expiry=2),  # the process closes those that are idle for 5 s
         )
         self._logs = logs
+        self._kept: list[socket.socket] = []
 
     @property
     def logs(self) -> str:
@@ -63,9 +66,17 @@ class Running:
         lines = self.http.get("/metrics").text.splitlines()
         return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")))
 
+    def kill(self) -> None:
+        """As kill -9 does; its ports are kept for another one that is to take its place."""
+        self.process.kill()
+        self.process.wait()
+        self._kept = [keep_port(port) for port in self.ports]
+
     def close(self) -> None:
         self.channel.close()
         self.http.close()
+        for kept in self._kept:
+            kept.close()
 
 
 @contextmanager
@@ -91,6 +102,20 @@ def running(*arguments: object, ports: tuple[int, int] = (0, 0), **environment: 
             process.kill()
             if started:
                 started.close()
+
+
+def keep_port(port: int) -> socket.socket:
+    """Keeps a port of 127.0.0.1, or any for 0, from whoever wants any; a process can listen on it all the same.
+
+    On Linux a socket that is bound and does not listen does that: no connection that goes out and no listener on
+    any free port gets a port that is bound, and another socket may be bound to it where both have SO_REUSEADDR.
+    Where somebody has the port already, this does nothing.
+    """
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with contextlib.suppress(OSError):
+        kept.bind(("127.0.0.1", port))
+    return kept
 
 
 def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS, pause: float = 0.05) -> None:

@@ -1,7 +1,6 @@
 """A real Redis as tests need it: on a free port of this machine, in a folder of its own, ended with the test."""
 
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
-from processes import skip_without, wait_until
+from processes import keep_port, skip_without, wait_until
 
 PERSISTENT = ("--appendonly", "yes", "--appendfsync", "always")
 """Nothing that was answered is lost, whatever ends the process."""
@@ -28,8 +27,8 @@ class RedisServer:
 
     def __init__(self, program: str, folder: Path, *arguments: str) -> None:
         self._command = [program, "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", *arguments]
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self._kept = keep_port(0)
+        self.port = self._kept.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client = redis.Redis(port=self.port, socket_timeout=5)
         self._log = (folder / "log").open("ab")
@@ -51,6 +50,7 @@ class RedisServer:
         self.kill()
         self.client.close()
         self._log.close()
+        self._kept.close()
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, Path(self._log.name).read_text()

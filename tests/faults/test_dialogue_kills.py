@@ -105,13 +105,11 @@ class World:
     def kill_server(self, number: int = 0) -> None:
         """Kills a server, and starts another in its place."""
         killed = self.servers[number]
-        killed.process.kill()
-        killed.process.wait()
+        killed.kill()
         self.servers[number] = self._server(killed.ports)
 
     def kill_emulator(self) -> None:
-        self.emulator.process.kill()
-        self.emulator.process.wait()
+        self.emulator.kill()
         self.emulator = self._emulator(self.emulator.ports)
 
     def standing(self, device: str = "") -> dict:

@@ -36,8 +36,7 @@ class World:
 
     def kill(self, process: Running) -> None:
         """As kill -9 does."""
-        process.process.kill()
-        process.process.wait()
+        process.kill()
         self.killed.append(process)
 
     def restart_server(self, number: int) -> None:

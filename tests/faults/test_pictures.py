@@ -55,7 +55,8 @@ def large(kind: str, **options: object) -> bytes:
 
 def post(server: Server, picture: bytes) -> httpx.Response:
     address = f"http://{server.process.http_address}/v1/classify"
-    return httpx.post(address, content=picture, headers=JPEG, timeout=120, trust_env=False)
+    # Unverified: to load the certificates that nobody shows here takes a busy machine a second for twenty of them.
+    return httpx.post(address, content=picture, headers=JPEG, timeout=120, trust_env=False, verify=False)
 
 
 def decoders(server: Server) -> list[int]:
@@ -168,8 +169,7 @@ def test_a_stop_waits_for_no_decoder(server_to_end):
         server.process.process.terminate()
         assert server.process.process.wait(60) == 0
     for process in processes:
-        with pytest.raises(ProcessLookupError):
-            os.kill(process, 0)
+        wait_until(lambda process=process: _has_ended(process))
 
 
 def test_decoders_end_with_a_server_that_is_killed(server_to_end):

@@ -143,7 +143,7 @@ async def test_a_channel_that_changes_under_the_plan_is_planned_for_anew(encoder
             return plan_view(view, state, *rest)
 
         monkeypatch.setattr(device_sender, "plan_view", turn_then_plan)
-        rounds = device(encoder, emulator.grpc_address, retry_seconds=20 if turns == 1 else 1)
+        rounds = device(encoder, emulator.grpc_address, retry_seconds=20 if turns == 1 else 5)
         await rounds.run()
         refused = emulator.metric('semlink_channel_plans_refused_total{rule="stale"}')
     assert planned == [10 + number for number in range(len(planned))]

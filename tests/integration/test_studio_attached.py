@@ -132,8 +132,7 @@ async def test_what_was_killed_and_started_anew_is_found_again_as_it_is_now(tmp_
         ports, told = first.ports, over_tls(pem, server=addresses(server), channel=addresses(first))
         async with attached(tmp_path, **told) as (link, _):
             await until(lambda: link.control.impairments is not None and link.channel.watched.standing == "ready")
-            first.process.kill()
-            first.process.wait()
+            first.kill()
             await until(lambda: link.channel.watched.why == "cannot be reached")
             assert link.channel.watched.standing == "silent"
             await until(lambda: link.server.watched.standing == "ready")

@@ -103,9 +103,15 @@ def running_studio(out, *flags, port=0, **environment) -> Iterator[tuple[str, su
             assert process.returncode == 0
 
 
+def client_of(url: str) -> httpx.Client:
+    """A client of a studio, which closes connections that are idle for 5 s."""
+    limits = httpx.Limits(keepalive_expiry=2)
+    return httpx.Client(base_url=url, trust_env=False, timeout=60, limits=limits)
+
+
 def processes_of(url: str) -> dict[str, int]:
     """Process ids of what a studio runs, by name."""
-    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+    with client_of(url) as client:
         return {each["name"]: each["pid"] for each in client.get("/v1/state").json()["processes"]}
 
 

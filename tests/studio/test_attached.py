@@ -64,9 +64,10 @@ def studio(site, out):
 
 @pytest.fixture(scope="module")
 def page(studio):
-    with browsing() as watched, watched.page(studio[0], ignore_https_errors=True) as page:
+    with browsing() as watched:
         watched.expected = (UNAUTHORIZED, AWAY, GONE)
-        yield page
+        with watched.page(studio[0], ignore_https_errors=True) as page:
+            yield page
     assert not watched.foreign
     assert not watched.problems
 
@@ -74,7 +75,9 @@ def page(studio):
 def of(site, address, key) -> httpx.Client:
     context = ssl.create_default_context(cafile=str(site.folder / "authority.pem"))
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.Client(base_url=f"https://{address}", verify=context, headers=headers, trust_env=False)
+    return httpx.Client(
+        base_url=f"https://{address}", verify=context, headers=headers, trust_env=False, timeout=60
+    )
 
 
 def answered(page, after):

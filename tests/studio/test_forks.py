@@ -9,9 +9,8 @@ import socket
 import subprocess
 import sys
 
-import httpx
 import pytest
-from browser import descendants, has_ended, running_studio
+from browser import client_of, descendants, has_ended, running_studio
 from closed_site import addresses
 from processes import START_SECONDS, running, wait_until
 
@@ -145,7 +144,7 @@ async def test_the_end_gives_up_what_is_being_forked(tmp_path):
             server = processes.started[NAME]
         ends = await asyncio.gather(*starting, return_exceptions=True)
         assert [type(each) for each in ends] == 2 * [asyncio.CancelledError]
-        await server.wait()
+    assert server.returncode is not None
     assert list(processes.started.values()) == [server], "no other one was started for the second"
 
 
@@ -199,7 +198,7 @@ def test_a_studio_that_is_killed_leaves_nothing(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as studio:
         try:
             address = json.loads(studio.stdout.readline())["http"]
-            with httpx.Client(base_url=f"http://{address}", trust_env=False) as client:
+            with client_of(f"http://{address}") as client:
                 wait_until(lambda: all(each["pid"] for each in client.get("/v1/state").json()["processes"]))
             left = descendants(studio.pid)
             assert len(left) >= 1 + 2 + 4

@@ -2,9 +2,8 @@
 
 import json
 
-import httpx
 import pytest
-from browser import answered, number, round_of
+from browser import answered, client_of, number, round_of
 from playwright.sync_api import expect
 
 SIDES = ("left", "right")
@@ -230,7 +229,7 @@ def test_an_address_shows_the_same_comparison(page, browser):
 )  # fmt: skip
 def test_how_it_was_decided_is_said(page, browser, studio, said, votes, expected):
     """Of rounds that are made up, told to the page in place of the studio's events."""
-    with httpx.Client(base_url=studio[0], trust_env=False) as client:
+    with client_of(studio[0]) as client:
         state = client.get("/v1/state").json()
     told = state["round"]
     views = sorted(told["views"].items())[: len(said)]

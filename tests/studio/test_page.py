@@ -5,9 +5,19 @@ import re
 import signal
 from pathlib import Path
 
-import httpx
 import pytest
-from browser import answered, at_rest, drawn, is_started_anew, number, processes_of, round_of, texts_of, until
+from browser import (
+    answered,
+    at_rest,
+    client_of,
+    drawn,
+    is_started_anew,
+    number,
+    processes_of,
+    round_of,
+    texts_of,
+    until,
+)
 from playwright.sync_api import expect
 
 from semlink.vision.photos import find_photos
@@ -160,7 +170,7 @@ def test_a_scenario_is_scrubbed_while_it_plays(page, browser, studio):
     position = page.get_by_test_id("scenario-position")
     position.scroll_into_view_if_needed()
     box = position.bounding_box()
-    with httpx.Client(base_url=studio[0], trust_env=False, timeout=60) as client:
+    with client_of(studio[0]) as client:
         page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
         page.mouse.down()
         page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2)
@@ -190,7 +200,7 @@ def test_a_scenario_is_scrubbed_while_it_plays(page, browser, studio):
 
 def test_what_others_tell_the_emulator_shows(page, studio):
     before = round_of(page)
-    with httpx.Client(base_url=studio[0], trust_env=False, timeout=60) as client:
+    with client_of(studio[0]) as client:
         client.patch("/v1/channel/impairments", json={"default": {"preset": "paper"}}).raise_for_status()
     answered(page, before)
     expect(page.get_by_test_id("knob-ber")).to_have_value("0.05")
@@ -216,7 +226,7 @@ def test_own_pictures_are_seen_four_ways_or_one_each(page, studio):
     before = round_of(page)
     page.get_by_test_id("picture-forget").click()
     answered(page, before)
-    with httpx.Client(base_url=studio[0], trust_env=False, timeout=60) as client:
+    with client_of(studio[0]) as client:
         number = client.post(f"/v1/rounds/{before}/replay").raise_for_status().json()["number"]
         assert client.get(f"/v1/rounds/{number}").json()["identical"]  # its picture is held
     track = page.get_by_label("what the camera sees").evaluate_handle("video => video.srcObject.getTracks()[0]")
@@ -305,7 +315,7 @@ def test_what_dies_is_shown_and_heals(page, studio, browser):
     until(page, lambda: any("exit status -9" in text for text in said()))
     expect(page.get_by_test_id("process-channel")).to_contain_text("ready")
     expect(page.get_by_test_id("camera-4").locator(".standing")).to_contain_text("ready")
-    with httpx.Client(base_url=studio[0], trust_env=False, timeout=60) as client:  # as it was set before
+    with client_of(studio[0]) as client:  # as it was set before
         until(page, lambda: client.get("/v1/channel/impairments").json()["default"].get("ber") == 0.05)
     expect(page.get_by_test_id("knob-ber")).to_have_value("0.05")
     page.get_by_test_id("step").click()
@@ -334,7 +344,7 @@ def test_every_width_and_theme_is_readable(browser, page, width, tmp_path, recor
 
 
 def test_other_sites_are_refused(studio):
-    with httpx.Client(base_url=studio[0], trust_env=False, timeout=60) as client:
+    with client_of(studio[0]) as client:
         assert "script-src 'self'" in client.get("/").headers["content-security-policy"]
         foreign = {"Origin": "http://attacker.example"}
         assert client.patch("/v1/settings", json={"rho": 1}, headers=foreign).status_code == 403

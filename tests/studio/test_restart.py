@@ -121,7 +121,8 @@ def test_a_page_that_begins_anew_leaves_a_scenario_and_other_devices_alone(emula
     with browser.page(site.url + ADDRESS) as page:
         until(page, lambda: page.url.endswith("#rho=0.125"))  # it changes by itself
         assert emulator.get("/v1/scenario").json()["playing"]
-        page.reload()
+        with page.expect_response(lambda answer: answer.request.method == "PUT"):  # it undoes what came before
+            page.reload()
         expect(page.get_by_test_id("knob-ber")).to_have_value("0.03")
         page.get_by_test_id("knob-every").fill("2")
         until(page, lambda: "every=2" in page.url)

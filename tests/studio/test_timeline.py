@@ -6,8 +6,7 @@ import re
 import signal
 from pathlib import Path
 
-import httpx
-from browser import answered, number, processes_of, round_of, until
+from browser import answered, client_of, number, processes_of, round_of, until
 from playwright.sync_api import expect
 
 from benchmarks.page_trace import read_trace
@@ -83,7 +82,7 @@ def test_a_past_round_opens_and_plays_again_bit_for_bit(page):
 
 def test_a_replay_without_all_its_cameras_says_which_are_missing(page, studio):
     newest = round_of(page)
-    with httpx.Client(base_url=studio[0], trust_env=False, timeout=60) as client:
+    with client_of(studio[0]) as client:
         client.patch("/v1/settings", json={"cameras": 3}).raise_for_status()
         expect(page.get_by_test_id("camera-4")).to_have_count(0)
         client.post("/v1/rounds/1/replay").raise_for_status()
@@ -150,7 +149,7 @@ def test_a_replay_that_cannot_be_sent_says_so(page):
 
 
 def test_a_round_that_is_under_way_is_one_of_them(browser, studio):
-    with httpx.Client(base_url=studio[0], trust_env=False) as client:
+    with client_of(studio[0]) as client:
         state = client.get("/v1/state").json()
     state["round"]["is_over"], state["rounds"] = False, state["rounds"][:-1]
     event = f"id: made-1\nevent: state\ndata: {json.dumps(state)}\n\n"
@@ -162,7 +161,7 @@ def test_a_round_that_is_under_way_is_one_of_them(browser, studio):
 
 
 def test_rounds_that_are_no_longer_held_leave_the_timeline(page, browser, studio):
-    with httpx.Client(base_url=studio[0], trust_env=False) as client:
+    with client_of(studio[0]) as client:
         state = client.get("/v1/state").json()
     last = state["rounds"][-1]
     state["rounds"] = [last | {"number": last["number"] + more} for more in range(-4, 1)]

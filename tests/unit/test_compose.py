@@ -5,7 +5,6 @@ import inspect
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import tomllib
@@ -19,6 +18,7 @@ import yaml
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from packaging.requirements import Requirement
+from processes import keep_port
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from redis_server import redis_program
@@ -298,8 +298,8 @@ class TestRedis:
     def test_understands_its_command_and_its_health_check(self, request, tmp_path):
         """The command itself, with a port and a folder of this machine."""
         words = [redis_program(request.node.nodeid), *shlex.split(service_of("redis")["command"])[1:]]
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        kept = keep_port(0)
+        port = kept.getsockname()[1]
         process = subprocess.Popen([*words, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path)])
         try:
             kind, program, *question = service_of("redis")["healthcheck"]["test"]
@@ -310,6 +310,7 @@ class TestRedis:
         finally:
             process.kill()
             process.wait()
+            kept.close()
 
 
 def test_the_channel_leads_to_the_server(settings_of):

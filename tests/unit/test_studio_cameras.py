@@ -73,6 +73,19 @@ async def test_a_camera_that_says_what_it_cannot_mean_is_started_again(tmp_path,
         assert heard[0] == {"event": "view"}
 
 
+async def test_a_camera_that_is_killed_in_mid_line_has_said_nothing_wrong(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "FIRST_PAUSE_SECONDS", 60)
+    forks = Forks(tmp_path, b'{"event": "vi')
+    async with camera(forks) as (made, standings, _):
+        await until(lambda: "ready" in standings)
+        fork = forks.processes.started["camera-1"]
+        fork.stdout.feed_eof()
+        fork.returncode = -9
+        fork.ended.set()
+        await until(lambda: standings[-1] == "ended")
+        assert made.watched.why == "exit status -9"
+
+
 async def test_a_silent_camera_is_asked_once_and_ready_when_it_answers(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "PROBE_EVERY", 0.001)
     monkeypatch.setattr(processes, "PROBE_SECONDS", 0.01)

@@ -152,6 +152,13 @@ class TestFile:
         with pytest.raises(ValueError, match="holds no scales"):
             Scales.read(file)
 
+    def test_an_array_that_is_said_to_be_encrypted(self, file):
+        content = bytearray(npz(**arrays(2)))
+        content[content.rindex(b"PK\1\2") + 8] |= 1  # the flags of the last member
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"holds no scales.*encrypted"):
+            Scales.read(file)
+
     @given(data=st.data())
     def test_damaged_files(self, data, tmp_path_factory):
         content = bytearray(npz(**arrays(2)))

@@ -67,7 +67,7 @@ class Scales:
                     raise ValueError(f"its arrays must be low and step, not {', '.join(sorted(arrays))[:200]}")
                 low, step = arrays["low"], arrays["step"]
             _check_scales(low, step)
-        except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, MemoryError) as error:
+        except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, MemoryError) as error:
             raise ValueError(f"{path} holds no scales of tokens: {error}") from None
         return cls(low, step, hashlib.sha256(data).digest()[:ID_BYTES])
 
