@@ -5,7 +5,8 @@ It is told in JSON lines on standard input, and answers in JSON lines on standar
     {"op": "ping"}                                        -> {"event": "pong"}
     {"op": "picture", "picture": D, "view": V, "path": P | "pixels": B} -> nothing
     {"op": "view", "round": N, "frame_id": F, "picture": D, "held": [DIGEST, ...], "settings": {...}}
-        -> {"event": "view", ...} once it is answered, and again when a later layer is; {"event": "radio", ...}
+        -> {"event": "loads"} where it has to load a model first, and may answer no ping meanwhile;
+           {"event": "view", ...} once it is answered, and again when a later layer is; {"event": "radio", ...}
            after it;
            {"event": "vote", ...}, or {"event": "failed", "reason": TEXT, "passes": it may go better later}
 
@@ -93,6 +94,8 @@ class Camera:
         number = told["round"]
         try:
             settings = self._settings(told["settings"])
+            if not self._has_models(settings):
+                say(event="loads")
             capture = await asyncio.to_thread(self._capture, settings, told)
             uplink, sent = await self._uplink_to(settings), Sent()
             sender = Sender(settings, uplink, device_key(settings.header_key_file), SYMBOLS)
@@ -186,6 +189,9 @@ class Camera:
             _remember(self._looks, key, encoder.look(pixels), MOST_LOOKS)
         attention_ms = 1e3 * (time.perf_counter() - started) if is_new else 0.0
         return replace(encoder.code(pixels, self._looks[key], frame_id), attention_ms=attention_ms)
+
+    def _has_models(self, settings: DeviceSettings) -> bool:
+        return settings.source in self._encoders if settings.policy == "all" else self._look is not None
 
     def _encoder(self, settings: DeviceSettings) -> Encoder:
         known = self._encoders.get(settings.source)

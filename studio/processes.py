@@ -28,6 +28,8 @@ START_SECONDS = 300.0
 """A machine that is busy with others takes so long, and would not get there sooner by starting anew."""
 PROBE_EVERY, START_PROBE_EVERY, PROBE_SECONDS, HTTP_PROBE_SECONDS = 0.5, 0.1, 1.5, 0.7
 """A process that answers no question within so long is silent; a page shows it within 3 s."""
+LOAD_SECONDS = 20.0
+"""The same for a camera that has said that it loads a model: libraries then let nothing else run at times."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 """Before a process that has ended is started again; twice as long each time, until it was ready."""
 
@@ -228,6 +230,8 @@ class CameraProcess:
     _process: Fork | None = None
     _asked: float | None = None
     """When it was asked a question that it has not answered."""
+    _patience: float = PROBE_SECONDS
+    """How long it may take to answer."""
 
     @property
     def name(self) -> str:
@@ -258,6 +262,7 @@ class CameraProcess:
         self.pictures.clear()
         process = self._process = await forks.start(self.name, CAMERA, self.name)
         self.watched.runs(process.pid)
+        self._asked, self._patience = None, PROBE_SECONDS
         probing = asyncio.create_task(self._probe())
         try:
             line = await forks.processes.line(self.name, START_SECONDS)
@@ -285,20 +290,22 @@ class CameraProcess:
         return line
 
     def _take(self, line: dict[str, Any]) -> None:
-        is_of_a_round = line["event"] not in ("ready", "pong")
-        self._asked = None
+        event, self._asked = line["event"], None
         self.watched.stands("ready")
-        if is_of_a_round:
+        if event == "loads":
+            self._patience = LOAD_SECONDS
+        elif event not in ("ready", "pong"):
+            self._patience = PROBE_SECONDS
             self.hear(self.name, line)
 
     async def _probe(self) -> None:
         """Asks again and again whether it is there: it answers while it encodes, too."""
-        clock, self._asked = asyncio.get_running_loop().time, None
+        clock = asyncio.get_running_loop().time
         await self.watched.until_ready()
         while True:
             if self._asked is None:
                 self._asked = clock()
                 self.tell(op="ping")
             await asyncio.sleep(PROBE_EVERY)
-            if self._asked is not None and clock() - self._asked >= PROBE_SECONDS:
+            if self._asked is not None and clock() - self._asked >= self._patience:
                 self.watched.stands("silent", "does not answer")

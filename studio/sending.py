@@ -74,7 +74,7 @@ class Sending:
                     await self._answered.wait()
         except TimeoutError:
             for name in list(self._pending):
-                self.give_up(name, f"no answer within {ROUND_SECONDS:.0f} s")
+                self.give_up(name, f"no answer within {ROUND_SECONDS:.0f} s", passes=True)
         finally:
             begun.is_over, self._under_way = True, None
             self._pending.clear()

@@ -43,7 +43,7 @@ function App() {
           onClick=${() => turn({ frozen: !settings.frozen })}>Freeze noise</button>
       </div>
       <ul class="processes" aria-label="processes" data-testid="processes">
-        ${connection === "lost" && html`<li class="failure" role="alert">${state.why || "the studio does not answer"}; asking again</li>`}
+        ${connection === "lost" && html`<li><span class="failure" role="alert">${state.why || "the studio does not answer"}; asking again</span></li>`}
         ${state.processes.filter((each) => !each.name.startsWith("camera-")).map((each) => html`
           <li key=${each.name} data-testid="process-${each.name}">${each.name} <${Standing} process=${each} /></li>`)}
       </ul>

@@ -109,10 +109,15 @@ def client_of(url: str) -> httpx.Client:
     return httpx.Client(base_url=url, trust_env=False, timeout=60, limits=limits)
 
 
+def ask(url: str, method: str, path: str, **content) -> dict:
+    """What a studio answers, over a connection of its own."""
+    with client_of(url) as client:
+        return client.request(method, path, **content).raise_for_status().json()
+
+
 def processes_of(url: str) -> dict[str, int]:
     """Process ids of what a studio runs, by name."""
-    with client_of(url) as client:
-        return {each["name"]: each["pid"] for each in client.get("/v1/state").json()["processes"]}
+    return {each["name"]: each["pid"] for each in ask(url, "GET", "/v1/state")["processes"]}
 
 
 def descendants(process: int) -> set[int]:
@@ -150,10 +155,10 @@ def round_of(page) -> int:
 
 
 def shown(page) -> int:
-    """Number of the newest round that all show, and the vote; 0: there is none."""
+    """Number of the newest round that all cameras show, and the vote; 0: there is none."""
     return page.evaluate(
-        "Math.min(...['vote', 'camera-1', 'camera-2', 'camera-3', 'camera-4'].map(name =>"
-        " Number(document.querySelector(`[data-testid=${name}]`)?.dataset.round ?? 0)))"
+        "Math.min(...[document.querySelector('[data-testid=vote]'), ...document.querySelectorAll('.tiles > *')]"
+        ".map(each => Number(each?.dataset.round ?? 0)))"
     )
 
 
@@ -168,6 +173,15 @@ def at_rest(page) -> int:
     newest = "fetch('v1/state').then(answer => answer.json()).then(({ round }) => round?.is_over && round.number)"
     until(page, lambda: page.evaluate(newest) == shown(page))
     return round_of(page)
+
+
+def all_vote(page, url) -> int:
+    """Has rounds sent until all four have voted on one, not some of them too late; returns its number."""
+    while "of 4 views" not in page.get_by_test_id("vote").inner_text():
+        before = at_rest(page)
+        ask(url, "POST", "/v1/rounds")
+        answered(page, before)
+    return at_rest(page)
 
 
 def texts_of(element) -> Callable[[], list[str]]:

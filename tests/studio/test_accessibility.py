@@ -1,7 +1,7 @@
 """The page for every reader: by keys alone, in any width, theme and size of text, at rest where that is wished."""
 
 import pytest
-from browser import answered, round_of
+from browser import answered, ask, at_rest
 from playwright.sync_api import expect
 
 WIDTHS = (360, 1280, 2560)
@@ -55,13 +55,12 @@ def test_everything_that_can_be_opened_is_readable(browser, page, width, theme):
 
 def test_a_plan_and_a_scenario_fit_into_a_narrow_page(browser, page, studio):
     browser.expected = REFUSED
-    channel = f"{studio[0]}v1/channel"
-    kept = page.request.get(f"{channel}/impairments").json()
+    kept = ask(studio[0], "GET", "/v1/channel/impairments")
     steps = [{"at": 0, "default": {"preset": "clear"}}, {"at": 3600}]
-    assert page.request.put(f"{channel}/scenario", data={"loop": True, "steps": steps}).ok
-    before = round_of(page)
+    ask(studio[0], "PUT", "/v1/channel/scenario", json={"loop": True, "steps": steps})
+    before = at_rest(page)
     met = {"type": "mimo_ofdm", "coding": "uncoded"}
-    assert page.request.patch(f"{channel}/impairments", data={"default": met, "devices": {"camera-2": met}}).ok
+    ask(studio[0], "PATCH", "/v1/channel/impairments", json={"default": met, "devices": {"camera-2": met}})
     answered(page, before)
     with browser.page(page.url, width=WIDTHS[0]) as other:
         expect(other.get_by_test_id("vote")).to_contain_text("of 4 views")
@@ -70,9 +69,9 @@ def test_a_plan_and_a_scenario_fit_into_a_narrow_page(browser, page, studio):
             expect(other.get_by_test_id(name)).to_be_visible()
         expect(other.locator(".own")).to_be_visible()
         assert other.evaluate("document.documentElement.scrollWidth") <= WIDTHS[0]
-    before = round_of(page)
-    assert page.request.delete(f"{channel}/scenario").ok
-    assert page.request.put(f"{channel}/impairments", data=kept).ok
+    before = at_rest(page)
+    ask(studio[0], "DELETE", "/v1/channel/scenario")
+    ask(studio[0], "PUT", "/v1/channel/impairments", json=kept)
     answered(page, before)
     browser.expected = ()
 
@@ -156,11 +155,11 @@ def test_rounds_are_steered_by_keys(page):
     expect(page.get_by_test_id("freeze")).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("Space")
     expect(page.get_by_test_id("freeze")).to_have_attribute("aria-pressed", "false")
-    before = round_of(page)
+    before = at_rest(page)
     reach(page, by_id("step"))
     page.keyboard.press("Enter")
     answered(page, before)
-    before = round_of(page)
+    before = at_rest(page)
     reach(page, by_id("run"))
     page.keyboard.press("Enter")
     answered(page, before + 1)
@@ -236,8 +235,8 @@ def test_keys_stay_within_a_row_and_the_tile_in_which_they_are_pressed_tells_of_
         expect(tile.get_by_test_id("patch")).to_contain_text(place)
         expect(tile.locator(".reading")).to_have_attribute("aria-live", "polite")
         expect(other.locator(".reading")).to_have_attribute("aria-live", "off")
-    before = round_of(page)
-    assert page.request.post(f"{studio[0]}v1/rounds").ok
+    before = at_rest(page)
+    ask(studio[0], "POST", "/v1/rounds")
     answered(page, before)
     expect(tile.get_by_test_id("patch")).to_contain_text("row 3, column 13")
     expect(tile.locator(".reading")).to_have_attribute("aria-live", "off")  # not told anew of every round

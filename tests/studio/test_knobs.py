@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from browser import answered, client_of, number, round_of
+from browser import answered, at_rest, client_of, number
 from playwright.sync_api import expect
 
 SIDES = ("left", "right")
@@ -30,31 +30,31 @@ def test_what_is_refused_is_told_at_the_knob_and_goes_back(page, browser):
     assert rho.get_attribute("aria-describedby") == refused.get_attribute("id")
     rho.blur()
     expect(rho).to_have_value("0.25")
-    before = round_of(page)
+    before = at_rest(page)
     rho.fill("0.2")
     answered(page, before)
     expect(refused).to_have_count(0)
     expect(page.get_by_test_id("problem")).to_have_count(0)
     expect(rho).to_have_attribute("aria-invalid", "false")
-    before = round_of(page)
+    before = at_rest(page)
     rho.fill("0.25")
     answered(page, before)
     browser.expected = ()
 
 
 def test_sliders_and_typing_turn_the_same(page):
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("knob-ber-slider").fill("500")
     answered(page, before)
     expect(page.get_by_test_id("knob-ber")).to_have_value("0.125")  # finer near 0: (1/2)³
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("knob-ber").fill("0.01")
     answered(page, before)
     expect(page.get_by_test_id("knob-ber-slider")).to_have_value("215")
 
 
 def test_every_press_of_an_arrow_key_moves_a_slider(page):
-    before = round_of(page)
+    before = at_rest(page)
     slider = page.get_by_test_id("knob-ber-slider")
     slider.focus()
     for _ in range(5):
@@ -63,13 +63,13 @@ def test_every_press_of_an_arrow_key_moves_a_slider(page):
     answered(page, before)
     expect(page.get_by_test_id("knob-ber")).to_have_value("0.0106")
     expect(slider).to_have_value("220")
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("knob-ber").fill("0.01")
     answered(page, before)
 
 
 def test_a_slider_that_is_dragged_stays_where_it_is(page):
-    before = round_of(page)
+    before = at_rest(page)
     slider, knob = page.get_by_test_id("knob-rho-slider"), page.get_by_test_id("knob-rho")
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
@@ -83,7 +83,7 @@ def test_a_slider_that_is_dragged_stays_where_it_is(page):
     assert slider.input_value() == there
     assert float(knob.input_value()) == pytest.approx(int(there) / 1000, abs=0.001)
     page.mouse.up()
-    before = round_of(page)
+    before = at_rest(page)
     knob.fill("0.25")
     answered(page, before)
 
@@ -117,32 +117,32 @@ def test_knobs_show_where_they_have_an_effect(page):
     expect(page.get_by_test_id("knob-protect-for")).to_have_count(0)
     expect(page.get_by_test_id("knob-plan")).to_have_count(0)
     expect(page.get_by_test_id("knob-code-ber")).to_have_count(0)
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("knob-access").select_option("ldpc")
     answered(page, before)
     expect(page.get_by_test_id("knob-protect-for")).to_be_visible()
     expect(page.get_by_test_id("knob-code-ber")).to_be_visible()
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("knob-method").select_option("attention-sum-threshold")
     answered(page, before)
     expect(page.get_by_test_id("knob-threshold")).to_have_value("0.6")
     expect(page.get_by_test_id("knob-gamma")).to_have_count(0)
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("preset-mimo").click()
     answered(page, before)
     expect(page.get_by_test_id("knob-plan")).to_be_visible()
     for name in ("method", "threshold", "total-bits", "protect-for", "order"):
         expect(page.get_by_test_id(f"knob-{name}")).to_have_count(0)
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("preset-paper").click()
     answered(page, before)
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("knob-method").select_option("incremental")
     answered(page, before)
 
 
 def test_a_preset_is_for_the_camera_that_is_chosen(page):
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("scope").select_option("camera-2")
     page.get_by_test_id("preset-clear").click()
     answered(page, before)
@@ -153,7 +153,7 @@ def test_a_preset_is_for_the_camera_that_is_chosen(page):
     assert scope.locator("option").all_inner_texts()[:3] == ["all other cameras", "camera-1", "camera-2 (its own)"]
     scope.select_option("default")
     expect(page.locator(".own")).to_contain_text("camera-2 meets a channel of its own: none")
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_role("button", name="camera-2 meets what all do").click()
     answered(page, before)
     assert number(page.get_by_test_id("camera-2"), "flipped") > 0
@@ -170,7 +170,7 @@ def test_whose_channel_is_turned_is_there(page):
     expect(page.get_by_test_id("knob-cameras")).to_have_value("3")
     expect(page.get_by_test_id("camera-4")).to_have_count(0)
     expect(page.get_by_test_id("scope")).to_have_value("default")
-    before = round_of(page)
+    before = at_rest(page)
     page.keyboard.press("ArrowRight")
     expect(page.get_by_test_id("camera-4").locator(".standing")).to_contain_text("ready")
     answered(page, before)

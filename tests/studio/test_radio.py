@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browser import answered, round_of, until
+from browser import answered, ask, at_rest, until
 from playwright.sync_api import expect
 
 SERIOUS = ("serious", "critical")
@@ -17,9 +17,8 @@ def radio(page):
 
 def set_channel(page, studio, **channel):
     """Tells the emulator through the studio, as the page does, and waits for the next answered round."""
-    before = round_of(page)
-    answer = page.request.patch(f"{studio[0]}v1/channel/impairments", data={"default": channel})
-    assert answer.ok, answer.text()
+    before = at_rest(page)
+    ask(studio[0], "PATCH", "/v1/channel/impairments", json={"default": channel})
     return answered(page, before)
 
 
@@ -75,8 +74,8 @@ def test_a_plan_shows_with_the_symbols_of_the_outlined_patch(page, studio, radio
     live = radio.locator(".reading[aria-live=polite]")
     expect(live).to_have_count(1)
     expect(live).to_contain_text("subcarrier 1, stream 2")
-    before = round_of(page)
-    assert page.request.post(f"{studio[0]}v1/rounds").ok
+    before = at_rest(page)
+    ask(studio[0], "POST", "/v1/rounds")
     answered(page, before)
     expect(live).to_have_count(0)
     patch = page.get_by_test_id("camera-1").get_by_test_id("patch")
@@ -141,7 +140,7 @@ def test_it_shows_a_camera_that_there_is(page, studio, radio):
     past = int(vote.get_attribute("data-round"))
     expect(page.get_by_test_id("radio-camera")).to_have_value("camera-1")
     until(page, lambda: any(url.endswith(f"/{past}/radio/camera-1") for url in asked))
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("knob-cameras").fill("4")
     answered(page, before)
     page.get_by_test_id("radio-camera").select_option("camera-3")

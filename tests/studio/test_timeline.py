@@ -6,7 +6,7 @@ import re
 import signal
 from pathlib import Path
 
-from browser import answered, client_of, number, processes_of, round_of, until
+from browser import answered, ask, at_rest, client_of, number, processes_of, round_of, until
 from playwright.sync_api import expect
 
 from benchmarks.page_trace import read_trace
@@ -16,15 +16,22 @@ FRAMES = "new Promise((done) => setTimeout(() => requestAnimationFrame(() => req
 
 
 def test_the_knob_that_was_turned_last_is_timed(page, studio):
-    before, last = round_of(page), processes_of(studio[0])["camera-4"]
-    os.kill(last, signal.SIGSTOP)
-    try:
-        page.get_by_test_id("knob-rho").fill("0.2")
-        until(page, lambda: round_of(page) > before)
-        with page.expect_response("**/v1/settings"):
-            page.get_by_test_id("knob-rho").fill("0.125")
-    finally:
-        os.kill(last, signal.SIGCONT)
+    last = processes_of(studio[0])["camera-4"]
+
+    def is_turned_in_mid_round(before: int) -> bool:
+        os.kill(last, signal.SIGSTOP)
+        try:
+            page.get_by_test_id("knob-rho").fill("0.2")
+            until(page, lambda: round_of(page) > before)
+            with page.expect_response("**/v1/settings"):
+                page.get_by_test_id("knob-rho").fill("0.125")
+            begun = ask(studio[0], "GET", "/v1/state")["round"]
+            return begun["number"] == before + 1 and not begun["is_over"]
+        finally:
+            os.kill(last, signal.SIGCONT)
+
+    while not is_turned_in_mid_round(before := at_rest(page)):
+        pass  # the round does not wait for a camera for ever
     answered(page, before + 1)
 
     def timed() -> int:
@@ -45,7 +52,7 @@ def test_what_changes_no_picture_is_not_timed(page, browser):
     expect(page.get_by_test_id("knob-rho-refused")).to_be_visible()
     page.get_by_test_id("knob-rho").press("Escape")
     for _ in range(2):
-        before = round_of(page)
+        before = at_rest(page)
         page.get_by_test_id("step").click()
         answered(page, before)
     expect(page.get_by_test_id("problem")).to_have_count(0)
@@ -61,7 +68,7 @@ def test_frozen_noise_stays_and_a_step_meets_other_noise(page):
         if is_last:
             page.get_by_test_id("freeze").click()
             expect(page.get_by_test_id("freeze")).to_have_attribute("aria-pressed", "false")
-        before = round_of(page)
+        before = at_rest(page)
         page.get_by_test_id("step").click()
         answered(page, before)
         found.append([number(page.get_by_test_id(f"camera-{n}"), "flipped") for n in (1, 2, 3, 4)])
@@ -69,23 +76,23 @@ def test_frozen_noise_stays_and_a_step_meets_other_noise(page):
     assert int(re.search(r"noise=(\d+)", page.url)[1]) == int(page.get_by_test_id("knob-noise").input_value())
 
 
-def test_a_past_round_opens_and_plays_again_bit_for_bit(page):
-    newest = round_of(page)
-    page.get_by_test_id("scrub").fill("1")
-    expect(page.get_by_test_id("vote")).to_contain_text("round 1,")
+def test_a_past_round_opens_and_plays_again_bit_for_bit(page, first):
+    newest = at_rest(page)
+    page.get_by_test_id("scrub").fill(str(first))
+    expect(page.get_by_test_id("vote")).to_contain_text(f"round {first},")
     assert number(page.get_by_test_id("camera-1"), "payload") == 224 * 224 * 3 * 8 // 4
     page.get_by_test_id("replay").click()
     answered(page, newest)
     expect(page.get_by_test_id("identical")).to_have_text("every bit arrived as it did then")
-    expect(page.get_by_test_id("vote")).to_contain_text("plays round 1 again")
+    expect(page.get_by_test_id("vote")).to_contain_text(f"plays round {first} again")
 
 
-def test_a_replay_without_all_its_cameras_says_which_are_missing(page, studio):
-    newest = round_of(page)
+def test_a_replay_without_all_its_cameras_says_which_are_missing(page, first, studio):
+    newest = at_rest(page)
     with client_of(studio[0]) as client:
         client.patch("/v1/settings", json={"cameras": 3}).raise_for_status()
         expect(page.get_by_test_id("camera-4")).to_have_count(0)
-        client.post("/v1/rounds/1/replay").raise_for_status()
+        client.post(f"/v1/rounds/{first}/replay").raise_for_status()
         expect(page.get_by_test_id("identical")).to_have_text("not compared bit by bit: missing: camera-4")
         client.patch("/v1/settings", json={"cameras": 4}).raise_for_status()
     answered(page, newest)
@@ -101,11 +108,11 @@ def test_a_past_round_says_what_it_was_sent_with(page, studio):
         expect(said).to_have_count(0)
 
     def meet(**changes):
-        before = round_of(page)
-        assert page.request.patch(f"{studio[0]}v1/channel/impairments", data=changes).ok
+        before = at_rest(page)
+        ask(studio[0], "PATCH", "/v1/channel/impairments", json=changes)
         return answered(page, before)
 
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("knob-rho").fill("0.2")
     kept = answered(page, before)
     opens(1, "Unlike what is set now, it was sent with ρ 0.25.")
@@ -118,7 +125,7 @@ def test_a_past_round_says_what_it_was_sent_with(page, studio):
 
 
 def test_a_step_is_not_followed_by_a_past_round_that_comes_late(page):
-    newest, held = round_of(page), []
+    newest, held = at_rest(page), []
     page.route("**/v1/rounds/1", lambda route: held.append(route))
     page.get_by_test_id("scrub").fill("1")
     until(page, lambda: held)
@@ -132,7 +139,7 @@ def test_a_step_is_not_followed_by_a_past_round_that_comes_late(page):
 
 
 def test_a_step_leaves_a_past_round(page):
-    newest = round_of(page)
+    newest = at_rest(page)
     page.get_by_test_id("scrub").fill("1")
     expect(page.get_by_test_id("vote")).to_contain_text("A past round is shown")
     page.get_by_test_id("step").click()
@@ -195,7 +202,7 @@ def test_the_timeline_is_scrubbed_while_rounds_run(page):
 
 def test_rounds_run_and_pause(page, browser, tmp_path, record_property):
     """With a trace of what the page's own script took, by whose path a report tells of it."""
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("knob-every").fill("0")
     path = Path(os.environ.get("STUDIO_SCREENSHOTS", tmp_path)) / "studio-trace.json"
     with browser.tracing(page, path):

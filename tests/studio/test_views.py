@@ -1,7 +1,7 @@
 """What the page shows in a real browser where answers are late, fail, or are of another round than it looks at."""
 
 import pytest
-from browser import answered, round_of, until
+from browser import answered, at_rest, until
 from playwright.sync_api import expect
 
 FAILED = ("Failed to load resource",)
@@ -132,7 +132,7 @@ def test_a_past_round_is_told_with_its_own_cameras(page):
     page.get_by_test_id("knob-cameras").fill("2")
     expect(vote).to_contain_text("of 2 views")
     past = int(vote.get_attribute("data-round"))
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("knob-cameras").fill("4")
     answered(page, before)
     expect(vote).to_contain_text("of 4 views")
@@ -156,7 +156,7 @@ def test_arithmetic_stays_until_the_next_view_is_there(page):
         watcher.observe(element, { subtree: true, childList: true, characterData: true });
     }"""
     arithmetic.evaluate(said)
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("knob-gamma").fill("2")
     answered(page, before)
     expect(arithmetic.locator("sup").first).to_have_text("γ")
@@ -167,13 +167,13 @@ def test_arithmetic_stays_until_the_next_view_is_there(page):
 def test_arithmetic_tells_of_the_plan_that_chose_the_bits(page):
     arithmetic = page.get_by_test_id("arithmetic")
     expect(arithmetic).to_contain_text("by the method incremental")
-    before = round_of(page)
+    before = at_rest(page)
     page.get_by_test_id("preset-mimo").click()
     answered(page, before)
     expect(arithmetic).to_contain_text("by the plan's method ia-qsmpa")
     expect(arithmetic.locator("sup").nth(1)).to_have_text("1")  # γ is 2, and no plan's
     for knob in ("preset-paper", "knob-gamma"):
-        before = round_of(page)
+        before = at_rest(page)
         page.get_by_test_id(knob).fill("1") if knob == "knob-gamma" else page.get_by_test_id(knob).click()
         answered(page, before)
 

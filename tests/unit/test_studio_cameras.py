@@ -98,6 +98,26 @@ async def test_a_silent_camera_is_asked_once_and_ready_when_it_answers(tmp_path,
         assert standings[:4] == ["starting", "ready", "silent", "ready"]
 
 
+async def test_a_camera_that_loads_a_model_may_take_longer_to_answer(tmp_path, monkeypatch):
+    for name, seconds in (("PROBE_EVERY", 0.001), ("PROBE_SECONDS", 0.01), ("LOAD_SECONDS", 0.2)):
+        monkeypatch.setattr(processes, name, seconds)
+    forks, clock = Forks(tmp_path, b'{"event": "loads"}\n{"event": "pong"}\n'), asyncio.get_running_loop().time
+    async with camera(forks) as (_, standings, heard):
+        await until(lambda: forks.told)
+        asked = clock()
+        await until(lambda: "silent" in standings)
+        assert clock() - asked > 0.1
+        assert not heard
+
+
+async def test_a_camera_that_has_loaded_a_model_may_not(tmp_path, monkeypatch):
+    for name, seconds in (("PROBE_EVERY", 0.001), ("PROBE_SECONDS", 0.01), ("LOAD_SECONDS", 600)):
+        monkeypatch.setattr(processes, name, seconds)
+    forks = Forks(tmp_path, b'{"event": "loads"}\n{"event": "view"}\n')
+    async with camera(forks) as (_, standings, _):
+        await until(lambda: "silent" in standings)
+
+
 async def test_a_camera_is_given_again_what_it_has_forgotten(tmp_path):
     forks = Forks(tmp_path)
     async with camera(forks) as (made, standings, _):
