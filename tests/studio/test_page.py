@@ -346,6 +346,19 @@ def test_every_width_and_theme_is_readable(browser, page, width, tmp_path, recor
         record_property("screenshot", str(screenshot))
 
 
+def test_what_is_asked_of_others_is_counted_and_reaches_nobody(browser):
+    browser.expected = ("Failed to load resource: net::ERR_NAME_NOT_RESOLVED",)
+    others = ["http://example.com/", "http://192.0.2.1/"]
+    with browser.page("about:blank") as other:
+        for url in others:
+            with other.expect_event("requestfailed") as failed:
+                other.evaluate("url => { fetch(url, { mode: 'no-cors' }).catch(() => {}) }", url)
+            assert failed.value.failure == "net::ERR_NAME_NOT_RESOLVED"
+    assert browser.foreign == others
+    browser.foreign.clear()
+    browser.expected = ()
+
+
 def test_other_sites_are_refused(studio):
     with client_of(studio[0]) as client:
         assert "script-src 'self'" in client.get("/").headers["content-security-policy"]
