@@ -19,7 +19,7 @@ import pytest
 
 from semlink.v1 import link_pb2_grpc
 
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 
 
 class Running:
