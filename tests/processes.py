@@ -20,6 +20,8 @@ import pytest
 from semlink.v1 import link_pb2_grpc
 
 START_SECONDS = 240.0
+LIMITS = httpx.Limits(keepalive_expiry=2)
+"""Of clients: the processes close connections that are idle for 5 s."""
 
 
 class Running:
@@ -34,7 +36,7 @@ class Running:
             base_url=f"http://{self.http_address}",
             timeout=30,
             trust_env=False,
-            limits=httpx.Limits(keepalive_expiry=2),  # the process closes those that are idle for 5 s
+            limits=LIMITS,
         )
         self._logs = logs
         self._kept: list[socket.socket] = []

@@ -19,7 +19,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
-from processes import Running, running, wait_until
+from processes import LIMITS, Running, running, wait_until
 from pydantic import SecretStr
 from stub_server import GREY
 
@@ -61,7 +61,7 @@ class Door:
         if certificate:
             context.load_cert_chain(self.pem / f"{certificate}.pem", self.pem / f"{certificate}.key")
         base = f"https://{self.process.http_address}"
-        return httpx.Client(verify=context, base_url=base, timeout=30, trust_env=False)
+        return httpx.Client(verify=context, base_url=base, timeout=30, trust_env=False, limits=LIMITS)
 
     def grpc(self, *, authority: str = "authority.pem", certificate: str | None = "device") -> grpc.Channel:
         pair = [

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from processes import wait_until
+from processes import LIMITS, wait_until
 
 from benchmarks.chromium import FLAGS
 from benchmarks.page_trace import tracing
@@ -103,9 +103,8 @@ def running_studio(out, *flags, port=0, **environment) -> Iterator[tuple[str, su
 
 
 def client_of(url: str) -> httpx.Client:
-    """A client of a studio, which closes connections that are idle for 5 s."""
-    limits = httpx.Limits(keepalive_expiry=2)
-    return httpx.Client(base_url=url, trust_env=False, timeout=60, limits=limits)
+    """A client of a studio."""
+    return httpx.Client(base_url=url, trust_env=False, timeout=60, limits=LIMITS)
 
 
 def ask(url: str, method: str, path: str, **content) -> dict:

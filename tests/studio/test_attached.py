@@ -12,6 +12,7 @@ import pytest
 from browser import browsing, chromium, round_of, running_studio, until
 from closed_site import KEY, OTHER, addresses, emulator, grey_server, make_site
 from playwright.sync_api import expect
+from processes import LIMITS
 
 UNAUTHORIZED = "Failed to load resource: the server responded with a status of 401"
 AWAY = "Failed to load resource: net::ERR_"
@@ -76,7 +77,12 @@ def of(site, address, key) -> httpx.Client:
     context = ssl.create_default_context(cafile=str(site.folder / "authority.pem"))
     headers = {"Authorization": f"Bearer {key}"}
     return httpx.Client(
-        base_url=f"https://{address}", verify=context, headers=headers, trust_env=False, timeout=60
+        base_url=f"https://{address}",
+        verify=context,
+        headers=headers,
+        trust_env=False,
+        timeout=60,
+        limits=LIMITS,
     )
 
 
