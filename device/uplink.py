@@ -197,7 +197,7 @@ class Uplink:
             nonlocal attempts, hint
             attempts += 1
             failing = grpc.ChannelConnectivity.TRANSIENT_FAILURE
-            was_failing = self._channel.get_state() is failing  # then a call fails at once
+            was_failing = self._channel.get_state() is failing  # then a call fails at once, as a rule
             with tracing.span(method, kind=SpanKind.CLIENT, attempt=attempts):
                 metadata = (*outgoing(), *self.credentials.metadata)
                 try:

@@ -23,13 +23,15 @@ settings.load_profile("semlink")
 
 DEFAULT_PORTS = (8000, 8001, 8002, 50051, 50052)
 """Of server, emulator and studio, where nothing else is said, as in the README's commands."""
+TIME_WAIT_SECONDS = 61
+"""So long no port is given to anybody where a connection has ended."""
 KEPT = pytest.StashKey[list[socket.socket]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keeps `DEFAULT_PORTS` for the tests of the README, before any other begins."""
     if not hasattr(config, "workerinput"):  # what a worker of pytest-xdist has
-        config.stash[KEPT] = [keep_port(port) for port in DEFAULT_PORTS]
+        config.stash[KEPT] = [keep_port(port, TIME_WAIT_SECONDS) for port in DEFAULT_PORTS]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

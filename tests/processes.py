@@ -106,18 +106,23 @@ def running(*arguments: object, ports: tuple[int, int] = (0, 0), **environment: 
                 started.close()
 
 
-def keep_port(port: int) -> socket.socket:
+def keep_port(port: int, seconds: float = 0) -> socket.socket:
     """Keeps a port of 127.0.0.1, or any for 0, from whoever wants any; a process can listen on it all the same.
 
     On Linux a socket that is bound and does not listen does that: no connection that goes out and no listener on
     any free port gets a port that is bound, and another socket may be bound to it where both have SO_REUSEADDR.
-    Where somebody has the port already, this does nothing.
+    Where a connection has it, this tries for `seconds`, and then does nothing; where somebody listens, at once.
     """
-    kept = socket.socket()
+    kept, end = socket.socket(), time.monotonic() + seconds
     kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    with contextlib.suppress(OSError):
-        kept.bind(("127.0.0.1", port))
-    return kept
+    while True:
+        with contextlib.suppress(OSError):
+            kept.bind(("127.0.0.1", port))
+            return kept
+        with socket.socket() as caller:
+            if time.monotonic() > end or caller.connect_ex(("127.0.0.1", port)) == 0:
+                return kept
+        time.sleep(0.1)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS, pause: float = 0.05) -> None:

@@ -138,7 +138,7 @@ def test_a_collector_that_is_away_costs_a_log_line():
         with running("-m", "channel_emulator", *flags, **impatient) as emulator:
             for _ in range(3):
                 with pytest.raises(grpc.RpcError) as error:
-                    emulator.link.WaitVote(link_pb2.WaitVoteRequest(object_id="cat"), timeout=5)
+                    emulator.link.WaitVote(link_pb2.WaitVoteRequest(object_id="cat"), timeout=60)
                 assert error.value.code() is grpc.StatusCode.UNAVAILABLE
                 wait_until(lambda: "nobody takes the traces" in emulator.logs)
             emulator.process.send_signal(signal.SIGTERM)

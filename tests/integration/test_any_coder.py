@@ -80,12 +80,12 @@ def test_a_frame_for_another_model_is_refused_while_it_is_decoded(server, tmp_pa
     view = {"object_id": "foreign", "device_id": "a", "frame": (tmp_path / "x.slf").read_bytes()}
     for count in (1, 2):  # it is not counted as a view, so that it can come again
         with pytest.raises(grpc.RpcError) as caught:
-            server.link.Classify(ClassifyRequest(**view), timeout=20)
+            server.link.Classify(ClassifyRequest(**view), timeout=60)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert caught.value.details() == "frame: the frame is for another model (grid)"
         assert server.metric('semlink_server_frames_rejected_total{reason="grid"}') == count
     view["frame"] = encode(PIXELS, np.ones(196)).frame.to_bytes()
-    assert server.link.Classify(ClassifyRequest(**view), timeout=20).vote.votes == 1
+    assert server.link.Classify(ClassifyRequest(**view), timeout=60).vote.votes == 1
 
 
 def test_its_settings_are_flags_beside_it_alone(tmp_path):
@@ -119,7 +119,7 @@ def test_without_its_models_a_server_refuses_its_frames_and_answers_others(offli
         data = grey_frame.read_bytes()
         for _ in range(2):
             with pytest.raises(grpc.RpcError) as caught:
-                server.link.Classify(ClassifyRequest(frame=data), timeout=20)
+                server.link.Classify(ClassifyRequest(frame=data), timeout=60)
             assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
             assert "no decoder for frames of profile 255 (grey)" in caught.value.details()
             info = error_details_pb2.ErrorInfo()
@@ -129,7 +129,7 @@ def test_without_its_models_a_server_refuses_its_frames_and_answers_others(offli
         assert (problem.status_code, problem.json()["reason"]) == (422, "no_decoder")
         assert server.metric(REJECTED) == 3
         others = encode(PIXELS, np.ones(196)).frame.to_bytes()
-        assert server.link.Classify(ClassifyRequest(frame=others), timeout=20).predictions
+        assert server.link.Classify(ClassifyRequest(frame=others), timeout=60).predictions
         degraded = server.http.get("/v2/health/ready").json()["degraded"]
         assert degraded == ["frames: no decoder for those of grey; the log says why"]
         assert server.logs.count("frames of a source coder are refused") == 1

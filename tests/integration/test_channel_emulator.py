@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent import futures
 from contextlib import contextmanager
@@ -181,7 +182,7 @@ def flips(sent: bytes, received: bytes) -> np.ndarray:
 
 
 def test_only_the_payload_is_damaged_and_every_flip_is_reported(emulator, upstream, frame):
-    report = emulator.link.Classify(request(frame), timeout=5).channel
+    report = emulator.link.Classify(request(frame), timeout=60).channel
     flipped = flips(frame, upstream.received[0].frame)
     assert report.impairment == "bsc"
     assert report.bits_exposed == IaqFrame.from_bytes(frame).payload_bits == 301_056
@@ -193,7 +194,7 @@ def test_only_the_payload_is_damaged_and_every_flip_is_reported(emulator, upstre
 
 def test_a_retry_meets_the_same_flips_and_another_frame_or_device_does_not(emulator, upstream, frame):
     for device_id, frame_id in [("a", 0), ("a", 1), ("b", 0), ("a", 0)]:
-        emulator.link.Classify(request(frame, device_id, frame_id), timeout=5)
+        emulator.link.Classify(request(frame, device_id, frame_id), timeout=60)
     first, other_frame, other_device, retry = (received.frame for received in upstream.received)
     assert retry == first
     assert len({first, other_frame, other_device}) == 3
@@ -213,7 +214,7 @@ def test_everything_else_passes_unchanged_both_ways(emulator, upstream, frame):
             received_frame=b"x",
         )
     )
-    answer = emulator.link.Classify(sent, timeout=5)
+    answer = emulator.link.Classify(sent, timeout=60)
     received = upstream.received[0]
     received.frame = frame
     assert received.SerializeToString(deterministic=True) == sent.SerializeToString(deterministic=True)
@@ -223,8 +224,8 @@ def test_everything_else_passes_unchanged_both_ways(emulator, upstream, frame):
 
 def test_two_emulators_in_a_row_add_up(emulator, frame):
     with running(emulator.grpc_address, SEMLINK_IMPAIR_HEADER="true", SEMLINK_BER="0") as first:
-        alone = emulator.link.Classify(request(frame), timeout=5).channel
-        both = first.link.Classify(request(frame), timeout=5).channel
+        alone = emulator.link.Classify(request(frame), timeout=60).channel
+        both = first.link.Classify(request(frame), timeout=60).channel
     assert both.impairment == "bsc+bsc"
     assert both.bits_flipped == alone.bits_flipped
     assert both.bits_exposed == 8 * len(frame) + alone.bits_exposed
@@ -235,7 +236,7 @@ def test_two_emulators_in_a_row_add_up(emulator, frame):
 
 
 def flipped_share(emulator: Running, frame: bytes, device_id: str) -> float:
-    report = emulator.link.Classify(request(frame, device_id), timeout=5).channel
+    report = emulator.link.Classify(request(frame, device_id), timeout=60).channel
     return report.bits_flipped / report.bits_exposed
 
 
@@ -244,7 +245,7 @@ def test_a_change_for_all_holds_from_the_next_frame_until_reset(emulator, frame)
     assert at_start == {"default": {"type": "bsc", "ber": 0.02, **UNCODED}, "devices": {}}
     changed = emulator.http.put("/v1/impairments", json={"default": {"type": "none"}})
     assert changed.json() == {"default": {"type": "none", **UNCODED}, "devices": {}}
-    report = emulator.link.Classify(request(frame), timeout=5).channel
+    report = emulator.link.Classify(request(frame), timeout=60).channel
     assert (report.impairment, report.bits_flipped) == ("none", 0)
     assert emulator.http.post("/v1/reset").json() == at_start
     assert flipped_share(emulator, frame, "camera-1") > 0
@@ -267,7 +268,7 @@ def test_one_device_can_meet_something_else(emulator, frame, device_id):
 
 def test_bursts_flip_as_many_bits_as_they_say(emulator, upstream, frame):
     emulator.http.put("/v1/impairments/left", json={"type": "burst", "ber": 0.05, "burst_length": 400})
-    report = emulator.link.Classify(request(frame, "left"), timeout=5).channel
+    report = emulator.link.Classify(request(frame, "left"), timeout=60).channel
     assert report.impairment == "burst"
     assert 0.03 < report.bits_flipped / report.bits_exposed < 0.07
     assert flips(frame, upstream.received[0].frame).size == report.bits_flipped
@@ -275,7 +276,7 @@ def test_bursts_flip_as_many_bits_as_they_say(emulator, upstream, frame):
 
 def test_patches_in_lost_packets_are_lost_and_said_to_be(emulator, upstream, frame):
     emulator.http.put("/v1/impairments/left", json={"type": "packet_loss", "loss": 0.2, "packet_bytes": 1400})
-    report = emulator.link.Classify(request(frame, "left"), timeout=5).channel
+    report = emulator.link.Classify(request(frame, "left"), timeout=60).channel
     (received,) = upstream.received
     assert 0 < len(report.lost_blocks) < 196
     assert sorted(received.lost_patches) == list(report.lost_blocks)
@@ -291,11 +292,11 @@ def test_a_scenario_from_a_file_plays_and_is_sought(upstream, frame, tmp_path):
             (0, "none", 0, 0), (3600, "bsc", 0.04, 0.06), (7200, "bsc", 0.18, 0.22), (10, "none", 0, 0)
         ):  # fmt: skip
             emulator.http.patch("/v1/scenario", json={"position": position}).raise_for_status()
-            report = emulator.link.Classify(request(frame, "right"), timeout=5).channel
+            report = emulator.link.Classify(request(frame, "right"), timeout=60).channel
             assert report.impairment == impairment
             assert least <= report.bits_flipped / report.bits_exposed <= most
         emulator.http.patch("/v1/scenario", json={"position": 3600}).raise_for_status()
-        assert emulator.link.Classify(request(frame, "left"), timeout=5).channel.impairment == "burst"
+        assert emulator.link.Classify(request(frame, "left"), timeout=60).channel.impairment == "burst"
 
 
 def test_a_scenario_that_leads_to_no_settings_is_explained_at_the_start(tmp_path):
@@ -371,12 +372,12 @@ def test_metrics_count_frames_and_bits(emulator, upstream, frame):
     ]
     names += ["semlink_channel_impair_seconds_count"]
     before = np.array([emulator.metric(name) for name in names])
-    report = emulator.link.Classify(request(frame), timeout=5).channel
+    report = emulator.link.Classify(request(frame), timeout=60).channel
     with pytest.raises(grpc.RpcError):
-        emulator.link.Classify(request(b""), timeout=5)
+        emulator.link.Classify(request(b""), timeout=60)
     upstream.error = (grpc.StatusCode.ALREADY_EXISTS, "again")
     with pytest.raises(grpc.RpcError):
-        emulator.link.Classify(request(frame), timeout=5)
+        emulator.link.Classify(request(frame), timeout=60)
     after = np.array([emulator.metric(name) for name in names])
     assert (after - before).tolist() == [2 * report.bits_exposed, 2 * report.bits_flipped, 1, 1, 1, 2]
     assert "camera-1" not in emulator.http.get("/metrics").text
@@ -407,7 +408,7 @@ def test_openapi_describes_every_operation(emulator):
 )
 def test_a_malformed_frame_is_refused_here_with_the_reason(emulator, upstream, frame, break_it, reason):
     with pytest.raises(grpc.RpcError) as error:
-        emulator.link.Classify(request(break_it(frame)), timeout=5)
+        emulator.link.Classify(request(break_it(frame)), timeout=60)
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert error.value.details().startswith("frame: ")
     assert error.value.details().endswith(f"({reason})")
@@ -419,7 +420,7 @@ def test_errors_of_the_upstream_pass_unchanged(emulator, upstream, frame, code):
     upstream.error = (grpc.StatusCode[code], "as the upstream says")
     for call in calls(emulator, frame):
         with pytest.raises(grpc.RpcError) as error:
-            call(timeout=5)
+            call(timeout=60)
         assert error.value.code().name == code
         assert error.value.details() == "as the upstream says"
 
@@ -430,7 +431,7 @@ def test_what_the_upstream_says_beside_its_error_passes_too(emulator, upstream, 
     upstream.hint = (("grpc-status-details-bin", b"retry info"), ("x-request-id", "7"))
     for call in calls(emulator, frame):
         with pytest.raises(grpc.RpcError) as error:
-            call(timeout=5)
+            call(timeout=60)
         assert set(upstream.hint) <= set(error.value.trailing_metadata())
 
 
@@ -438,7 +439,7 @@ def test_an_upstream_without_a_method_is_named(emulator, upstream, frame):
     upstream.error = (grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
     for call, method in zip(calls(emulator, frame), ("Classify", "WaitVote", "GetChannel"), strict=True):
         with pytest.raises(grpc.RpcError) as error:
-            call(timeout=5)
+            call(timeout=60)
         assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
         assert f"upstream {upstream.address} does not serve {method}" in error.value.details()
 
@@ -452,10 +453,10 @@ def test_who_asks_and_for_which_request_passes_on_and_nothing_else(upstream, fra
     }
     sent = (*forwarded.items(), ("x-other", "stays here"))
     with running(upstream.address, "--log-level", "debug") as emulator:
-        call = emulator.link.Classify.future(request(frame, device_id="left"), timeout=5, metadata=sent)
+        call = emulator.link.Classify.future(request(frame, device_id="left"), timeout=60, metadata=sent)
         call.result()
-        emulator.link.WaitVote(link_pb2.WaitVoteRequest(object_id="cup"), timeout=5, metadata=sent)
-        emulator.link.Classify(request(frame), timeout=5)
+        emulator.link.WaitVote(link_pb2.WaitVoteRequest(object_id="cup"), timeout=60, metadata=sent)
+        emulator.link.Classify(request(frame), timeout=60)
         for metadata in upstream.metadata[:2]:
             assert metadata.items() >= forwarded.items()
             assert "x-other" not in metadata
@@ -474,7 +475,7 @@ def test_who_asks_and_for_which_request_passes_on_and_nothing_else(upstream, fra
 def test_an_upstream_that_is_not_ready_is_named(emulator, upstream, frame):
     upstream.error = (grpc.StatusCode.UNAVAILABLE, "the model is still loading")
     with pytest.raises(grpc.RpcError) as error:
-        emulator.link.Classify(request(frame), timeout=5)
+        emulator.link.Classify(request(frame), timeout=60)
     assert_unavailable(error.value, upstream.address)
     assert error.value.details().endswith("the model is still loading")
 
@@ -489,7 +490,7 @@ def assert_unavailable(error: grpc.RpcError, address: str) -> None:
 
 def test_an_upstream_that_dies_under_a_call_is_told_and_found_again(emulator, upstream, frame):
     upstream.hold.clear()
-    under_way = emulator.link.Classify.future(request(frame), timeout=10)
+    under_way = emulator.link.Classify.future(request(frame), timeout=60)
     assert upstream.entered.wait(60)
     upstream.stop()
     with pytest.raises(grpc.RpcError) as error:
@@ -498,7 +499,7 @@ def test_an_upstream_that_dies_under_a_call_is_told_and_found_again(emulator, up
     upstream.hold.set()
 
     with pytest.raises(grpc.RpcError) as error:
-        emulator.link.Classify(request(frame), timeout=5)
+        emulator.link.Classify(request(frame), timeout=60)
     assert_unavailable(error.value, upstream.address)
     assert emulator.http.get("/v2/health/ready").is_success
 
@@ -506,7 +507,7 @@ def test_an_upstream_that_dies_under_a_call_is_told_and_found_again(emulator, up
 
     def answered() -> bool:
         try:
-            return emulator.link.Classify(request(frame), timeout=5).HasField("channel")
+            return emulator.link.Classify(request(frame), timeout=60).HasField("channel")
         except grpc.RpcError as error:
             assert_unavailable(error, upstream.address)
             return False
@@ -517,7 +518,7 @@ def test_an_upstream_that_dies_under_a_call_is_told_and_found_again(emulator, up
 def test_an_upstream_that_is_killed_under_a_call_is_told(upstream, frame):
     with running(upstream.address) as second, running(second.grpc_address) as first:
         upstream.hold.clear()
-        under_way = first.link.Classify.future(request(frame), timeout=10)
+        under_way = first.link.Classify.future(request(frame), timeout=60)
         assert upstream.entered.wait(60)
         second.process.kill()
         with pytest.raises(grpc.RpcError) as error:
@@ -528,7 +529,7 @@ def test_an_upstream_that_is_killed_under_a_call_is_told(upstream, frame):
 def test_a_call_that_the_device_gives_up_is_cancelled_upstream(emulator, upstream, frame):
     cancelled = emulator.metric('semlink_channel_frames_total{outcome="cancelled"}')
     upstream.hold.clear()
-    under_way = emulator.link.Classify.future(request(frame), timeout=10)
+    under_way = emulator.link.Classify.future(request(frame), timeout=60)
     assert upstream.entered.wait(60)
     under_way.cancel()
     assert upstream.cancelled.wait(60)
@@ -554,26 +555,32 @@ def test_memory_does_not_grow(emulator, upstream, frame):
 # Deadlines
 
 
+@contextmanager
+def passing_on(upstream, seconds):
+    """A call whose upstream is left so long, without what it took to get there; gRPC rounds up a little."""
+    begun = time.monotonic()
+    yield
+    assert seconds - (time.monotonic() - begun) - 0.5 < upstream.remaining[-1] < seconds + 0.5
+
+
 def test_deadlines_are_passed_on(emulator, upstream, frame):
-    vote = emulator.link.WaitVote(link_pb2.WaitVoteRequest(object_id="cup", wait_seconds=40), timeout=45).vote
-    assert vote == link_pb2.Vote(name="cup", views=4)
+    with passing_on(upstream, 45):
+        wait = link_pb2.WaitVoteRequest(object_id="cup", wait_seconds=40)
+        assert emulator.link.WaitVote(wait, timeout=45).vote == link_pb2.Vote(name="cup", views=4)
     for call in calls(emulator, frame):
-        call(timeout=7)
-        call(timeout=60)
-    wait, *others = upstream.remaining
-    # gRPC rounds deadlines up a little.
-    assert 43 < wait < 45.5
-    assert all(5 < short < 7.5 and 28 < long < 30.5 for short, long in zip(others[::2], others[1::2], strict=True))
+        with passing_on(upstream, 25):
+            call(timeout=25)
+        with passing_on(upstream, 30):
+            call(timeout=60)
 
 
 def test_what_comes_without_a_deadline_is_passed_on_with_one(emulator, upstream, frame):
     for call in calls(emulator, frame):
-        call()
-    assert all(28 < remaining < 30.5 for remaining in upstream.remaining)
-    upstream.remaining.clear()
-    for seconds in (40, 60, 61, -1, 1e300, math.nan):
-        emulator.link.WaitVote(link_pb2.WaitVoteRequest(object_id="cup", wait_seconds=seconds))
-    assert [round(remaining, -1) for remaining in upstream.remaining] == [70, 90, 30, 30, 30, 30]
+        with passing_on(upstream, 30):
+            call()
+    for waited, seconds in ((40, 70), (60, 90), (61, 30), (-1, 30), (1e300, 30), (math.nan, 30)):
+        with passing_on(upstream, seconds):
+            emulator.link.WaitVote(link_pb2.WaitVoteRequest(object_id="cup", wait_seconds=waited))
 
 
 def test_those_that_wait_for_votes_leave_room_for_frames(upstream, frame):
@@ -604,7 +611,7 @@ def test_it_reflects_its_service_and_tells_its_health(emulator):
     assert reflection.FindFileContainingSymbol("semlink.v1.LinkService").name == "semlink/v1/link.proto"
     health = health_pb2_grpc.HealthStub(emulator.channel)
     for service in ("", "semlink.v1.LinkService", "semlink.v1.ChannelService"):
-        status = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5).status
+        status = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=60).status
         assert status == health_pb2.HealthCheckResponse.SERVING
     assert emulator.http.get("/v2/health/live").json() == {"live": True}
     assert emulator.http.get("/v2/health/ready").json() == {"ready": True}
@@ -612,12 +619,12 @@ def test_it_reflects_its_service_and_tells_its_health(emulator):
 
 def test_sigterm_lets_the_call_under_way_end(upstream, frame):
     # An upstream timeout that is no bound here shows that the flag is taken.
-    flags = ("--upstream-timeout-seconds", "9", "--channel", "none", "--log-level", "debug")
+    flags = ("--upstream-timeout-seconds", "90", "--channel", "none", "--log-level", "debug")
     with running(upstream.address, *flags, without_vision=False) as emulator:
         upstream.hold.clear()
-        under_way = emulator.link.Classify.future(request(frame), timeout=20)
+        under_way = emulator.link.Classify.future(request(frame), timeout=120)
         assert upstream.entered.wait(60)
-        assert 7 < upstream.remaining[0] < 9.5
+        assert 30.5 < upstream.remaining[0] < 90.5
         emulator.process.send_signal(signal.SIGTERM)
         wait_until(lambda: not accepts(emulator.grpc_address))
         upstream.hold.set()
@@ -640,7 +647,7 @@ def test_an_upstream_that_does_not_answer_in_time(upstream, frame):
         upstream.hold.clear()
         for call in calls(emulator, frame):
             with pytest.raises(grpc.RpcError) as error:
-                call(timeout=5)
+                call(timeout=60)
             assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             assert f"upstream {upstream.address} did not answer in time" in error.value.details()
 

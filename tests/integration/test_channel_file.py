@@ -51,7 +51,7 @@ def emulator(upstream, matrices, tmp_path_factory):
 
 
 def state_of(emulator, frame_id, device_id="camera"):
-    return emulator.states.GetChannel(pb.GetChannelRequest(device_id=device_id, frame_id=frame_id), timeout=20)
+    return emulator.states.GetChannel(pb.GetChannelRequest(device_id=device_id, frame_id=frame_id), timeout=60)
 
 
 def channel_of(state):
@@ -86,7 +86,7 @@ def test_a_frame_crosses_it_and_a_retry_meets_the_same(emulator, upstream):
     upstream.received.clear()
     request = request_of(emulator, 1)
     assert len(request.plan.block_of_subchannel) == SUBCARRIERS * RECEIVE
-    reports = [emulator.link.Classify(request, timeout=20).channel for _ in range(2)]
+    reports = [emulator.link.Classify(request, timeout=60).channel for _ in range(2)]
     first, again = (each.frame for each in upstream.received)
     assert first == again != request.frame
     sent, arrived = IaqFrame.from_bytes(request.frame), IaqFrame.from_bytes(first)
@@ -105,7 +105,7 @@ def test_a_plan_for_another_number_of_subcarriers_is_refused_with_the_channels(e
     request.plan.ClearField("block_of_subchannel")
     request.plan.block_of_subchannel.extend(np.repeat(np.arange(196), 16))
     with pytest.raises(grpc.RpcError) as refusal:
-        emulator.link.Classify(request, timeout=20)
+        emulator.link.Classify(request, timeout=60)
     assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert refusal.value.details() == (
         "plan: sizes: block_of_subchannel must have 202 entries, not 3136: "
@@ -140,7 +140,7 @@ def test_a_trace_is_the_snr_of_successive_frames(upstream, tmp_path):
         wait_until(lambda: emulator.is_ready)
         flipped = [
             emulator.link.Classify(
-                pb.ClassifyRequest(frame=frame, device_id="camera", frame_id=frame_id), timeout=20
+                pb.ClassifyRequest(frame=frame, device_id="camera", frame_id=frame_id), timeout=60
             ).channel.bits_flipped
             for frame_id in (0, 1, 2, 3, 5)
         ]

@@ -78,7 +78,7 @@ def put(emulator, kind, **parameters):
 
 
 def state_of(emulator, device_id="camera", frame_id=0):
-    return emulator.states.GetChannel(pb.GetChannelRequest(device_id=device_id, frame_id=frame_id), timeout=5)
+    return emulator.states.GetChannel(pb.GetChannelRequest(device_id=device_id, frame_id=frame_id), timeout=60)
 
 
 def channel_of(state):

@@ -53,18 +53,18 @@ def tagged(frame: IaqFrame = FRAME, key: bytes = KEY, **changes) -> ClassifyRequ
 
 def refusal_of(server, request) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as caught:
-        server.link.Classify(request, timeout=20)
+        server.link.Classify(request, timeout=60)
     return caught.value.code(), caught.value.details()
 
 
 def test_a_frame_that_its_device_vouches_for_is_answered(server):
     request = tagged(object_id="tagged", expected_views=2)
-    assert server.link.Classify(request, timeout=20).missing_views == 1
-    assert server.link.Classify(request, timeout=20).repeated  # a replay counts nothing twice
-    assert server.link.Classify(tagged(object_id="layered", more=2), timeout=20).predictions
+    assert server.link.Classify(request, timeout=60).missing_views == 1
+    assert server.link.Classify(request, timeout=60).repeated  # a replay counts nothing twice
+    assert server.link.Classify(tagged(object_id="layered", more=2), timeout=60).predictions
     alone = tagged()
     alone.expected_views = 0  # which stands for 1
-    assert server.link.Classify(alone, timeout=20).predictions
+    assert server.link.Classify(alone, timeout=60).predictions
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_what_the_device_did_not_say_is_refused(server, change):
 def test_the_payload_stays_open_to_damage(server):
     request = tagged()
     request.frame = request.frame[:-1000] + bytes(1000)
-    assert server.link.Classify(request, timeout=20).predictions
+    assert server.link.Classify(request, timeout=60).predictions
 
 
 def test_over_rest_the_tag_is_a_header_field_and_pictures_have_none(server):
@@ -116,19 +116,19 @@ def test_lost_patches_are_taken_as_not_sent(server):
     request = tagged()
     request.lost_patches.extend(LOST)
     request.echo_frame = True
-    answer = server.link.Classify(request, timeout=20)
+    answer = server.link.Classify(request, timeout=60)
     assert answer.received_frame == FRAME.without(LOST).to_bytes()
-    expected = server.link.Classify(tagged(FRAME.without(LOST)), timeout=20)
+    expected = server.link.Classify(tagged(FRAME.without(LOST)), timeout=60)
     assert answer.predictions == expected.predictions
-    whole = server.link.Classify(tagged(), timeout=20)
+    whole = server.link.Classify(tagged(), timeout=60)
     assert answer.predictions != whole.predictions
 
 
 def test_a_retry_that_loses_other_patches_is_the_same_frame(server):
     request = tagged(object_id="retried", expected_views=2)
-    server.link.Classify(request, timeout=20)
+    server.link.Classify(request, timeout=60)
     request.lost_patches.extend(LOST)
-    assert server.link.Classify(request, timeout=20).repeated
+    assert server.link.Classify(request, timeout=60).repeated
 
 
 @pytest.mark.parametrize("lost", [[196], [2**32 - 1], [0] * 197, [1] * 500_000])

@@ -110,7 +110,7 @@ def frame(frames) -> bytes:
 
 def status_of(call, request, **named) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as caught:
-        call(request, timeout=20, **named)
+        call(request, timeout=60, **named)
     return caught.value.code(), caught.value.details()
 
 
@@ -121,7 +121,7 @@ def with_crc(data: bytes) -> bytes:
 
 class TestClassify:
     def test_predictions_are_the_models_own(self, server, model, frame):
-        response = server.link.Classify(ClassifyRequest(frame=frame, top_k=7), timeout=20)
+        response = server.link.Classify(ClassifyRequest(frame=frame, top_k=7), timeout=60)
         pixels = decode(IaqFrame.from_bytes(frame))
         with torch.inference_mode():
             wanted = model(normalise(model, pixels[None]))[0].softmax(-1)
@@ -132,14 +132,14 @@ class TestClassify:
         assert response.predictions[0].label in CATS
 
     def test_says_what_the_model_is(self, server, model, frame):
-        response = server.link.Classify(ClassifyRequest(frame=frame), timeout=20)
+        response = server.link.Classify(ClassifyRequest(frame=frame), timeout=60)
         assert response.model == str(model.origin)
         assert model.origin.grown
         assert "grown from deit_tiny_patch16_224, not the release" in response.model
 
     def test_alone_there_is_no_standing(self, server, frame):
         for _ in range(2):
-            response = server.link.Classify(ClassifyRequest(frame=frame, device_id="a"), timeout=20)
+            response = server.link.Classify(ClassifyRequest(frame=frame, device_id="a"), timeout=60)
             assert len(response.predictions) == 5
             assert response.WhichOneof("standing") is None
             assert not response.repeated
@@ -147,12 +147,12 @@ class TestClassify:
             assert not response.received_frame
 
     def test_echo(self, server, frame):
-        response = server.link.Classify(ClassifyRequest(frame=frame, echo_frame=True), timeout=20)
+        response = server.link.Classify(ClassifyRequest(frame=frame, echo_frame=True), timeout=60)
         assert response.received_frame == frame
 
     def test_timings(self, server, frame):
         begun = time.perf_counter()
-        timings = server.link.Classify(ClassifyRequest(frame=frame), timeout=20).timings
+        timings = server.link.Classify(ClassifyRequest(frame=frame), timeout=60).timings
         milliseconds = 1e3 * (time.perf_counter() - begun)
         assert timings.decode_ms > 0
         assert timings.inference_ms > 1
@@ -163,11 +163,11 @@ class TestClassify:
         damaged = bytearray(frame)
         for position in random.Random(1).sample(range(113, len(frame)), len(frame) // 20):
             damaged[position] ^= 16
-        assert server.link.Classify(ClassifyRequest(frame=bytes(damaged)), timeout=20).predictions
+        assert server.link.Classify(ClassifyRequest(frame=bytes(damaged)), timeout=60).predictions
 
     def test_without_any_payload(self, server, pictures):
         data = encode(pictures[0], np.ones(196), rho=0).frame.to_bytes()
-        assert server.link.Classify(ClassifyRequest(frame=data), timeout=20).predictions
+        assert server.link.Classify(ClassifyRequest(frame=data), timeout=60).predictions
 
     def test_many_at_once(self, server, frames):
         calls = [server.link.Classify.future(ClassifyRequest(frame=data), timeout=60) for data in frames * 8]
@@ -223,7 +223,7 @@ class TestVote:
             ClassifyRequest(frame=data, object_id=name, device_id=f"device-{i}", expected_views=4)
             for i, data in enumerate(frames)
         ]
-        responses = [server.link.Classify(request, timeout=20) for request in requests]
+        responses = [server.link.Classify(request, timeout=60) for request in requests]
         assert [response.missing_views for response in responses[:3]] == [3, 2, 1]
         vote = responses[3].vote
         labels = [response.predictions[0].label for response in responses]
@@ -234,13 +234,13 @@ class TestVote:
             response.predictions[0] for response in responses if response.predictions[0].label == vote.label
         )
         assert vote.name == named.name
-        assert server.link.WaitVote(WaitVoteRequest(object_id=name), timeout=20).vote == vote
+        assert server.link.WaitVote(WaitVoteRequest(object_id=name), timeout=60).vote == vote
 
     def test_all_at_once(self, server, frames):
         name = new_object()
         calls = [
             server.link.Classify.future(
-                ClassifyRequest(frame=data, object_id=name, device_id=str(i), expected_views=4), timeout=20
+                ClassifyRequest(frame=data, object_id=name, device_id=str(i), expected_views=4), timeout=60
             )
             for i, data in enumerate(frames)
         ]
@@ -251,11 +251,11 @@ class TestVote:
 
     def test_repeated_frame_gets_the_first_answer(self, server, frame):
         request = ClassifyRequest(frame=frame, object_id=new_object(), device_id="a", frame_id=3, expected_views=2)
-        first = server.link.Classify(request, timeout=20)
+        first = server.link.Classify(request, timeout=60)
         damaged = bytearray(frame)
         damaged[200] ^= 255  # the retry met other bit errors, and asks for more; it is still the same view
         request.frame, request.top_k = bytes(damaged), 50
-        again = server.link.Classify(request, timeout=20)
+        again = server.link.Classify(request, timeout=60)
         assert (first.repeated, again.repeated) == (False, True)
         assert again.predictions == first.predictions
         assert again.timings == first.timings
@@ -263,7 +263,7 @@ class TestVote:
 
     def test_repeated_while_the_first_is_running(self, server, frame):
         request = ClassifyRequest(frame=frame, object_id=new_object(), device_id="a", expected_views=1)
-        calls = [server.link.Classify.future(request, timeout=20) for _ in range(8)]
+        calls = [server.link.Classify.future(request, timeout=60) for _ in range(8)]
         responses = [call.result() for call in calls]
         assert sorted(response.repeated for response in responses) == [False] + [True] * 7
         assert {response.vote.views for response in responses} == {1}
@@ -284,11 +284,11 @@ class TestVote:
     )
     def test_conflicts(self, server, frame, change, status, reason):
         request = ClassifyRequest(frame=frame, object_id=new_object(), device_id="a", expected_views=1)
-        server.link.Classify(request, timeout=20)
+        server.link.Classify(request, timeout=60)
         for name, value in change.items():
             setattr(request, name, value)
         if reason is None:  # a repeated frame is a repeated frame
-            assert server.link.Classify(request, timeout=20).repeated
+            assert server.link.Classify(request, timeout=60).repeated
         else:
             code, details = status_of(server.link.Classify, request)
             assert code is status
@@ -296,7 +296,7 @@ class TestVote:
 
     def test_another_frame_under_the_same_id(self, server, frames):
         request = ClassifyRequest(frame=frames[0], object_id=new_object(), device_id="a", expected_views=2)
-        server.link.Classify(request, timeout=20)
+        server.link.Classify(request, timeout=60)
         request.frame = frames[1]
         assert status_of(server.link.Classify, request)[0] is grpc.StatusCode.ALREADY_EXISTS
 
@@ -304,7 +304,7 @@ class TestVote:
         request = ClassifyRequest(frame=frame[:-1], object_id=new_object(), device_id="a", expected_views=1)
         assert status_of(server.link.Classify, request)[0] is grpc.StatusCode.INVALID_ARGUMENT
         request.frame = frame
-        assert server.link.Classify(request, timeout=20).vote.views == 1
+        assert server.link.Classify(request, timeout=60).vote.views == 1
 
 
 class TestWaitVote:
@@ -314,23 +314,23 @@ class TestWaitVote:
             ClassifyRequest(frame=data, object_id=name, device_id=str(i), expected_views=2)
             for i, data in enumerate(frames[:2])
         ]
-        server.link.Classify(requests[0], timeout=20)
+        server.link.Classify(requests[0], timeout=60)
         waiting = [
             server.link.WaitVote.future(WaitVoteRequest(object_id=name, wait_seconds=30), timeout=40)
             for _ in range(3)
         ]
         time.sleep(0.3)
         assert not any(call.done() for call in waiting)
-        vote = server.link.Classify(requests[1], timeout=20).vote
+        vote = server.link.Classify(requests[1], timeout=60).vote
         assert [call.result().vote for call in waiting] == [vote] * 3
 
     def test_no_longer_than_asked(self, server, frame):
         name = new_object()
         request = ClassifyRequest(frame=frame, object_id=name, device_id="a", expected_views=3)
-        server.link.Classify(request, timeout=20)
+        server.link.Classify(request, timeout=60)
         for seconds in (0, 0.5):
             begun = time.monotonic()
-            response = server.link.WaitVote(WaitVoteRequest(object_id=name, wait_seconds=seconds), timeout=20)
+            response = server.link.WaitVote(WaitVoteRequest(object_id=name, wait_seconds=seconds), timeout=60)
             assert response.missing_views == 2
             assert seconds <= time.monotonic() - begun + 0.01 < seconds + 5
 
@@ -416,7 +416,7 @@ class TestBadInput:
                 expected_views=64,
                 top_k=100,
             ),
-            timeout=20,
+            timeout=60,
         )
         assert response.missing_views == 63
         assert len(response.predictions) == 100
@@ -444,7 +444,7 @@ class TestBadInput:
         tail = data.draw(st.just(b"") | st.binary(max_size=20))
         request = ClassifyRequest(frame=bytes(mutated[:cut]) + tail)
         try:
-            response = server.link.Classify(request, timeout=20)
+            response = server.link.Classify(request, timeout=60)
         except grpc.RpcError as error:
             refusal = error.code(), error.details()[:7]
         else:
@@ -464,7 +464,7 @@ class TestServices:
     @pytest.mark.parametrize("service", ["", "semlink.v1.LinkService"])
     def test_health(self, server, service):
         stub = health_pb2_grpc.HealthStub(server.channel)
-        response = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=20)
+        response = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=60)
         assert response.status == health_pb2.HealthCheckResponse.SERVING
 
     def test_health_over_http(self, server):
@@ -498,7 +498,7 @@ def problem(response: httpx.Response, status: int) -> str:
 
 class TestRest:
     def test_frame_is_answered_as_over_grpc(self, server, frame):
-        over_grpc = server.link.Classify(ClassifyRequest(frame=frame), timeout=20)
+        over_grpc = server.link.Classify(ClassifyRequest(frame=frame), timeout=60)
         answer = post(server, frame).json()
         assert [each["label"] for each in answer["predictions"]] == [each.label for each in over_grpc.predictions]
         assert [each["confidence"] for each in answer["predictions"]] == pytest.approx(
@@ -547,7 +547,7 @@ class TestRest:
         name = new_object()
         post(server, frames[0], object_id=name, device_id="a", expected_views=2)
         request = ClassifyRequest(frame=frames[1], object_id=name, device_id="b", expected_views=2)
-        assert server.link.Classify(request, timeout=20).vote.views == 2
+        assert server.link.Classify(request, timeout=60).vote.views == 2
 
     def test_repeated_frame(self, server, frame):
         ids = {"object_id": new_object(), "device_id": "a", "expected_views": 2, "frame_id": 2**64 - 1}
@@ -799,7 +799,7 @@ class TestLife:
             self.while_loading(server, frame)
             gate.touch()
             wait_until(lambda: server.is_ready)
-            assert server.link.Classify(ClassifyRequest(frame=frame), timeout=20).predictions
+            assert server.link.Classify(ClassifyRequest(frame=frame), timeout=60).predictions
             self.slow_body(server)
             self.told_to_stop(server, frame)
 
@@ -807,7 +807,7 @@ class TestLife:
         assert server.http.get("/v2/health/live").is_success
         problem(server.http.get("/v2/health/ready"), 503)
         stub = health_pb2_grpc.HealthStub(server.channel)
-        response = stub.Check(health_pb2.HealthCheckRequest(), timeout=20)
+        response = stub.Check(health_pb2.HealthCheckRequest(), timeout=60)
         assert response.status == health_pb2.HealthCheckResponse.NOT_SERVING
         request = ClassifyRequest(frame=frame, object_id="cup", device_id="a", expected_views=4)
         code, details = status_of(server.link.Classify, request)
@@ -861,7 +861,7 @@ class TestLife:
         with running("-m", "server", **offline) as server:
             wait_until(lambda: server.is_ready)
             request = ClassifyRequest(frame=frame, object_id="cup", device_id="a", expected_views=2)
-            server.link.Classify(request, timeout=20)
+            server.link.Classify(request, timeout=60)
             waiting = server.link.WaitVote.future(WaitVoteRequest(object_id="cup", wait_seconds=60), timeout=70)
             calls = [server.link.Classify.future(ClassifyRequest(frame=frame), timeout=120) for _ in range(30)]
             calls[0].result()
@@ -871,7 +871,7 @@ class TestLife:
             assert {error.code() for error in failed if error} == {grpc.StatusCode.UNAVAILABLE}
 
     def test_after_all_that_the_first_server_still_answers(self, server, frame):
-        assert server.link.Classify(ClassifyRequest(frame=frame), timeout=20).predictions
+        assert server.link.Classify(ClassifyRequest(frame=frame), timeout=60).predictions
         assert post(server, frame).is_success
         for line in map(json.loads, server.logs.splitlines()):
             assert "exception" not in line

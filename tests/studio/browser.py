@@ -169,18 +169,18 @@ def answered(page, after) -> int:
 
 def at_rest(page) -> int:
     """Waits until the newest round is over, and all of it is shown; returns its number."""
-    newest = "fetch('v1/state').then(answer => answer.json()).then(({ round }) => round?.is_over && round.number)"
+    newest = (
+        "fetch('v1/state').then(answer => answer.json()).then(({ round }) => round?.is_over ? round.number : -1)"
+    )
     until(page, lambda: page.evaluate(newest) == shown(page))
     return round_of(page)
 
 
 def all_vote(page, url) -> int:
     """Has rounds sent until all four have voted on one, not some of them too late; returns its number."""
-    while "of 4 views" not in page.get_by_test_id("vote").inner_text():
-        before = at_rest(page)
-        ask(url, "POST", "/v1/rounds")
-        answered(page, before)
-    return at_rest(page)
+    while at_rest(page) and "of 4 views" not in page.get_by_test_id("vote").inner_text():
+        ask(url, "POST", "/v1/rounds")  # answers when it is over
+    return round_of(page)
 
 
 def texts_of(element) -> Callable[[], list[str]]:

@@ -1,7 +1,7 @@
 """The page for every reader: by keys alone, in any width, theme and size of text, at rest where that is wished."""
 
 import pytest
-from browser import answered, ask, at_rest
+from browser import all_vote, answered, ask, at_rest
 from playwright.sync_api import expect
 
 WIDTHS = (360, 1280, 2560)
@@ -62,6 +62,7 @@ def test_a_plan_and_a_scenario_fit_into_a_narrow_page(browser, page, studio):
     met = {"type": "mimo_ofdm", "coding": "uncoded"}
     ask(studio[0], "PATCH", "/v1/channel/impairments", json={"default": met, "devices": {"camera-2": met}})
     answered(page, before)
+    all_vote(page, studio[0])
     with browser.page(page.url, width=WIDTHS[0]) as other:
         expect(other.get_by_test_id("vote")).to_contain_text("of 4 views")
         open_all(other)
@@ -73,6 +74,7 @@ def test_a_plan_and_a_scenario_fit_into_a_narrow_page(browser, page, studio):
     ask(studio[0], "DELETE", "/v1/channel/scenario")
     ask(studio[0], "PUT", "/v1/channel/impairments", json=kept)
     answered(page, before)
+    all_vote(page, studio[0])
     browser.expected = ()
 
 

@@ -40,12 +40,17 @@ def standing(page, name):
     return page.get_by_test_id(name if is_camera else f"process-{name}").locator(".standing")
 
 
-@contextlib.contextmanager
-def telling_of_its_end(page, name):
-    """Waits at the end until the page has said, for half a second perhaps, that a process was killed."""
-    said = texts_of(standing(page, name))
-    yield
-    until(page, lambda: any("exit status -9" in text for text in said()))
+def kill(page, url, name) -> None:
+    """Kills a process, and what is started in its place, until the page has said so: that shows only briefly."""
+    said, killed = texts_of(standing(page, name)), []
+
+    def is_told() -> bool:
+        if (pid := processes_of(url)[name]) is not None and pid not in killed:
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+        return any("exit status -9" in text for text in said())
+
+    until(page, is_told)
 
 
 def newest(client) -> dict:
@@ -100,8 +105,7 @@ def test_what_is_stopped_is_silent_until_it_goes_on(page, studio, running, name)
 def test_what_is_killed_has_ended_and_is_started_again(page, studio, running, name):
     answered(page, round_of(page))
     before = processes_of(studio[0])[name]
-    with telling_of_its_end(page, name):
-        os.kill(before, signal.SIGKILL)
+    kill(page, studio[0], name)
     all_is_well_again(page, running)
     assert processes_of(studio[0])[name] not in (before, None)
 
@@ -110,15 +114,14 @@ def test_what_is_stopped_and_killed_is_started_again(page, studio, running):
     pid = processes_of(studio[0])["camera-1"]
     with stopped(pid):
         expect(standing(page, "camera-1")).to_contain_text("silent")
-        with telling_of_its_end(page, "camera-1"):
-            os.kill(pid, signal.SIGKILL)
+        kill(page, studio[0], "camera-1")
     all_is_well_again(page, running)
 
 
 def test_all_at_once(page, studio, running):
-    with telling_of_its_end(page, "server"):
-        for pid in processes_of(studio[0]).values():
-            os.kill(pid, signal.SIGKILL)
+    for pid in processes_of(studio[0]).values():
+        os.kill(pid, signal.SIGKILL)
+    kill(page, studio[0], "server")
     all_is_well_again(page, running)
 
 
@@ -137,8 +140,7 @@ def test_an_emulator_is_given_back_what_each_camera_meets_and_its_scenario(page,
     running.put("/v1/channel/scenario", json={"loop": True, "steps": steps}).raise_for_status()
     running.patch("/v1/channel/scenario", json={"position": 1800}).raise_for_status()
     before = running.get("/v1/channel/impairments").json()
-    with telling_of_its_end(page, "channel"):
-        os.kill(processes_of(studio[0])["channel"], signal.SIGKILL)
+    kill(page, studio[0], "channel")
     all_is_well_again(page, running)
     assert running.get("/v1/channel/impairments").json() == before
     assert before["devices"]["camera-2"]["type"] == "none"

@@ -84,7 +84,7 @@ def test_another_source_coder_has_its_own_knobs(page):
 def test_a_hovered_patch_is_outlined_everywhere_also_by_keys(page):
     tile = page.get_by_test_id("camera-1")
     tile.locator(".canvas").first.hover()
-    assert page.locator(".patch").count() == 16
+    expect(page.locator(".patch")).to_have_count(16)
     expect(tile.get_by_test_id("patch")).to_contain_text("gain of one more bit")
     page.get_by_test_id("camera-3").locator(".canvas").first.focus()
     page.mouse.move(0, 0)
