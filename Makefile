@@ -14,7 +14,7 @@ TORCH_INDEX_URL ?=
 ARGS ?=
 JOBS ?= 2
 BIN := .venv/bin
-# One file of tests runs in one process, which shares what it started among them.
+# One file of tests runs in one process, which shares what it started among them; see also tests/conftest.py.
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 .PHONY: setup demo studio check test hostile numeric lint load bench docs proto clean

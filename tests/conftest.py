@@ -53,6 +53,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Has the tests of a file run in one process, and so those of studios: each has six processes of its own."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/studio" if nodeid.startswith("tests/studio/") else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Coroutine tests run under asyncio only, as the processes do."""
@@ -89,7 +101,7 @@ def offline(tmp_path_factory) -> dict[str, str]:
     return {
         "SEMLINK_WEIGHTS": str(folder),
         "SEMLINK_THREADS": "1",
-        "SEMLINK_ANSWER_WITHIN_SECONDS": "60",
+        "SEMLINK_ANSWER_WITHIN_SECONDS": "600",
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": str(tmp_path_factory.mktemp("hub")),
     }

@@ -50,6 +50,8 @@ def main(formats: tuple[str, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; who started this process decides when it ends
     answers, pictures = own_output(), sys.stdin.buffer
     limit_memory()
+    if formats == (FRAME,):
+        _load_coders()
     with contextlib.suppress(BrokenPipeError):
         write(answers, READY)
         while _held_bytes() <= MAX_HELD_BYTES and (length := pictures.read(LENGTH_BYTES)):
@@ -123,12 +125,18 @@ def _answer(data: bytes, formats: tuple[str, ...]) -> bytes:
     )
 
 
-def _frame(data: bytes) -> NDArray[np.uint8]:
+def _load_coders() -> None:
+    """Before the first frame, which would take several times as long as others, and be taken for a slow one."""
     from PIL import AvifImagePlugin
 
-    from semlink.source.registry import decode, read_frame
+    import semlink.source.registry  # noqa: F401
 
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # else one a core, each with address space of its own
+
+
+def _frame(data: bytes) -> NDArray[np.uint8]:
+    from semlink.source.registry import decode, read_frame
+
     frame = read_frame(data)
     if frame.shape != (IMAGE_SIZE, IMAGE_SIZE, 3):
         raise FrameError("sides", f"the model takes pictures of {IMAGE_SIZE} x {IMAGE_SIZE}, not {frame.shape}")

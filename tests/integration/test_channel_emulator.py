@@ -303,7 +303,7 @@ def test_a_scenario_that_leads_to_no_settings_is_explained_at_the_start(tmp_path
     file = tmp_path / "drive.csv"
     file.write_text("at,ber,snr_db\n0,0.1,\n5,,20\n")
     arguments = command("--upstream", "127.0.0.1:9", "--scenario", str(file))
-    started = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
+    started = subprocess.run(arguments, capture_output=True, text=True, timeout=240)
     assert started.returncode == 1
     assert "(--scenario): step 2 at 5 s: default.bsc.snr_db" in started.stderr
 
@@ -512,7 +512,7 @@ def test_an_upstream_that_dies_under_a_call_is_told_and_found_again(emulator, up
             assert_unavailable(error, upstream.address)
             return False
 
-    wait_until(answered, seconds=10)
+    wait_until(answered)
 
 
 def test_an_upstream_that_is_killed_under_a_call_is_told(upstream, frame):
@@ -659,7 +659,7 @@ def test_a_port_that_is_taken(flag):
         ports[flag] = str(taken.getsockname()[1])
         flags = itertools.chain.from_iterable(ports.items())
         ended = subprocess.run(
-            command("--upstream", "127.0.0.1:1", *flags), capture_output=True, text=True, timeout=60, check=False
+            command("--upstream", "127.0.0.1:1", *flags), capture_output=True, text=True, timeout=240, check=False
         )
     assert ended.returncode == 1
     assert ended.stdout == ""
@@ -669,7 +669,7 @@ def test_a_port_that_is_taken(flag):
 
 
 def test_wrong_settings_end_it_at_once():
-    ended = subprocess.run(command("--ber", "2"), capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command("--ber", "2"), capture_output=True, text=True, timeout=240, check=False)
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert "--upstream (or SEMLINK_UPSTREAM) is required" in ended.stderr

@@ -145,7 +145,7 @@ def test_lost_patches_lie_within_the_grid(server, lost):
 def device(address: str, *flags: object, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "device", "--to", address, "--images", "chelsea", "--device-id", "camera"]
     command += ["--threads", "1", *map(str, flags)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ | environment)
 
 
 def test_a_tag_survives_a_channel_that_loses_blocks(server, files):
@@ -178,7 +178,7 @@ def test_a_file_without_keys_is_explained(files, module):
         "device": ["--header-key-file", files / "empty", "--to", "a:1", "--images", "chelsea", "--object-id", "x"],
     }
     command = [sys.executable, "-m", module, *map(str, flags[module])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 1
     assert done.stderr.startswith(f"{module}: ")
     assert str(files / "empty") in done.stderr

@@ -52,13 +52,13 @@ def test_a_script_starts_its_own_package_wherever_it_is_started(helps, name):
 
 
 def test_a_mistake_names_the_script_that_explains():
-    done = subprocess.run([script("semlink-device"), "--rho", "much"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([script("semlink-device"), "--rho", "much"], capture_output=True, text=True, timeout=240)
     assert done.returncode == 2
     assert "semlink-device --help explains every setting" in done.stderr
 
 
 def test_the_version_is_that_of_the_installed_package():
-    done = subprocess.run([script("semlink"), "--version"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([script("semlink"), "--version"], capture_output=True, text=True, timeout=240)
     assert (
         done.stdout == f"semlink {importlib.metadata.version('semlink')}\n" == f"semlink {semlink.__version__}\n"
     )

@@ -332,7 +332,7 @@ class TestWaitVote:
             begun = time.monotonic()
             response = server.link.WaitVote(WaitVoteRequest(object_id=name, wait_seconds=seconds), timeout=60)
             assert response.missing_views == 2
-            assert seconds <= time.monotonic() - begun + 0.01 < seconds + 5
+            assert seconds <= time.monotonic() - begun + 0.01 < seconds + 60
 
     def test_unknown(self, server):
         code, details = status_of(server.link.WaitVote, WaitVoteRequest(object_id="unheard of", wait_seconds=10))

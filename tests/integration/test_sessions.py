@@ -193,7 +193,7 @@ class TestFailure:
         kept, eye = store(), Eye(RuntimeError(), held=True)
         call = asyncio.create_task(add(kept, eye, views=1))
         await until(lambda: eye.calls)
-        waiting = asyncio.create_task(kept.wait("cup", 5))
+        waiting = asyncio.create_task(kept.wait("cup", 60))
         await until_waiting(kept, 1)
         eye.free.set()
         with pytest.raises(RuntimeError):
@@ -209,7 +209,7 @@ class TestFailure:
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        waiting = asyncio.create_task(kept.wait("cup", 5))
+        waiting = asyncio.create_task(kept.wait("cup", 60))
         await until_waiting(kept, 1)
         eye.free.set()
         vote = Vote(7, "class 7", 2, 2)
@@ -300,10 +300,10 @@ class TestForgetting:
         kept = store()
         await add(kept, Eye())
         for _ in range(3):
-            store.age(199)
+            store.age(190)
             await kept.wait("cup", 0)
             await add(kept, Eye())
-        store.age(199)
+        store.age(190)
         with pytest.raises(UnknownObject):
             await kept.wait("cup", 0)
 

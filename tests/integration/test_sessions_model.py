@@ -14,7 +14,7 @@ from semlink.decision.asking import Ask
 from server.refusals import AlreadyViewed, UnknownObject, WrongViews
 from server.sessions import FOLLOWS, NOTHING, ON_WISH, Vote, Wish
 
-TTL, PATIENCE, QUORUM, WISH_SECONDS = 600, 60, 2, 20
+TTL, PATIENCE, QUORUM, WISH_SECONDS = 60_000, 6_000, 2, 2_000
 UNSURE = 1
 """Views of this label are asked for a picture."""
 
@@ -176,7 +176,7 @@ class SessionsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model)
     @rule(
         seconds=st.sampled_from(
-            [*4 * [WISH_SECONDS // 2 + 1], WISH_SECONDS + 1, PATIENCE + 10, TTL // 2, TTL + 10]
+            [*4 * [WISH_SECONDS // 2 + 100], WISH_SECONDS + 100, PATIENCE + 1000, TTL // 2, TTL + 1000]
         )
     )
     def age(self, seconds):

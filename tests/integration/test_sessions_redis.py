@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from session_stores import (
+    PATIENT_SECONDS,
     Eye,
     RedisStore,
     add,
@@ -22,7 +23,8 @@ from server.sessions import FOLLOWS, NOTHING, ON_WISH, Rules, SubmittedView, Vot
 
 
 @pytest.fixture
-async def store(redis_server) -> AsyncIterator[RedisStore]:
+async def store(redis_server, monkeypatch) -> AsyncIterator[RedisStore]:
+    monkeypatch.setattr(redis, "CALL_SECONDS", PATIENT_SECONDS)
     made = RedisStore(redis_server)
     yield made
     await made.close()
@@ -103,7 +105,7 @@ class TestServersThatShare:
             return [Ask(number, 160, 1000) for number in unseen[:1]]  # one after the other
 
         metrics = [Metrics() for _ in range(3)]
-        servers = [store(each, ask=ask) for each in metrics]
+        servers = [store(each, ask=ask, wish_seconds=60) for each in metrics]
 
         async def tell(thing: str, device: str, label: int, layer: int, is_look: bool):
             eye = Eye(recognition(label, is_look=is_look))
@@ -240,7 +242,8 @@ class TestRedisAway:
         assert counted(metrics, "store_errors") == 2
         assert (await add(kept, Eye(), "b"))[1] == 3  # this Redis keeps nothing
 
-    async def test_that_stands_still_is_away_too(self, store):
+    async def test_that_stands_still_is_away_too(self, store, monkeypatch):
+        monkeypatch.setattr(redis, "CALL_SECONDS", 2.0)
         kept = store()
         for number in range(5):
             await add(kept, Eye(recognition(number)), thing=str(number), views=1)

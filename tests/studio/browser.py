@@ -169,9 +169,8 @@ def answered(page, after) -> int:
 
 def at_rest(page) -> int:
     """Waits until the newest round is over, and all of it is shown; returns its number."""
-    newest = (
-        "fetch('v1/state').then(answer => answer.json()).then(({ round }) => round?.is_over ? round.number : -1)"
-    )
+    state = "fetch('v1/state').then(answer => answer.json())"
+    newest = f"{state}.then(({{ round }}) => round?.is_over ? round.number : -1)"
     until(page, lambda: page.evaluate(newest) == shown(page))
     return round_of(page)
 

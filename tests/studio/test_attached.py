@@ -9,10 +9,10 @@ from contextlib import ExitStack
 
 import httpx
 import pytest
-from browser import browsing, chromium, round_of, running_studio, until
+from browser import ANSWER_SECONDS, browsing, chromium, round_of, running_studio, until
 from closed_site import KEY, OTHER, addresses, emulator, grey_server, make_site
 from playwright.sync_api import expect
-from processes import LIMITS
+from processes import LIMITS, keep_port
 
 UNAUTHORIZED = "Failed to load resource: the server responded with a status of 401"
 AWAY = "Failed to load resource: net::ERR_"
@@ -31,8 +31,9 @@ class Site:
     def start_channel(self, ber):
         ports = self.channel.ports if self.channel else (0, 0)
         self._stack.close()
-        started = emulator(self.folder, self.server.grpc_address, "--ber", ber, ports=ports)
-        self.channel = self._stack.enter_context(started)
+        with keep_port(ports[0]), keep_port(ports[1]):
+            started = emulator(self.folder, self.server.grpc_address, "--ber", ber, ports=ports)
+            self.channel = self._stack.enter_context(started)
 
     def calling(self) -> list[object]:
         """Flags of a studio that calls these, and whose page is served over TLS, too."""
@@ -151,9 +152,10 @@ def test_an_emulator_that_was_killed_is_found_again_as_it_is_then(page, site):
 def test_a_studio_started_anew_with_another_key_asks_for_it(page, studio, site, out):
     """On the same port, attached to the emulator alone: the page says that the server behind is not watched."""
     studio[1].send_signal(signal.SIGTERM)
-    assert studio[1].wait(30) == 0
+    assert studio[1].wait(ANSWER_SECONDS) == 0
     port = int(studio[0].rstrip("/").rpartition(":")[2])
-    with running_studio(out, *site.calling(), port=port, SEMLINK_API_KEYS=f"reader {OTHER}"):
+    flags = site.calling()
+    with keep_port(port), running_studio(out, *flags, port=port, SEMLINK_API_KEYS=f"reader {OTHER}"):
         expect(page.get_by_test_id("key-refused")).to_be_visible()
         page.get_by_test_id("key").fill(OTHER)
         page.get_by_test_id("use-key").click()

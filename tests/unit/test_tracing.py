@@ -51,7 +51,7 @@ with tracing.traced(ProcessSettings(), "device"):
     assert (outgoing(), tracing.name_trace(None, "", {"event": "e"})) == ((), {"event": "e"})
 print(*(name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
@@ -66,7 +66,7 @@ sys.meta_path.insert(0, Absent())
 runpy.run_module("channel_emulator", run_name="__main__", alter_sys=True)
 """
     command = [sys.executable, "-c", code, "--upstream", "127.0.0.1:1", "--otlp-endpoint", "http://127.0.0.1:2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 2
     assert "pip install 'semlink[tracing]'" in done.stderr
     assert "Traceback" not in done.stderr
