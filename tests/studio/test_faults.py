@@ -46,7 +46,8 @@ def kill(page, url, name) -> None:
 
     def is_told() -> bool:
         if (pid := processes_of(url)[name]) is not None and pid not in killed:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # that is known already, and not here
+                os.kill(pid, signal.SIGKILL)
             killed.append(pid)
         return any("exit status -9" in text for text in said())
 
