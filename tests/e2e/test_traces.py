@@ -27,8 +27,18 @@ def lines(logs: str) -> list[dict]:
     return [json.loads(line) for line in logs.splitlines() if line.startswith("{")]
 
 
+PATIENT = """
+import runpy
+from semlink.service import otlp
+
+otlp.CLOSE_SECONDS = 60.0
+runpy.run_module("device", run_name="__main__", alter_sys=True)
+"""
+"""A device that waits until its last spans have left, however busy the machine is."""
+
+
 def device(to: str, *flags: object, **environment: str) -> subprocess.CompletedProcess:
-    command = ["-m", "device", "--to", to, "--images", "chelsea", "--object-id", "cat", "--threads", 1, *flags]
+    command = ["-c", PATIENT, "--to", to, "--images", "chelsea", "--object-id", "cat", "--threads", 1, *flags]
     return subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=120, check=True,

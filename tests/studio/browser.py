@@ -193,6 +193,26 @@ def texts_of(element) -> Callable[[], list[str]]:
     return lambda: texts.evaluate("texts => texts")
 
 
+def standing(page, name):
+    """Where the page says how a process stands."""
+    is_camera = name.startswith("camera-")
+    return page.get_by_test_id(name if is_camera else f"process-{name}").locator(".standing")
+
+
+def kill(page, url, name) -> None:
+    """Kills a process, and what is started in its place, until the page has said so: that shows only briefly."""
+    said, killed = texts_of(standing(page, name)), []
+
+    def is_told() -> bool:
+        if (pid := processes_of(url)[name]) is not None and pid not in killed:
+            with contextlib.suppress(ProcessLookupError):  # that is known already, and not here
+                os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+        return any("exit status -9" in text for text in said())
+
+    until(page, is_told)
+
+
 def is_started_anew(page, url, **before: int) -> None:
     """Waits until processes have other ids than before."""
     until(page, lambda: all(processes_of(url)[name] not in (None, pid) for name, pid in before.items()))

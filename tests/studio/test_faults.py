@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from browser import answered, client_of, processes_of, round_of, texts_of, until
+from browser import answered, client_of, kill, processes_of, round_of, standing
 from playwright.sync_api import expect
 from processes import wait_until
 
@@ -32,26 +32,6 @@ def stopped(pid):
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-
-
-def standing(page, name):
-    """Where the page says how a process stands."""
-    is_camera = name.startswith("camera-")
-    return page.get_by_test_id(name if is_camera else f"process-{name}").locator(".standing")
-
-
-def kill(page, url, name) -> None:
-    """Kills a process, and what is started in its place, until the page has said so: that shows only briefly."""
-    said, killed = texts_of(standing(page, name)), []
-
-    def is_told() -> bool:
-        if (pid := processes_of(url)[name]) is not None and pid not in killed:
-            with contextlib.suppress(ProcessLookupError):  # that is known already, and not here
-                os.kill(pid, signal.SIGKILL)
-            killed.append(pid)
-        return any("exit status -9" in text for text in said())
-
-    until(page, is_told)
 
 
 def newest(client) -> dict:
