@@ -125,6 +125,14 @@ def keep_port(port: int, seconds: float = 0) -> socket.socket:
         time.sleep(0.1)
 
 
+def has_ended(process: int) -> bool:
+    """Whether a process has, by its id; also where nobody has asked how, as with one whose parent has died."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS, pause: float = 0.05) -> None:
     """Returns once `condition` holds; fails after `seconds`."""
     end = time.monotonic() + seconds

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
-from processes import running, wait_until
+from processes import has_ended, running, wait_until
 from stub_server import STUB, Server
 
 from semlink.vision.photos import find_photos
@@ -169,7 +169,7 @@ def test_a_stop_waits_for_no_decoder(server_to_end):
         server.process.process.terminate()
         assert server.process.process.wait(60) == 0
     for process in processes:
-        wait_until(lambda process=process: _has_ended(process))
+        wait_until(lambda process=process: has_ended(process))
 
 
 def test_decoders_end_with_a_server_that_is_killed(server_to_end):
@@ -177,13 +177,4 @@ def test_decoders_end_with_a_server_that_is_killed(server_to_end):
     processes = decoders(server)
     server.process.process.kill()
     for process in processes:
-        wait_until(lambda process=process: _has_ended(process))
-
-
-def _has_ended(process: int) -> bool:
-    """Also as a zombie, where nobody has waited for it yet."""
-    status = Path(f"/proc/{process}/status")
-    try:
-        return "State:\tZ" in status.read_text()
-    except OSError:
-        return True
+        wait_until(lambda process=process: has_ended(process))

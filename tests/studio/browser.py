@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from processes import LIMITS, wait_until
+from processes import LIMITS, has_ended, wait_until
 
 from benchmarks.chromium import FLAGS
 from benchmarks.page_trace import tracing
@@ -133,14 +133,6 @@ def descendants(process: int) -> set[int]:
         size = len(found)
         found |= {pid for pid, parent in parents.items() if parent in found}
     return found - {process}
-
-
-def has_ended(process: int) -> bool:
-    """Whether a process has, by its id; also where nobody has asked how, as with one whose parent has died."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def until(page, condition) -> None:

@@ -10,9 +10,9 @@ import subprocess
 import sys
 
 import pytest
-from browser import client_of, descendants, has_ended, running_studio
+from browser import client_of, descendants, running_studio
 from closed_site import addresses
-from processes import START_SECONDS, running, wait_until
+from processes import START_SECONDS, has_ended, running, wait_until
 
 from cli.processes import ProcessError, Processes
 from studio.fork_server import Forks
